@@ -1,0 +1,129 @@
+"""Opening and writing images, masks and file lists, with errors that name the file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from utils.errors import UserError
+from utils.files import atomic_path
+
+
+@dataclass(frozen=True)
+class ListEntry:
+    """One line of a file list.
+
+    Attributes:
+        image: the image's path.
+        mask: the ground-truth mask's path, or None where the list has no mask column.
+    """
+
+    image: Path
+    mask: Path | None
+
+    @property
+    def id(self) -> str:
+        """The image's file name without its extension; results are named after it."""
+        return self.image.stem
+
+
+def read_list(path: str | Path, root: str | Path) -> list[ListEntry]:
+    """Read a file list: a line an image, `IMAGE MASK` or `IMAGE`, relative to `root`.
+
+    A leading slash and blank lines are tolerated. Raises `UserError` for a list that is missing,
+    empty, or has a line of more than two columns.
+    """
+    path, root = Path(path), Path(root)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"cannot read the file list {path} ({_reason(error)}); lists are made by "
+            f"`python -m datasets.prepare --root {root}`"
+        ) from error
+
+    entries: list[ListEntry] = []
+    for number, line in enumerate(lines, start=1):
+        columns = line.split()
+        if not columns:
+            continue
+        if len(columns) > 2:
+            raise UserError(f"{path}, line {number}: expected `IMAGE MASK`, found {line!r}")
+        image, *mask = (root / column.lstrip("/") for column in columns)
+        entries.append(ListEntry(image, mask[0] if mask else None))
+    if not entries:
+        raise UserError(f"the file list {path} is empty")
+    return entries
+
+
+def require_unique_ids(entries: list[ListEntry], path: str | Path) -> None:
+    """Raise `UserError` where two lines of the list `path` share an id.
+
+    Results are named after ids: those of the second image would overwrite those of the first.
+    """
+    seen: dict[str, Path] = {}
+    for entry in entries:
+        other = seen.setdefault(entry.id, entry.image)
+        if other is not entry.image:
+            raise UserError(
+                f"{path}: {other} and {entry.image} would write the same result {entry.id}.png; "
+                "remove or rename one of them"
+            )
+
+
+def read_image(path: str | Path) -> Image.Image:
+    """Open an image as RGB; a `UserError` names a file that is missing or does not decode."""
+    return _open(path, "image").convert("RGB")
+
+
+def read_mask(path: str | Path) -> np.ndarray:
+    """Open a label mask as H×W uint8 class indices (palette or grey PNG).
+
+    Raises `UserError` for a file that is missing, does not decode, or holds colours in place of
+    indices.
+    """
+    image = _open(path, "mask")
+    if image.mode not in ("P", "L"):
+        raise UserError(
+            f"mask {path} holds {image.mode} colours; masks are palette or grey PNGs whose values "
+            "are class indices"
+        )
+    return np.array(image, dtype=np.uint8)
+
+
+def write_mask(path: str | Path, mask: np.ndarray, palette: tuple[int, ...]) -> None:
+    """Write an H×W array of class indices (0 to 255) as a palette PNG, in one step."""
+    image = Image.fromarray(np.ascontiguousarray(mask, dtype=np.uint8))
+    image.putpalette(palette)  # turns the grey image into a palette image with the same values
+    with atomic_path(path) as temporary:
+        image.save(temporary, format="PNG")
+
+
+def labels_of_mask(mask: np.ndarray, num_classes: int) -> np.ndarray:
+    """Image-level labels: a float32 vector of `num_classes` − 1 zeros and ones (spec section 1).
+
+    Entry c − 1 is 1 where class c occurs in the H×W `mask`; background and every value from
+    `num_classes` up (the ignore index) are left out.
+    """
+    counts = np.bincount(mask.reshape(-1), minlength=num_classes)
+    return (counts[1:num_classes] > 0).astype(np.float32)
+
+
+def _open(path: str | Path, kind: str) -> Image.Image:
+    try:
+        image = Image.open(path)
+        image.load()
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{kind} {path} does not exist; `python -m datasets.prepare` says what is missing"
+        ) from error
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+        raise UserError(f"{kind} {path} cannot be read ({_reason(error)}); replace it") from error
+    return image
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

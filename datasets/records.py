@@ -1,0 +1,104 @@
+"""What is known of a data set before any file is opened: its classes, colours, lists and counts.
+
+Adding a data set means adding a record to `DATASETS` (and its lists to the data root).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from utils.errors import UserError
+
+
+def voc_palette() -> tuple[int, ...]:
+    """VOC's colour map as 768 values, R, G and B of the indices 0 to 255.
+
+    An index's bits are dealt to the three channels in turn, lowest first, and fill each channel
+    from its highest bit down, so that small indices are far apart in colour.
+    """
+    colours = []
+    for index in range(256):
+        rgb = [0, 0, 0]
+        for bit in range(8):
+            rgb[bit % 3] |= ((index >> bit) & 1) << (7 - bit // 3)
+        colours.extend(rgb)
+    return tuple(colours)
+
+
+@dataclass(frozen=True)
+class DatasetRecord:
+    """A data set's fixed facts.
+
+    Attributes:
+        name: the name given to `--dataset`; folders of snapshots and logs carry it.
+        classes: class names in index order; index 0 is background.
+        palette: 768 values, R, G and B of each mask index.
+        ignore_index: the mask value that counts nowhere.
+        train_list: the list to train on, relative to the data root.
+        val_lists: the lists to validate on, by the TensorBoard writer their scores go to.
+        expected_counts: the official number of lines of each list.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    palette: tuple[int, ...]
+    ignore_index: int
+    train_list: str
+    val_lists: Mapping[str, str]
+    expected_counts: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes, background included."""
+        return len(self.classes)
+
+
+PASCAL_VOC = DatasetRecord(
+    name="pascal_voc",
+    classes=(
+        "background",
+        "aeroplane",
+        "bicycle",
+        "bird",
+        "boat",
+        "bottle",
+        "bus",
+        "car",
+        "cat",
+        "chair",
+        "cow",
+        "diningtable",
+        "dog",
+        "horse",
+        "motorbike",
+        "person",
+        "potted-plant",
+        "sheep",
+        "sofa",
+        "train",
+        "tv/monitor",
+    ),
+    palette=voc_palette(),
+    ignore_index=255,
+    train_list="train_augvoc.txt",
+    val_lists=MappingProxyType({"train": "train_voc.txt", "val": "val_voc.txt"}),
+    expected_counts=MappingProxyType(
+        {
+            "train_augvoc.txt": 10582,
+            "train_voc.txt": 1464,
+            "val_voc.txt": 1449,
+            "test.txt": 1456,
+        }
+    ),
+)
+
+DATASETS: Mapping[str, DatasetRecord] = MappingProxyType({PASCAL_VOC.name: PASCAL_VOC})
+
+
+def get_record(name: str) -> DatasetRecord:
+    """The record called `name`; a `UserError` that lists the known ones if there is none."""
+    if name not in DATASETS:
+        raise UserError(f"unknown data set {name!r}; known: {', '.join(DATASETS)}")
+    return DATASETS[name]
