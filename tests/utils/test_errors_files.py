@@ -1,0 +1,77 @@
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from utils.files import atomic_path, write_text
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(body):
+    code = f"from utils.errors import UserError, run_command\n{body}\nrun_command(main)\n"
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+def test_user_error_is_one_line_and_status_2():
+    done = run("def main():\n    raise UserError('no file\\n  a.txt; make it')")
+    assert done.returncode == 2
+    assert done.stderr == "error: no file a.txt; make it\n"
+
+
+def test_interrupt_is_status_130_without_traceback():
+    done = run("def main():\n    raise KeyboardInterrupt")
+    assert done.returncode == 130
+    assert done.stderr == "interrupted\n"
+
+
+def test_success_is_status_0_and_silent():
+    done = run("def main():\n    pass")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_programming_error_keeps_its_traceback():
+    done = run("def main():\n    {}['key']")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr and "KeyError" in done.stderr
+
+
+def test_write_text_makes_folders_and_replaces(tmp_path):
+    path = tmp_path / "a" / "b.txt"
+    write_text(path, "früher")
+    write_text(path, "später")
+    assert path.read_text(encoding="utf-8") == "später"
+    assert [entry.name for entry in path.parent.iterdir()] == ["b.txt"]
+
+
+def test_failure_keeps_the_old_file_and_leaves_nothing_beside_it(tmp_path):
+    path = tmp_path / "mask.png"
+    path.write_bytes(b"old")
+    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
+        temporary.write_bytes(b"half")
+        raise RuntimeError
+    assert path.read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["mask.png"]
+
+
+def test_temporary_file_is_beside_the_target_with_its_suffix(tmp_path):
+    path = tmp_path / "mask.png"
+    with atomic_path(path) as temporary:
+        assert temporary.parent == tmp_path and temporary.suffix == ".png"
+        assert not path.exists()
+    assert path.exists()
+
+
+def test_written_file_follows_the_umask(tmp_path):
+    before = os.umask(0o027)
+    try:
+        write_text(tmp_path / "a.txt", "text")
+        assert os.umask(0o027) == 0o027
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o640

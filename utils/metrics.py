@@ -1,0 +1,135 @@
+"""Segmentation scores from histograms of label pairs, and average precision of image labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class SegmentationScores:
+    """Per-class scores of a segmentation, each an array of num_classes values.
+
+    Attributes:
+        pixels: ground-truth pixels of the class, int64.
+        iou: TP / (TP + FN + FP), in [0, 1].
+        precision: TP / (TP + FP), in [0, 1].
+        recall: TP / (TP + FN), in [0, 1].
+
+    A ratio without a denominator counts as 0 (spec section 9).
+    """
+
+    pixels: np.ndarray
+    iou: np.ndarray
+    precision: np.ndarray
+    recall: np.ndarray
+
+
+def joint_histogram(
+    ground_truth: np.ndarray, prediction: np.ndarray, num_classes: int = 21
+) -> np.ndarray:
+    """Count the pixels of every (ground truth, prediction) pair, "no class" included.
+
+    Pixels whose ground truth is num_classes or more are left out. Predictions of num_classes or
+    more are no class: they share one further column, so that they miss the ground truth's class
+    and raise nobody's false alarms. Histograms of several images add up.
+
+    Args:
+        ground_truth: class indices, integers of any shape.
+        prediction: class indices, integers of the same shape.
+        num_classes: number of classes, background included.
+
+    Returns:
+        num_classes × (num_classes + 1) int64 counts; rows are ground truth, the last column is
+        "no class".
+
+    Raises:
+        ValueError: the shapes differ, or the values are not non-negative integers.
+    """
+    if ground_truth.shape != prediction.shape:
+        raise ValueError(f"shapes differ: {ground_truth.shape} and {prediction.shape}")
+    for labels in (ground_truth, prediction):
+        if not np.issubdtype(labels.dtype, np.integer) or labels.min(initial=0) < 0:
+            raise ValueError("labels must be non-negative integers")
+
+    counted = ground_truth < num_classes
+    rows = ground_truth[counted].astype(np.int64)
+    columns = np.minimum(prediction[counted].astype(np.int64), num_classes)
+    width = num_classes + 1
+    counts = np.bincount(rows * width + columns, minlength=num_classes * width)
+    return counts.reshape(num_classes, width).astype(np.int64, copy=False)
+
+
+def confusion_matrix(
+    ground_truth: np.ndarray, prediction: np.ndarray, num_classes: int = 21
+) -> np.ndarray:
+    """Count the pixels of every (ground truth, prediction) pair of classes.
+
+    The square part of `joint_histogram`, whose arguments and errors it shares: pixels predicted as
+    no class are not in it, so its row sums are no recall's denominators where there are such.
+
+    Returns:
+        num_classes × num_classes int64 counts; row = ground truth, column = prediction.
+    """
+    return joint_histogram(ground_truth, prediction, num_classes)[:, :num_classes]
+
+
+def segmentation_scores(histogram: np.ndarray) -> SegmentationScores:
+    """Scores of each class (spec section 9) from a K × (K + 1) `joint_histogram`."""
+    true_positives, pixels, predicted = _marginals(histogram)
+    return SegmentationScores(
+        pixels=pixels,
+        iou=_ratio(true_positives, pixels + predicted - true_positives),
+        precision=_ratio(true_positives, predicted),
+        recall=_ratio(true_positives, pixels),
+    )
+
+
+def class_agreement(histogram: np.ndarray) -> np.ndarray:
+    """TP − FN − FP of each class in pixels (K int64), from a K × (K + 1) `joint_histogram`."""
+    true_positives, pixels, predicted = _marginals(histogram)
+    return 3 * true_positives - pixels - predicted
+
+
+def average_precision(targets: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, float]:
+    """Average precision of image labels (spec section 7).
+
+    Args:
+        targets: N×K, 1 (or True) where the image has the class, else 0.
+        scores: N×K finite scores, higher meaning more likely.
+
+    Returns:
+        AP of each class in [0, 1], K float64 with NaN for a class that no image has; and the mean
+        over the others, NaN if there are none.
+
+    Raises:
+        ValueError: the shapes are not one N×K, or a score is not finite.
+    """
+    # scikit-learn takes more than a second to import, and evaluating masks does without it
+    from sklearn.metrics import average_precision_score
+
+    if targets.ndim != 2 or targets.shape != scores.shape:
+        raise ValueError(f"expected one shape N×K, got {targets.shape} and {scores.shape}")
+    if not np.isfinite(scores).all():
+        raise ValueError("scores must be finite")
+
+    precision = np.full(targets.shape[1], np.nan)
+    present = np.flatnonzero((targets > 0).any(axis=0))
+    for index in present:
+        precision[index] = average_precision_score(targets[:, index] > 0, scores[:, index])
+    mean = float(precision[present].mean()) if present.size else float("nan")
+    return precision, mean
+
+
+def _marginals(histogram: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """True positives, ground-truth pixels and predicted pixels of each class."""
+    classes = len(histogram)
+    if histogram.shape != (classes, classes + 1):
+        raise ValueError(f"expected a K × (K + 1) histogram, got {histogram.shape}")
+    return np.diagonal(histogram), histogram.sum(axis=1), histogram[:, :classes].sum(axis=0)
+
+
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    zeros = np.zeros(len(numerator), dtype=np.float64)
+    return np.divide(numerator, denominator, out=zeros, where=denominator > 0)
