@@ -1,0 +1,137 @@
+"""Masks against ground truth: one histogram of label pairs over all images of a list."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from datasets.files import ListEntry, read_mask
+from utils.errors import UserError
+from utils.metrics import class_agreement, joint_histogram
+
+MISSING = "missing"
+UNREADABLE = "unreadable"
+WRONG_SIZE = "wrongly sized"
+
+Predict = Callable[[ListEntry, np.ndarray], np.ndarray]
+
+
+class UnusableMaskError(UserError):
+    """A mask that cannot be evaluated; `kind` says why: MISSING, UNREADABLE or WRONG_SIZE."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(text)
+        self.kind = kind
+
+
+@dataclass(frozen=True)
+class ImageAgreement:
+    """One image's TP − FN − FP, in pixels, by the index of each class its ground truth has."""
+
+    id: str
+    by_class: dict[int, int]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` counted.
+
+    Attributes:
+        histogram: K × (K + 1) label pairs (`utils.metrics.joint_histogram`), all images together.
+        images: the evaluated images in the order of the list.
+        left_out: the masks that were left out; empty unless that was allowed.
+    """
+
+    histogram: np.ndarray
+    images: list[ImageAgreement]
+    left_out: list[UnusableMaskError]
+
+
+def evaluate(
+    entries: list[ListEntry],
+    predict: Predict,
+    num_classes: int,
+    *,
+    allow_missing: bool = False,
+) -> Evaluation:
+    """Count the label pairs of all images (spec section 9).
+
+    Args:
+        entries: the images with their ground truth.
+        predict: (entry, ground truth H×W) → predicted class indices H×W. It runs in threads; what
+            it cannot deliver it raises as `UnusableMaskError`.
+        num_classes: number of classes, background included.
+        allow_missing: leave out an image whose `predict` raises `UnusableMaskError`.
+
+    Raises:
+        UserError: an entry has no ground truth, or it cannot be read; a mask is unusable and that
+            was not allowed; or none is usable.
+    """
+    for entry in entries:
+        if entry.mask is None:
+            raise UserError(
+                f"no ground truth for {entry.image}: the list has no mask column there; evaluate "
+                "with a list whose lines are `IMAGE MASK`"
+            )
+
+    def count(entry: ListEntry) -> np.ndarray | UnusableMaskError:
+        ground_truth = read_mask(entry.mask)
+        try:
+            prediction = predict(entry, ground_truth)
+        except UnusableMaskError as error:
+            if not allow_missing:
+                raise
+            return error
+        return joint_histogram(ground_truth, prediction, num_classes)
+
+    result = Evaluation(np.zeros((num_classes, num_classes + 1), dtype=np.int64), [], [])
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        # tqdm's disable=None: a progress bar on a terminal only
+        counted = tqdm(pool.map(count, entries), total=len(entries), unit="image", disable=None)
+        for entry, counts in zip(entries, counted, strict=True):
+            if isinstance(counts, UnusableMaskError):
+                result.left_out.append(counts)
+                continue
+            np.add(result.histogram, counts, out=result.histogram)
+            agreement, present = class_agreement(counts), np.flatnonzero(counts.sum(axis=1))
+            by_class = {int(index): int(agreement[index]) for index in present}
+            result.images.append(ImageAgreement(entry.id, by_class))
+    if not result.images:
+        raise UserError(f"none of the {len(entries)} images has a usable mask: {counts}")
+    return result
+
+
+def masks_from(folder: str | Path) -> Predict:
+    """A `predict` for `evaluate` that reads FOLDER/ID.png; a `UserError` if there is no folder."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"the masks' folder {folder} does not exist; infer_val.py writes it")
+
+    def predict(entry: ListEntry, ground_truth: np.ndarray) -> np.ndarray:
+        return read_prediction(folder / f"{entry.id}.png", ground_truth.shape)
+
+    return predict
+
+
+def read_prediction(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """Read a predicted mask of the ground truth's H×W `shape`; raises `UnusableMaskError`."""
+    if not path.exists():
+        raise UnusableMaskError(MISSING, f"mask {path} does not exist; infer this image first")
+    try:
+        mask = read_mask(path)
+    except UserError as error:
+        raise UnusableMaskError(UNREADABLE, str(error)) from error
+    if mask.shape != shape:
+        found, expected = ("x".join(map(str, size)) for size in (mask.shape, shape))
+        raise UnusableMaskError(
+            WRONG_SIZE,
+            f"mask {path} is {found} pixels (height x width), its ground truth {expected}; "
+            "infer this image again",
+        )
+    return mask

@@ -1,0 +1,94 @@
+"""A picture of results: image, ground truth, prediction and CRF for a few images of a list."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from core.evaluation.evaluate import read_prediction
+from datasets.files import ListEntry, read_image, read_list, read_mask
+from datasets.records import DATASETS, DatasetRecord, get_record
+from utils.drawing import blend, colorize, enlarge, legend, picture
+from utils.errors import UserError, run_command
+from utils.files import atomic_path
+
+TITLES = ("image", "ground truth", "prediction", "prediction + CRF")
+# panels below this many pixels are enlarged, so that small images can be seen
+MIN_SIDE = 160
+
+
+def draw_results(entries: list[ListEntry], masks: Path, record: DatasetRecord) -> np.ndarray:
+    """Draw one row for each entry, with a legend of the classes that occur below them.
+
+    Args:
+        entries: images with their ground truth.
+        masks: the folder with ID.png and crf/ID.png.
+        record: gives the classes' names and colours.
+
+    Returns:
+        H×W×3 uint8.
+
+    Raises:
+        UserError: a file is missing or unreadable, or its size is not the ground truth's.
+    """
+    rows = []
+    shown: set[int] = set()
+    for entry in entries:
+        if entry.mask is None:
+            raise UserError(f"no ground truth for {entry.image}: the list has no mask column there")
+        image = np.array(read_image(entry.image))
+        ground_truth = read_mask(entry.mask)
+        if ground_truth.shape != image.shape[:2]:
+            raise UserError(f"mask {entry.mask} has another size than its image {entry.image}")
+        labels = [
+            ground_truth,
+            read_prediction(masks / f"{entry.id}.png", ground_truth.shape),
+            read_prediction(masks / "crf" / f"{entry.id}.png", ground_truth.shape),
+        ]
+        shown.update(int(index) for mask in labels for index in np.unique(mask))
+        factor = -(-MIN_SIDE // min(ground_truth.shape))
+        photograph = enlarge(image, factor, smooth=True)
+        colours = [enlarge(colorize(mask, record.palette), factor, smooth=False) for mask in labels]
+        rows.append([photograph, *(blend(photograph, colour) for colour in colours)])
+
+    grid = picture(rows, TITLES)
+    classes = sorted(index for index in shown if index < record.num_classes)
+    names = legend(record.classes, record.palette, classes, width=grid.shape[1])
+    return np.concatenate([grid, names], axis=0)
+
+
+def spread(entries: list[ListEntry], count: int) -> list[ListEntry]:
+    """`count` entries evenly spaced over the list, the first and the last among them."""
+    indices = np.linspace(0, len(entries) - 1, min(count, len(entries))).round().astype(int)
+    return [entries[index] for index in indices]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", metavar="ROOT", default="./data", help="data root")
+    parser.add_argument("--filelist", metavar="LIST", required=True, help="lines of `IMAGE MASK`")
+    parser.add_argument("--masks", metavar="DIR", type=Path, required=True, help="inference's")
+    parser.add_argument("--out", metavar="FILE", type=Path, required=True, help="a .png to write")
+    parser.add_argument("--count", type=int, default=6, help="how many images (6)")
+    parser.add_argument("--dataset", default="pascal_voc", help=f"one of {', '.join(DATASETS)}")
+    args = parser.parse_args()
+    if args.count < 1:
+        raise UserError(f"--count {args.count}: expected at least 1")
+    if args.out.suffix.lower() != ".png":
+        raise UserError(f"--out {args.out}: pictures are written as .png")
+
+    entries = spread(read_list(args.filelist, args.data), args.count)
+    drawn = draw_results(entries, args.masks, get_record(args.dataset))
+    try:
+        with atomic_path(args.out) as temporary:
+            Image.fromarray(drawn).save(temporary, format="PNG")
+    except OSError as error:
+        raise UserError(f"cannot write the picture to {args.out} ({error})") from error
+    print(args.out)
+
+
+if __name__ == "__main__":
+    run_command(main)
