@@ -103,7 +103,7 @@ def write_mask(path: str | Path, mask: np.ndarray, palette: tuple[int, ...]) -> 
 
 
 def labels_of_mask(mask: np.ndarray, num_classes: int) -> np.ndarray:
-    """Image-level labels: a float32 vector of `num_classes` − 1 zeros and ones (spec section 1).
+    """Image-level labels: a float32 vector of `num_classes` − 1 zeros and ones.
 
     Entry c − 1 is 1 where class c occurs in the H×W `mask`; background and every value from
     `num_classes` up (the ignore index) are left out.

@@ -1,0 +1,23 @@
+"""The backbones by the name that NET.BACKBONE gives; a new one is a module and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from models.backbones.record import BackboneRecord
+from models.backbones.resnet import RESNET50, RESNET101
+from models.backbones.resnet38 import RESNET38
+from models.backbones.vgg16 import VGG16_20M
+from utils.errors import UserError
+
+BACKBONES: Mapping[str, BackboneRecord] = MappingProxyType(
+    {"resnet38": RESNET38, "vgg16": VGG16_20M, "resnet50": RESNET50, "resnet101": RESNET101}
+)
+
+
+def get_backbone_record(name: str) -> BackboneRecord:
+    """The record of the backbone `name`; a `UserError` that lists the known ones if none is."""
+    if name not in BACKBONES:
+        raise UserError(f"NET.BACKBONE: unknown backbone {name!r}; known: {', '.join(BACKBONES)}")
+    return BACKBONES[name]

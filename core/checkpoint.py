@@ -1,0 +1,216 @@
+"""Weights on disk: snapshots in the published layout, and ImageNet weights.
+
+A snapshot `model_enc_eEEEXsS.SSS.pth` is a plain dictionary of tensors under the published names:
+the backbone's entries without prefix, the heads' as they are, and the aliases and constants that
+each model declares. `EEE` is the epoch, `S.SSS` the score. The optimizer's state lies beside it in
+`opt_enc_eEEEXsS.SSS.pth`, for our own use.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from models.backbones.record import BackboneRecord
+from models.network import Network
+from utils.errors import UserError
+from utils.files import atomic_path
+
+_PREFIX = "backbone."
+_SUFFIX = re.compile(r"e(\d{3,})Xs(-?\d+\.\d{3})")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A snapshot that exists on disk."""
+
+    path: Path
+    suffix: str
+    epoch: int
+    score: float
+
+    @property
+    def optimizer_path(self) -> Path:
+        """Where the optimizer's state belongs; a published snapshot has none."""
+        return self.path.with_name(f"opt_enc_{self.suffix}.pth")
+
+
+def snapshot_path(folder: Path, epoch: int, score: float) -> Path:
+    """The model file's path of a snapshot taken before `epoch` was trained."""
+    return folder / f"model_enc_e{epoch:03d}Xs{score:.3f}.pth"
+
+
+def list_snapshots(folder: Path) -> list[Snapshot]:
+    """The snapshots in `folder` by epoch; none if there is no such folder."""
+    found = []
+    for path in sorted(folder.glob("model_enc_*.pth")):
+        suffix = path.stem.removeprefix("model_enc_")
+        if match := _SUFFIX.fullmatch(suffix):
+            found.append(Snapshot(path, suffix, int(match[1]), float(match[2])))
+    return sorted(found, key=lambda snapshot: (snapshot.epoch, snapshot.score))
+
+
+def find_snapshot(folder: Path, suffix: str) -> Snapshot:
+    """The snapshot with `suffix` (e020Xs0.928), or for `best` the highest score, latest of equals.
+
+    Raises:
+        UserError: there is none; the message lists those that exist.
+    """
+    snapshots = list_snapshots(folder)
+    if not snapshots:
+        raise UserError(f"--resume {suffix}: there are no snapshots in {folder}; train first")
+    if suffix == "best":
+        return max(snapshots, key=lambda snapshot: (snapshot.score, snapshot.epoch))
+    for snapshot in snapshots:
+        if snapshot.suffix == suffix:
+            return snapshot
+    existing = ", ".join(snapshot.suffix for snapshot in snapshots)
+    raise UserError(
+        f"--resume {suffix or '(nothing)'}: no such snapshot in {folder}; "
+        f"there are: {existing} (or `best`)"
+    )
+
+
+def published_state(model: Network) -> dict[str, Tensor]:
+    """The model's weights under the published names, in the published order."""
+    state: dict[str, Tensor] = {}
+    constants = model.published_constants()
+    for child, _ in model.named_children():
+        prefix = f"{child}."
+        for name, tensor in model.get_submodule(child).state_dict(prefix=prefix).items():
+            for published in model.published_aliases.get(name, (name.removeprefix(_PREFIX),)):
+                state[published] = tensor
+        state |= {name: value for name, value in constants.items() if name.startswith(prefix)}
+    return state
+
+
+def save_model(model: Network, path: str | Path) -> None:
+    """Write the model's weights to `path` in the published layout, on the CPU, in one step."""
+    state = {name: tensor.cpu() for name, tensor in published_state(model).items()}
+    with atomic_path(path) as temporary:
+        torch.save(state, temporary)
+
+
+def load_model(model: Network, path: str | Path) -> None:
+    """Load a snapshot, published or ours, into the model; every entry must match.
+
+    Where aliases of one tensor differ in the file, the last one holds, as when the published code
+    loads it.
+
+    Raises:
+        UserError: the file is missing, is no weights file, or is of another network.
+    """
+    state = read_weights(path)
+    expected = published_state(model)
+    _require_match(path, state, expected)
+    own: dict[str, Tensor] = {}
+    constants = model.published_constants()
+    originals = {
+        alias: name for name, aliases in model.published_aliases.items() for alias in aliases
+    }
+    backbone = model.backbone.state_dict()
+    for published in expected:
+        if published in constants:
+            continue
+        name = f"{_PREFIX}{published}" if published in backbone else published
+        own[originals.get(published, name)] = state[published]
+    model.load_state_dict(own)
+
+
+def load_pretrained(model: Network, record: BackboneRecord, path: str | Path) -> str:
+    """Load ImageNet weights into the model's backbone.
+
+    The file's classifier layers are left out, and BatchNorm's batch counters, which old files
+    lack, are not demanded; all else must match.
+
+    Returns:
+        A line that says what was loaded and what was left out.
+
+    Raises:
+        UserError: the file is missing (the message says where it is to be had), is no weights
+            file, or is of another network.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(
+            f"the ImageNet weights {path} (NET.PRE_WEIGHTS_PATH) do not exist; download "
+            f"{record.weights.url} to that path, or train from scratch with --set "
+            'NET.FREEZE_BN False NET.PRE_WEIGHTS_PATH ""'
+        )
+    state = read_weights(path)
+    left_out = [name for name in state if name.startswith(record.ignored_weights)]
+    state = {name: tensor for name, tensor in state.items() if name not in left_out}
+    expected = model.backbone.state_dict()
+    for name in expected:
+        if name.endswith("num_batches_tracked"):
+            state.setdefault(name, expected[name])
+    _require_match(path, state, expected)
+    model.backbone.load_state_dict(state)
+    return f"{path}: {len(expected)} entries loaded; left out: {', '.join(left_out) or 'none'}"
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """Read a dictionary of tensors onto the CPU, as `torch.load` restricted to weights does.
+
+    DataParallel's prefix `module.` is taken off.
+
+    Raises:
+        UserError: the file is missing, does not parse, or holds something else.
+    """
+    content = load_file(path)
+    if not isinstance(content, Mapping) or not all(
+        isinstance(tensor, Tensor) for tensor in content.values()
+    ):
+        raise UserError(f"{path} is no weights file: expected a dictionary of tensors")
+    return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
+
+
+def load_file(path: str | Path) -> Any:
+    """`torch.load` of tensors and plain values onto the CPU; a `UserError` names a bad file."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+        raise UserError(
+            f"{path} is no weights file, or it is damaged ({str(error).splitlines()[0]}); "
+            "fetch or write it anew"
+        ) from error
+
+
+def _require_match(
+    path: str | Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]
+) -> None:
+    missing = [name for name in expected if name not in found]
+    unknown = [name for name in found if name not in expected]
+    shapes = [
+        f"{name} is {_shape(found[name])}, the network's is {_shape(expected[name])}"
+        for name in expected
+        if name in found and found[name].shape != expected[name].shape
+    ]
+    faults = [
+        f"it lacks {_some(missing)}" if missing else "",
+        f"the network does not have {_some(unknown)}" if unknown else "",
+        _some(shapes),
+    ]
+    if any(faults):
+        raise UserError(
+            f"{path} is of another network than NET.MODEL and NET.BACKBONE describe: "
+            + "; ".join(fault for fault in faults if fault)
+        )
+
+
+def _shape(tensor: Tensor) -> str:
+    return "×".join(map(str, tensor.shape)) or "scalar"
+
+
+def _some(names: list[str], most: int = 3) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -1,0 +1,42 @@
+"""Where the work runs: the CPU, one GPU, or all visible GPUs."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from utils.errors import UserError
+
+
+def select_device(name: str = "auto") -> torch.device:
+    """The device called `name`: auto, cuda, mps or cpu; auto takes the first of these there is.
+
+    Raises:
+        UserError: the name is unknown, or there is no such device here.
+    """
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        name = next(kind for kind, here in available.items() if here)
+    if name not in available:
+        raise UserError(f"--device {name}: unknown; choose auto, {', '.join(available)}")
+    if not available[name]:
+        here = [kind for kind, there in available.items() if there]
+        raise UserError(f"--device {name}: PyTorch finds none here; available: {', '.join(here)}")
+    return torch.device(name)
+
+
+def parallelise(model: nn.Module, device: torch.device) -> nn.Module:
+    """Put `model` on `device`; with several visible GPUs, split every batch over all of them."""
+    model = model.to(device)
+    if device.type == "cuda" and torch.cuda.device_count() > 1:
+        return nn.DataParallel(model)
+    return model
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The network inside what `parallelise` returned."""
+    return model.module if isinstance(model, nn.DataParallel) else model

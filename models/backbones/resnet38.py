@@ -1,0 +1,145 @@
+"""WideResNet38, "A1" (Wu et al., "Wider or Deeper", 2016), its late strides turned to dilation."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.backbones.record import BackboneRecord, Tap, WeightsFile
+from models.layers import init_from_scratch
+
+
+def _conv(inputs: int, outputs: int, size: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
+    padding = dilation * (size // 2)
+    return nn.Conv2d(inputs, outputs, size, stride, padding, dilation, bias=False)
+
+
+class ResBlock(nn.Module):
+    """Pre-activation residual block: BN-ReLU-conv3×3-BN-ReLU-conv3×3, plus the shortcut.
+
+    The shortcut is the raw input, or, where the shape changes, a 1×1 convolution of the activated
+    input.
+
+    Shape:
+        B×inputs×H×W to B×outputs×(H/stride)×(W/stride).
+    """
+
+    def __init__(
+        self,
+        norm_layer: type[nn.BatchNorm2d],
+        inputs: int,
+        middle: int,
+        outputs: int,
+        stride: int = 1,
+        first_dilation: int = 1,
+        dilation: int = 1,
+    ) -> None:
+        super().__init__()
+        self.bn_branch2a = norm_layer(inputs)
+        self.conv_branch2a = _conv(inputs, middle, 3, stride, first_dilation)
+        self.bn_branch2b1 = norm_layer(middle)
+        self.conv_branch2b1 = _conv(middle, outputs, 3, dilation=dilation)
+        if inputs != outputs or stride != 1:
+            self.conv_branch1 = _conv(inputs, outputs, 1, stride)
+        else:
+            self.conv_branch1 = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        activated = F.relu(self.bn_branch2a(x))
+        shortcut = x if self.conv_branch1 is None else self.conv_branch1(activated)
+        out = self.conv_branch2a(activated)
+        out = self.conv_branch2b1(F.relu(self.bn_branch2b1(out)))
+        return out + shortcut
+
+
+class Bottleneck(nn.Module):
+    """Pre-activation bottleneck: 1×1 to outputs/4, 3×3 to outputs/2, 1×1 to outputs.
+
+    Dropout2d follows the second and the third ReLU; the shortcut is always a 1×1 convolution of the
+    activated input.
+
+    Shape:
+        B×inputs×H×W to B×outputs×H×W.
+    """
+
+    def __init__(
+        self,
+        norm_layer: type[nn.BatchNorm2d],
+        inputs: int,
+        outputs: int,
+        dilation: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.bn_branch2a = norm_layer(inputs)
+        self.conv_branch2a = _conv(inputs, outputs // 4, 1)
+        self.bn_branch2b1 = norm_layer(outputs // 4)
+        self.dropout_2b1 = nn.Dropout2d(dropout)
+        self.conv_branch2b1 = _conv(outputs // 4, outputs // 2, 3, dilation=dilation)
+        self.bn_branch2b2 = norm_layer(outputs // 2)
+        self.dropout_2b2 = nn.Dropout2d(dropout)
+        self.conv_branch2b2 = _conv(outputs // 2, outputs, 1)
+        self.conv_branch1 = _conv(inputs, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        activated = F.relu(self.bn_branch2a(x))
+        out = self.conv_branch2a(activated)
+        out = self.dropout_2b1(F.relu(self.bn_branch2b1(out)))
+        out = self.conv_branch2b1(out)
+        out = self.dropout_2b2(F.relu(self.bn_branch2b2(out)))
+        return self.conv_branch2b2(out) + self.conv_branch1(activated)
+
+
+class ResNet38(nn.Module):
+    """WideResNet38 as a pair of feature maps.
+
+    Shape:
+        images B×3×H×W to conv3, B×256×H/4×W/4 (output of b3_2), and conv6, B×4096×H/8×W/8.
+    """
+
+    def __init__(self, norm_layer: type[nn.BatchNorm2d]) -> None:
+        super().__init__()
+        self.conv1a = _conv(3, 64, 3)
+        self._add_stage("b2", 3, norm_layer, 64, 128)
+        self._add_stage("b3", 3, norm_layer, 128, 256)
+        self._add_stage("b4", 6, norm_layer, 256, 512)
+        self.b5 = ResBlock(norm_layer, 512, 512, 1024, first_dilation=1, dilation=2)
+        self.b5_1 = ResBlock(norm_layer, 1024, 512, 1024, first_dilation=2, dilation=2)
+        self.b5_2 = ResBlock(norm_layer, 1024, 512, 1024, first_dilation=2, dilation=2)
+        self.b6 = Bottleneck(norm_layer, 1024, 2048, dilation=4, dropout=0.3)
+        self.b7 = Bottleneck(norm_layer, 2048, 4096, dilation=4, dropout=0.5)
+        self.bn7 = norm_layer(4096)
+        init_from_scratch(self)
+
+    def _add_stage(
+        self, name: str, blocks: int, norm_layer: type[nn.BatchNorm2d], inputs: int, outputs: int
+    ) -> None:
+        """Add blocks NAME, NAME_1, NAME_2, ... of which the first halves the resolution."""
+        setattr(self, name, ResBlock(norm_layer, inputs, outputs, outputs, stride=2))
+        for index in range(1, blocks):
+            setattr(self, f"{name}_{index}", ResBlock(norm_layer, outputs, outputs, outputs))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.conv1a(images)
+        x = self.b2_2(self.b2_1(self.b2(x)))
+        conv3 = self.b3_2(self.b3_1(self.b3(x)))
+        x = self.b4_2(self.b4_1(self.b4(conv3)))
+        x = self.b4_5(self.b4_4(self.b4_3(x)))
+        x = self.b5_2(self.b5_1(self.b5(x)))
+        x = self.b7(self.b6(x))
+        return conv3, F.relu(self.bn7(x))
+
+
+RESNET38 = BackboneRecord(
+    build=ResNet38,
+    conv3=Tap(channels=256, stride=4),
+    conv6=Tap(channels=4096, stride=8),
+    frozen=("conv1a.", "b2.", "b2_1.", "b2_2."),
+    lr_multipliers=(1, 2, 10, 20),
+    weights=WeightsFile(
+        filename="ilsvrc-cls_rna-a1_cls1000_ep-0001.pth",
+        url="https://download.visinf.tu-darmstadt.de/data/2020-cvpr-araslanov-1-stage-wseg/models/"
+        "ilsvrc-cls_rna-a1_cls1000_ep-0001.pth",
+    ),
+    ignored_weights=("linear1000.", "fc.", "fc8."),
+)

@@ -1,0 +1,76 @@
+"""From the configuration's NET section to a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from torch import nn
+
+from models.backbones import get_backbone_record
+from models.backbones.record import BackboneRecord
+from models.cam import CamBaseline
+from models.layers import FixedStatsBatchNorm2d
+from models.network import Network
+from models.segmentation import SegmentationNetwork
+from utils.errors import UserError
+
+
+def _build_ae(net: Any, num_classes: int, backbone: nn.Module, record: BackboneRecord) -> Network:
+    return SegmentationNetwork(
+        backbone,
+        (record.conv3.channels, record.conv6.channels),
+        num_classes,
+        aspp_norm=_fixed_norm(net),
+        psi=net.SG_PSI,
+        focal_p=net.FOCAL_P,
+        focal_lambda=net.FOCAL_LAMBDA,
+        pamr_iter=net.PAMR_ITER,
+        pamr_dilations=net.PAMR_KERNEL,
+    )
+
+
+def _build_bsl(net: Any, num_classes: int, backbone: nn.Module, record: BackboneRecord) -> Network:
+    return CamBaseline(backbone, record.conv6.channels, num_classes, net.BG_SCORE)
+
+
+MODELS: Mapping[str, Callable[[Any, int, nn.Module, BackboneRecord], Network]] = MappingProxyType(
+    {"ae": _build_ae, "bsl": _build_bsl}
+)
+
+
+def get_model(net: Any, num_classes: int = 21) -> Network:
+    """Build the network that a NET section describes, with fresh weights.
+
+    What ImageNet training is to fix, unless NET.FREEZE_BN is false, is fixed here: the backbone's
+    first layers, and every BatchNorm of the backbone.
+
+    Args:
+        net: the section, `cfg.NET`.
+        num_classes: background included.
+
+    Raises:
+        UserError: NET.MODEL or NET.BACKBONE names nothing known.
+    """
+    if net.MODEL not in MODELS:
+        raise UserError(f"NET.MODEL: unknown model {net.MODEL!r}; known: {', '.join(MODELS)}")
+    record = get_backbone_record(net.BACKBONE)
+    backbone = record.build(_fixed_norm(net))
+    if net.FREEZE_BN:
+        _freeze(backbone, record.frozen)
+    return MODELS[net.MODEL](net, num_classes, backbone, record)
+
+
+def _fixed_norm(net: Any) -> type[nn.BatchNorm2d]:
+    """The BatchNorm of those layers whose statistics stay as they are on pretrained weights."""
+    return FixedStatsBatchNorm2d if net.FREEZE_BN else nn.BatchNorm2d
+
+
+def _freeze(backbone: nn.Module, prefixes: tuple[str, ...]) -> None:
+    for name, parameter in backbone.named_parameters():
+        if name.startswith(prefixes):
+            parameter.requires_grad_(False)
+    for module in backbone.modules():
+        if isinstance(module, FixedStatsBatchNorm2d):
+            module.requires_grad_(False)

@@ -1,0 +1,41 @@
+"""What the models have in common: a backbone, and names that their weights are published under."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+
+class Network(nn.Module):
+    """A backbone with heads, trained from image-level labels.
+
+    Called as `model(images)`, a network returns (scores, masks): B×(C − 1) class logits and
+    B×C×H×W masks. Called as `model(images, raw_images, labels)`, it returns a dictionary of tensors
+    with the batch first, for the losses.
+
+    Published snapshots name the backbone's entries without the prefix `backbone.`; each model
+    declares in which other ways its entries differ from them.
+    """
+
+    #: an entry of ours → all names it is published under, in their order
+    published_aliases: Mapping[str, tuple[str, ...]] = {}
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def published_constants(self) -> dict[str, Tensor]:
+        """Entries of published snapshots that hold nothing learnt, under attributes of ours."""
+        return {}
+
+
+def label_mean(values: Tensor, labels: Tensor) -> Tensor:
+    """The mean of B×K `values` over each image's labels (B×K, 0 or 1); 0 for an image without."""
+    return (values * labels).sum(dim=1) / labels.sum(dim=1).clamp(min=1)
+
+
+def drop_absent(masks: Tensor, labels: Tensor) -> Tensor:
+    """B×C×H×W masks with those of absent objects 0; `labels` is B×(C − 1)."""
+    present = nn.functional.pad(labels, (1, 0), value=1)
+    return masks * present[:, :, None, None]

@@ -1,0 +1,148 @@
+"""NET.MODEL "ae": the single-stage segmentation network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from models.heads.aspp import ASPP
+from models.heads.gate import StochasticGate
+from models.heads.gci import GlobalCueInjection
+from models.heads.ngwp import normalised_global_weighted_pooling, size_focal_penalty
+from models.heads.pamr import PAMR, published_stencils
+from models.layers import init_from_scratch, resize_corners
+from models.network import Network, drop_absent, label_mean
+from models.self_supervision import balanced_mask_loss, make_pseudo_labels
+
+WIDTH = 256  # channels of the decoder
+SKIP_WIDTH = 48  # channels of the shallow features that join the deep ones
+
+
+class SegmentationNetwork(Network):
+    """Masks from a decoder, scores from the masks, and supervision from the refined masks.
+
+    Args:
+        backbone: gives (conv3, conv6).
+        channels: of conv3 and conv6.
+        num_classes: C, background included.
+        aspp_norm: the class of ASPP's batch normalisation layers.
+        psi: the stochastic gate's ψ.
+        focal_p, focal_lambda: of the size-focal penalty.
+        pamr_iter, pamr_dilations: of PAMR.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        channels: tuple[int, int],
+        num_classes: int,
+        aspp_norm: type[nn.BatchNorm2d],
+        psi: float,
+        focal_p: float,
+        focal_lambda: float,
+        pamr_iter: int,
+        pamr_dilations: Sequence[int],
+    ) -> None:
+        super().__init__(backbone)
+        shallow, deep = channels
+        self.focal_p = focal_p
+        self.focal_lambda = focal_lambda
+        self.aspp = ASPP(aspp_norm, deep, WIDTH)
+        self._aff = PAMR(pamr_iter, pamr_dilations)
+        self.shallow_mask = GlobalCueInjection(shallow, WIDTH, WIDTH)
+        self.gate = StochasticGate(psi)
+        self.fc8_skip = nn.Sequential(
+            nn.Conv2d(shallow, SKIP_WIDTH, 1, bias=False), nn.BatchNorm2d(SKIP_WIDTH), nn.ReLU()
+        )
+        self.fc8_x = nn.Sequential(
+            nn.Conv2d(WIDTH + SKIP_WIDTH, WIDTH, 3, padding=1, bias=False),
+            nn.BatchNorm2d(WIDTH),
+            nn.ReLU(),
+        )
+        self.last_conv = nn.Sequential(
+            nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False),
+            nn.BatchNorm2d(WIDTH),
+            nn.ReLU(),
+            nn.Dropout(0.5),
+            nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False),
+            nn.BatchNorm2d(WIDTH),
+            nn.ReLU(),
+            nn.Dropout(0.1),
+            nn.Conv2d(WIDTH, num_classes - 1, 1),
+        )
+        for head in (self.aspp, self.shallow_mask, self.fc8_skip, self.fc8_x, self.last_conv):
+            init_from_scratch(head)
+
+    def published_constants(self) -> dict[str, Tensor]:
+        return {f"_aff.{name}": kernel for name, kernel in published_stencils().items()}
+
+    def forward(
+        self,
+        images: Tensor,
+        raw_images: Tensor | None = None,
+        labels: Tensor | None = None,
+        with_masks: bool = False,
+    ) -> tuple[Tensor, Tensor] | dict[str, Tensor]:
+        """Segment, or, with labels, also supervise.
+
+        Args:
+            images: B×3×H×W, normalised.
+            raw_images: B×3×H×W in [0, 1], the same images before normalising; PAMR's guide.
+            labels: B×(C − 1), 1 where the image has the object.
+            with_masks: also return the full-size masks.
+
+        Returns:
+            Without labels, (scores B×(C − 1), masks B×C×H×W). With labels, a dictionary:
+            `cls` B×(C − 1) scores; `fg` B, the objects' mean mask; `mask_logits` B×C×h×w;
+            `pseudo_labels` B×H×W (255 = none); `loss_mask` B; and with `with_masks`, `masks` and
+            `refined_masks` B×C×H×W, absent objects 0.
+        """
+        logits = self._decode(images)
+        masks = logits.softmax(dim=1)
+        scores = normalised_global_weighted_pooling(logits, masks)
+        scores = scores + size_focal_penalty(masks, self.focal_p, self.focal_lambda)
+        scores = scores[:, 1:]
+        size = images.shape[-2:]
+        if labels is None:
+            return scores, resize_corners(masks, size)
+
+        with torch.no_grad():
+            guide = resize_corners(raw_images, masks.shape[-2:])
+            refined = resize_corners(self._refine(guide, masks, labels), size)
+            pseudo_labels = make_pseudo_labels(refined)
+            outputs = {
+                "cls": scores,
+                "fg": label_mean(masks[:, 1:].mean(dim=(2, 3)), labels),
+                "mask_logits": logits,
+                "pseudo_labels": pseudo_labels,
+            }
+            if with_masks:
+                outputs["masks"] = drop_absent(resize_corners(masks, size), labels)
+                outputs["refined_masks"] = refined
+        outputs["loss_mask"] = balanced_mask_loss(logits, pseudo_labels, labels)
+        return outputs
+
+    def _decode(self, images: Tensor) -> Tensor:
+        """B×3×H×W images to mask logits B×C×h×w, the background's a constant 1."""
+        shallow, deep = self.backbone(images)
+        skip = self.fc8_skip(shallow)
+        deep = resize_corners(self.aspp(deep), skip.shape[-2:])
+        x_deep = self.fc8_x(torch.cat([deep, skip], dim=1))
+        x_shallow = self.shallow_mask(shallow, x_deep)
+        objects = self.last_conv(self.gate(x_deep, x_shallow))
+        return torch.cat([torch.ones_like(objects[:, :1]), objects], dim=1)
+
+    def _refine(self, guide: Tensor, masks: Tensor, labels: Tensor) -> Tensor:
+        """PAMR on the masks of background and present objects; absent objects come out 0.
+
+        PAMR treats every mask by itself, so the absent ones, most of them, need no refining.
+        """
+        present = nn.functional.pad(labels, (1, 0), value=1) > 0
+        width = int(present.sum(dim=1).max())
+        # each image's present classes come first, in order; a tail of absent ones evens the batch
+        chosen = present.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :width]
+        index = chosen[:, :, None, None].expand(-1, -1, *masks.shape[-2:])
+        refined = self._aff(guide, masks.gather(1, index))
+        return drop_absent(torch.zeros_like(masks).scatter_(1, index, refined), labels)
