@@ -1,0 +1,26 @@
+"""`python -m datasets.mini_voc --out DIR`: write the mini data set."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from datasets.mini_voc.generate import MiniVocSettings, generate
+from utils.errors import run_command
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m datasets.mini_voc", description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="the data root to write")
+    parser.add_argument("--seed", type=int, default=0, help="same seed, same files (default: 0)")
+    parser.add_argument(
+        "--train", type=int, default=480, help="lines of train_augvoc.txt (default: 480)"
+    )
+    parser.add_argument("--val", type=int, default=100, help="lines of val_voc.txt (default: 100)")
+    args = parser.parse_args()
+    generate(args.out, MiniVocSettings(args.seed, args.train, args.val))
+    print(f"next: python -m datasets.prepare --root {args.out}")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,132 @@
+"""`python -m datasets.prepare --root DIR`: make SBD's PNG masks and the file lists.
+
+For the real VOC 2012 and SBD and for mini-VOC alike (spec section 2). What is there already stays as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from datasets.layout import SBD, VOC, VOC_TEST
+from datasets.sbd_masks import convert_masks
+from utils.errors import UserError, run_command
+from utils.files import write_text
+
+# A file list before it is written: (image, mask or None), relative to the data root, by id.
+ListLines = list[tuple[Path, "Path | None"]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m datasets.prepare", description=__doc__)
+    parser.add_argument("--root", type=Path, required=True, help="the data root")
+    cpus = os.cpu_count() or 1
+    parser.add_argument(
+        "--workers", type=int, default=cpus, help="processes that convert masks (default: CPUs)"
+    )
+    args = parser.parse_args()
+    if args.workers < 1:
+        raise UserError(f"--workers {args.workers}: give at least 1")
+    prepare(args.root, min(args.workers, cpus))
+
+
+def prepare(root: Path, workers: int = 1) -> None:
+    """Convert SBD's masks under `root` and write the lists; say what changed.
+
+    Nothing is written before every image and mask that a list names is known to be there. Raises
+    `UserError` for missing or empty folders and files, naming them.
+    """
+    require_folders(root)
+    lists = build_lists(root)
+    for name, lines in lists.items():
+        require_files(root, name, lines)
+
+    converted = convert_masks(root, workers)
+    if converted:
+        print(f"converted {converted} SBD masks to {root / SBD.mask('ID')}")
+    written = [write_list(root / name, lines) for name, lines in lists.items()]
+    if not (root / VOC_TEST.path).is_dir():
+        print(f"note: no {root / VOC_TEST.path}, so no test.txt; only VOC's test set needs it")
+    if not converted and not any(written):
+        print("nothing to do: masks and lists were complete")
+
+
+def require_folders(root: Path) -> None:
+    """Raise `UserError` unless VOC and SBD are under `root`."""
+    for name, folder in (("VOC 2012", VOC.path), ("SBD", SBD.path)):
+        if not (root / folder).is_dir():
+            raise UserError(
+                f"{name} is missing: there is no folder {root / folder}; put the data set (or a "
+                f"link to it) at {root / folder.parts[0]}"
+            )
+
+
+def build_lists(root: Path) -> dict[str, ListLines]:
+    """The lists that can be made under `root`, each sorted by id (spec section 2).
+
+    train_augvoc holds (SBD train ∪ SBD val ∪ VOC train) without VOC val, with SBD's image and mask
+    wherever SBD has the id. test.txt is left out where there is no voc_test.
+    """
+    voc_train = read_ids(root / VOC.id_file("train"))
+    voc_val = read_ids(root / VOC.id_file("val"))
+    sbd = read_ids(root / SBD.id_file("train")) | read_ids(root / SBD.id_file("val"))
+    augmented = {
+        image_id: SBD if image_id in sbd else VOC for image_id in (sbd | voc_train) - voc_val
+    }
+    lists: dict[str, ListLines] = {
+        "train_voc.txt": [(VOC.image(i), VOC.mask(i)) for i in sorted(voc_train)],
+        "val_voc.txt": [(VOC.image(i), VOC.mask(i)) for i in sorted(voc_val)],
+        "train_augvoc.txt": [
+            (source.image(i), source.mask(i)) for i, source in sorted(augmented.items())
+        ],
+    }
+    if (root / VOC_TEST.path).is_dir():
+        test = read_ids(root / VOC_TEST.id_file("test"))
+        lists["test.txt"] = [(VOC_TEST.image(i), None) for i in sorted(test)]
+    return lists
+
+
+def read_ids(path: Path) -> set[str]:
+    """The ids in `path`, one a line; a `UserError` if it is missing or has none."""
+    try:
+        ids = set(path.read_text(encoding="utf-8").split())
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the id file {path}; unpack its data set again") from error
+    if not ids:
+        raise UserError(f"the id file {path} is empty; unpack its data set again")
+    return ids
+
+
+def require_files(root: Path, name: str, lines: ListLines) -> None:
+    """Raise `UserError` if an image of the list `name`, or what its mask is made of, is missing."""
+    missing = [
+        path
+        for columns in lines
+        for path in filter(None, columns)
+        if not (root / path).is_file() and not _can_be_converted(root, path)
+    ]
+    if missing:
+        shown = ", ".join(str(root / path) for path in missing[:3])
+        raise UserError(
+            f"{name}: {len(missing)} files are missing, the first of them {shown}; unpack their "
+            "data set again"
+        )
+
+
+def _can_be_converted(root: Path, path: Path) -> bool:
+    return path == SBD.mask(path.stem) and (root / SBD.mat(path.stem)).is_file()
+
+
+def write_list(path: Path, lines: ListLines) -> bool:
+    """Write a file list in one step unless it holds these lines already; True if written."""
+    text = "".join(" ".join(str(column) for column in filter(None, row)) + "\n" for row in lines)
+    unchanged = path.is_file() and path.read_bytes() == text.encode()
+    if not unchanged:
+        write_text(path, text)
+    print(f"{path}: {len(lines)} lines{' (unchanged)' if unchanged else ''}")
+    return not unchanged
+
+
+if __name__ == "__main__":
+    run_command(main)
