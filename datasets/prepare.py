@@ -1,6 +1,7 @@
 """`python -m datasets.prepare --root DIR`: make SBD's PNG masks and the file lists.
 
-For the real VOC 2012 and SBD and for mini-VOC alike (spec section 2). What is there already stays as it is.
+For the real VOC 2012 and SBD and for mini-VOC alike (spec section 2); what is there already stays
+as it is.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ def main() -> None:
     args = parser.parse_args()
     if args.workers < 1:
         raise UserError(f"--workers {args.workers}: give at least 1")
-    prepare(args.root, min(args.workers, cpus))
+    try:
+        prepare(args.root, min(args.workers, cpus))
+    except OSError as error:
+        raise UserError(f"{error}; {args.root} and what it links to must be writable") from error
 
 
 def prepare(root: Path, workers: int = 1) -> None:
@@ -100,22 +104,21 @@ def read_ids(path: Path) -> set[str]:
 
 def require_files(root: Path, name: str, lines: ListLines) -> None:
     """Raise `UserError` if an image of the list `name`, or what its mask is made of, is missing."""
-    missing = [
-        path
-        for columns in lines
-        for path in filter(None, columns)
-        if not (root / path).is_file() and not _can_be_converted(root, path)
-    ]
+    needed = (_source(root, path) for columns in lines for path in columns if path is not None)
+    missing = [path for path in needed if not path.is_file()]
     if missing:
-        shown = ", ".join(str(root / path) for path in missing[:3])
+        shown = ", ".join(str(path) for path in missing[:3])
         raise UserError(
-            f"{name}: {len(missing)} files are missing, the first of them {shown}; unpack their "
-            "data set again"
+            f"{name} names files that are missing, {len(missing)} in all: {shown}"
+            f"{', ...' if len(missing) > 3 else ''}; unpack their data set again"
         )
 
 
-def _can_be_converted(root: Path, path: Path) -> bool:
-    return path == SBD.mask(path.stem) and (root / SBD.mat(path.stem)).is_file()
+def _source(root: Path, path: Path) -> Path:
+    """The file that `path` comes from: itself, or the .mat of a mask that is yet to be made."""
+    if path == SBD.mask(path.stem) and not (root / path).is_file():
+        return root / SBD.mat(path.stem)
+    return root / path
 
 
 def write_list(path: Path, lines: ListLines) -> bool:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from datasets.mini_voc.generate import MiniVocSettings, generate
-from utils.errors import run_command
+from utils.errors import UserError, run_command
 
 
 def main() -> None:
@@ -18,7 +18,10 @@ def main() -> None:
     )
     parser.add_argument("--val", type=int, default=100, help="lines of val_voc.txt (default: 100)")
     args = parser.parse_args()
-    generate(args.out, MiniVocSettings(args.seed, args.train, args.val))
+    try:
+        generate(args.out, MiniVocSettings(args.seed, args.train, args.val))
+    except OSError as error:
+        raise UserError(f"{error}; give a folder that can be written as --out") from error
     print(f"next: python -m datasets.prepare --root {args.out}")
 
 

@@ -21,7 +21,7 @@ def draw_background(rng: np.random.Generator, height: int, width: int) -> np.nda
         horizon = _horizon(rng, height, width)
         canvas = np.where(horizon[..., None], _ground(rng, height, width), canvas)
     for _ in range(rng.integers(2, 7)):
-        canvas = _distractor(rng, canvas)
+        _add_distractor(rng, canvas)
     return canvas
 
 
@@ -61,8 +61,8 @@ def _horizon(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     return np.arange(height)[:, None] > level * height
 
 
-def _distractor(rng: np.random.Generator, canvas: np.ndarray) -> np.ndarray:
-    """Put a stone, leaf, disc, bar, triangle or the like somewhere: plain and muted."""
+def _add_distractor(rng: np.random.Generator, canvas: np.ndarray) -> None:
+    """Paint a stone, leaf, disc, bar, triangle or the like on `canvas`: plain and muted."""
     height, width = canvas.shape[:2]
     radius = min(height, width) * rng.uniform(0.04, 0.14)
     corners = int(rng.choice([3, 4, 7, 24]))
@@ -75,6 +75,6 @@ def _distractor(rng: np.random.Generator, canvas: np.ndarray) -> np.ndarray:
 
     stencil = Image.new("L", (width, height))
     ImageDraw.Draw(stencil).polygon([tuple(point) for point in outline], fill=255)
-    shading = 1 + 0.4 * (smooth_noise(rng, height, width, 6, 6) - 0.5)
-    painted = np.clip(_muted_colour(rng) * shading[..., None], 0, 1).astype(np.float32)
-    return np.where(np.asarray(stencil)[..., None] > 0, painted, canvas)
+    inside = np.asarray(stencil) > 0
+    shading = 1 + 0.4 * (smooth_noise(rng, height, width, 6, 6)[inside] - 0.5)
+    canvas[inside] = np.clip(_muted_colour(rng) * shading[:, None], 0, 1)

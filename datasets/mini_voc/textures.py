@@ -70,7 +70,7 @@ def scales(u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 def grid(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """Lines of the second tone both ways."""
-    return _step(np.maximum(np.cos(2 * np.pi * u), np.cos(2 * np.pi * v)) - 0.75)
+    return _step(np.maximum(np.cos(2 * np.pi * u), np.cos(2 * np.pi * v)) - 0.65)
 
 
 def bricks(u: np.ndarray, v: np.ndarray) -> np.ndarray:
