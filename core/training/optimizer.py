@@ -1,0 +1,50 @@
+"""The optimizer and its four groups of parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from models.backbones import get_backbone_record
+from models.network import Network
+
+_TRAINED_LAYERS = (nn.Conv2d, nn.Linear, nn.BatchNorm2d)
+
+
+def build_optimizer(model: Network, net: Any) -> torch.optim.Optimizer:
+    """SGD or Adam over pretrained weights, pretrained biases, new weights and new biases.
+
+    What the backbone holds is pretrained, the heads are new; each group has its multiple of NET.LR
+    from the backbone's record, and only weights decay. Frozen parameters are in no group, so a
+    group may be empty.
+
+    Args:
+        net: the NET section of the configuration.
+    """
+    groups = _group_parameters(model)
+    multipliers = get_backbone_record(net.BACKBONE).lr_multipliers
+    options = [
+        {
+            "params": parameters,
+            "lr": net.LR * multiplier,
+            "weight_decay": net.WEIGHT_DECAY if index % 2 == 0 else 0.0,
+        }
+        for index, (parameters, multiplier) in enumerate(zip(groups, multipliers, strict=True))
+    ]
+    if net.OPT == "Adam":
+        return torch.optim.Adam(options, betas=(net.BETA1, 0.999))
+    return torch.optim.SGD(options, momentum=net.MOMENTUM)
+
+
+def _group_parameters(model: Network) -> tuple[list[nn.Parameter], ...]:
+    groups: tuple[list[nn.Parameter], ...] = ([], [], [], [])
+    for name, module in model.named_modules():
+        if not isinstance(module, _TRAINED_LAYERS):
+            continue
+        offset = 0 if name.startswith("backbone.") else 2
+        for parameter, kind in ((module.weight, 0), (module.bias, 1)):
+            if parameter is not None and parameter.requires_grad:
+                groups[offset + kind].append(parameter)
+    return groups

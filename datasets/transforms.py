@@ -1,0 +1,53 @@
+"""From opened images to tensors: random views for training, fixed ones for validation."""
+
+from __future__ import annotations
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import v2
+
+MEAN = (0.485, 0.456, 0.406)
+DEVIATION = (0.229, 0.224, 0.225)
+
+
+def normalise(images: Tensor) -> Tensor:
+    """Normalise ...×3×H×W images in [0, 1] by ImageNet's mean and deviation."""
+    mean = images.new_tensor(MEAN)[:, None, None]
+    deviation = images.new_tensor(DEVIATION)[:, None, None]
+    return (images - mean) / deviation
+
+
+def train_transform(crop_size: int, scale_from: float, scale_to: float) -> v2.Transform:
+    """A random view of a PIL image as a 3×crop_size×crop_size tensor in [0, 1].
+
+    A crop of `scale_from` to `scale_to` of the image's area and ratio 3/4 to 4/3, resized
+    bicubically; mirrored half of the time; its colours jittered.
+    """
+    return v2.Compose(
+        [
+            v2.RandomResizedCrop(
+                crop_size,
+                scale=(scale_from, scale_to),
+                interpolation=v2.InterpolationMode.BICUBIC,
+            ),
+            v2.RandomHorizontalFlip(),
+            v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.1),
+            *_to_unit_tensor(),
+        ]
+    )
+
+
+def val_transform(crop_size: int) -> v2.Transform:
+    """A PIL image, whole, as a 3×crop_size×crop_size tensor in [0, 1]; the same every time."""
+    resize = v2.Resize((crop_size, crop_size), interpolation=v2.InterpolationMode.BICUBIC)
+    return v2.Compose([resize, *_to_unit_tensor()])
+
+
+def to_unit_tensor(image: Image.Image) -> Tensor:
+    """A PIL image as a 3×H×W float32 tensor in [0, 1]."""
+    return v2.Compose(_to_unit_tensor())(image)
+
+
+def _to_unit_tensor() -> list[v2.Transform]:
+    return [v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
