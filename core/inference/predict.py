@@ -1,0 +1,97 @@
+"""From images to merged class masks: views in groups through the network (spec section 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from core.config import TestConfig
+from core.inference.samples import Sample
+from core.inference.views import Merger, View, make_views
+from datasets.files import labels_of_mask
+
+T = TypeVar("T")
+
+
+class ViewGroup(NamedTuple):
+    """Some views of a sample, and the network's input for them: B×3×(window)."""
+
+    sample: Sample
+    views: list[View]
+    inputs: Tensor
+
+
+def predict(
+    model: nn.Module, samples: Iterable[Sample], test: TestConfig, device: torch.device
+) -> Iterator[tuple[Sample, np.ndarray]]:
+    """Predict the class masks of images.
+
+    Views run in groups of at most TEST.BATCH_SIZE; the next group is cut in the background while
+    the network works on one. The results do not depend on the groups.
+
+    Args:
+        model: images (B×3×H×W, normalised) → raw class scores (B×(C−1)) and masks (B×C×H×W).
+        samples: the images; with USE_GT_LABELS all have a ground truth.
+        test: the configuration's TEST section.
+        device: where the model is.
+
+    Yields:
+        Each sample with its C×H×W float32 merged masks, background first: the mean over views,
+        objects without label 0, background to the power BG_POW (multiscale). Their argmax is the
+        segmentation.
+
+    Raises:
+        UserError: a view does not fit TEST.PAD_SIZE, or the crops do not.
+    """
+    model.eval()
+    groups = _one_ahead(_cut_groups(samples, test))
+    for sample, sample_groups in groupby(groups, key=lambda group: group.sample):
+        merger = Merger(sample.size)
+        for group in sample_groups:
+            _run(model, group, merger, device)
+        yield sample, _finish(sample, merger, test)
+
+
+def _cut_groups(samples: Iterable[Sample], test: TestConfig) -> Iterator[ViewGroup]:
+    for sample in samples:
+        views = make_views(sample.size, test, sample.id)
+        for start in range(0, len(views), test.BATCH_SIZE):
+            group = views[start : start + test.BATCH_SIZE]
+            inputs = torch.stack([view.cut(sample.image) for view in group])
+            yield ViewGroup(sample, group, inputs)
+
+
+def _one_ahead(items: Iterable[T]) -> Iterator[T]:
+    """The same items, each made in a background thread while the one before it is in use."""
+    iterator, end = iter(items), object()
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        item = thread.submit(next, iterator, end).result()
+        while item is not end:
+            following = thread.submit(next, iterator, end)
+            yield item
+            item = following.result()
+
+
+@torch.inference_mode()
+def _run(model: nn.Module, group: ViewGroup, merger: Merger, device: torch.device) -> None:
+    scores, masks = model(group.inputs.to(device))
+    merger.add(group.views, scores, masks)
+
+
+@torch.inference_mode()
+def _finish(sample: Sample, merger: Merger, test: TestConfig) -> np.ndarray:
+    if test.USE_GT_LABELS:
+        labels = torch.from_numpy(labels_of_mask(sample.ground_truth, test.NUM_CLASSES))
+        labels = labels.to(merger.scores.device)
+    else:
+        labels = (merger.scores > test.FP_CUT_SCORE).float()
+    merged = merger.merged(labels)
+    if test.METHOD == "multiscale":
+        merged[0] **= test.BG_POW
+    return merged.cpu().numpy()

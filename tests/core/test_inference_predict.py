@@ -1,0 +1,274 @@
+"""Views and their merging against spec section 8, written out slowly and independently here."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from core.config import TestConfig
+from core.inference.predict import _one_ahead, predict
+from core.inference.samples import Sample
+from core.inference.views import make_views
+from utils.errors import UserError
+
+CLASSES = 4
+MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+CPU = torch.device("cpu")
+
+
+class StandIn(nn.Module):
+    """Answers that depend on content and place, and change when the input is mirrored or moved."""
+
+    def __init__(self):
+        super().__init__()
+        generator = torch.Generator().manual_seed(3)
+        self.kernel = 0.5 * torch.randn(CLASSES, 3, 3, 5, generator=generator)
+        self.slope = torch.randn(2, CLASSES, 1, 1, generator=generator)
+        self.heads = torch.randn(CLASSES - 1, 3, generator=generator)
+        self.largest_batch = 0
+
+    def forward(self, images):
+        self.largest_batch = max(self.largest_batch, len(images))
+        height, width = images.shape[2:]
+        rows = torch.linspace(0, 1, height)[:, None]
+        columns = torch.linspace(0, 1, width)[None, :]
+        logits = nn.functional.conv2d(images, self.kernel, padding=(1, 2))
+        masks = (logits + self.slope[0] * rows + self.slope[1] * columns**2).softmax(1)
+        scores = (images * (1 + columns)).mean((2, 3)) @ self.heads.T
+        return scores, masks
+
+
+def make_sample(height, width, seed=0, name="a"):
+    random = np.random.default_rng(seed)
+    coarse = random.integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    image = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+    mask = random.integers(0, 2, (height, width), dtype=np.uint8) * 2  # class 2 alone
+    mask[0, 0] = 255
+    return Sample(name, image, mask)
+
+
+def settings(**keys):
+    defaults = {"NUM_CLASSES": CLASSES, "PAD_SIZE": (31, 38), "BATCH_SIZE": 2}
+    return TestConfig(**{**defaults, **keys})
+
+
+def run(sample, test, model=None):
+    [(returned, merged)] = predict(model or StandIn(), [sample], test, CPU)
+    assert returned is sample
+    return merged
+
+
+def normalised(image):
+    return (np.asarray(image, dtype=np.float64) / 255 - MEAN) / DEVIATION
+
+
+def ask(view):
+    """The stand-in's answer to one H×W×3 view: sigmoid scores, masks H×W×C."""
+    images = torch.tensor(np.ascontiguousarray(view.transpose(2, 0, 1))[None], dtype=torch.float32)
+    scores, masks = StandIn()(images)
+    masks = masks[0].double().numpy().transpose(1, 2, 0)
+    return 1 / (1 + np.exp(-scores[0].double().numpy())), masks
+
+
+def bilinear(maps, height, width):
+    """Bilinear resize of H×W×C with pixel centres at half, corners not aligned, by loops."""
+    result = np.zeros((height, width, maps.shape[2]))
+    for y in range(height):
+        for x in range(width):
+            v = max((y + 0.5) * maps.shape[0] / height - 0.5, 0)
+            u = max((x + 0.5) * maps.shape[1] / width - 0.5, 0)
+            top, left = int(v), int(u)
+            bottom, right = min(top + 1, maps.shape[0] - 1), min(left + 1, maps.shape[1] - 1)
+            b, a = v - top, u - left
+            upper = (1 - a) * maps[top, left] + a * maps[top, right]
+            lower = (1 - a) * maps[bottom, left] + a * maps[bottom, right]
+            result[y, x] = (1 - b) * upper + b * lower
+    return result
+
+
+def labels_by_hand(sample, scores, test):
+    if test.USE_GT_LABELS:
+        return [float((sample.ground_truth == c).any()) for c in range(1, CLASSES)]
+    return [float(max(s[c] for s in scores) > test.FP_CUT_SCORE) for c in range(CLASSES - 1)]
+
+
+def multiscale_by_hand(sample, test):
+    height, width = sample.size
+    scores, answers = [], []
+    for scale in test.SCALES:
+        h, w = round(height * scale), round(width * scale)
+        for mirrored in [False, True] if test.FLIP else [False]:
+            pixels = normalised(sample.image.resize((w, h), Image.Resampling.BICUBIC))
+            pixels = pixels[:, ::-1] if mirrored else pixels
+            padded = np.zeros((*test.PAD_SIZE, 3))
+            top = math.floor((test.PAD_SIZE[0] - h) / 2)
+            left = math.floor((test.PAD_SIZE[1] - w) / 2)
+            padded[top : top + h, left : left + w] = pixels
+            score, masks = ask(padded)
+            masks = bilinear(masks[top : top + h, left : left + w], height, width)
+            answers.append(masks[:, ::-1] if mirrored else masks)
+            scores.append(score)
+    merged = np.mean(answers, axis=0)
+    merged[:, :, 1:] *= labels_by_hand(sample, scores, test)
+    merged[:, :, 0] **= test.BG_POW
+    return merged.transpose(2, 0, 1)
+
+
+def multicrop_by_hand(sample, test):
+    height, width = sample.size
+    (pad_h, pad_w), (crop_h, crop_w) = test.PAD_SIZE, test.CROP_SIZE
+    top, left = (pad_h - height) // 2, (pad_w - width) // 2
+    padded = np.zeros((pad_h, pad_w, 3))
+    padded[top : top + height, left : left + width] = normalised(sample.image)
+    total, times, scores = np.zeros((pad_h, pad_w, CLASSES)), np.zeros((pad_h, pad_w, 1)), []
+    for i in range(test.CROP_GRID_SIZE[0]):
+        for j in range(test.CROP_GRID_SIZE[1]):
+            y = min(i * math.ceil(pad_h / test.CROP_GRID_SIZE[0]), pad_h - crop_h)
+            x = min(j * math.ceil(pad_w / test.CROP_GRID_SIZE[1]), pad_w - crop_w)
+            crop = padded[y : y + crop_h, x : x + crop_w]
+            for mirrored in [True, False] if test.FLIP else [False]:
+                score, masks = ask(crop[:, ::-1] if mirrored else crop)
+                total[y : y + crop_h, x : x + crop_w] += masks[:, ::-1] if mirrored else masks
+                times[y : y + crop_h, x : x + crop_w] += 1
+                scores.append(score)
+    total[:, :, 1:] *= labels_by_hand(sample, scores, test)
+    merged = (total / times)[top : top + height, left : left + width]
+    return merged.transpose(2, 0, 1)
+
+
+def assert_same(merged, expected):
+    assert merged.dtype == np.float32
+    np.testing.assert_allclose(merged, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {},
+        {"FLIP": False},
+        {"SCALES": (1.0,), "BG_POW": 1.0},
+        {"SCALES": (0.7, 1.5, 1.0), "FP_CUT_SCORE": 0.5},
+        {"USE_GT_LABELS": True, "FP_CUT_SCORE": 2.0},
+        {"SCALES": (2.0, 0.5), "PAD_SIZE": (30, 34)},
+    ],
+)
+def test_multiscale(keys):
+    # half of an odd size is for Python's round to decide; rows or columns have an odd slack
+    sample, test = make_sample(15, 17), settings(**keys)
+    assert_same(run(sample, test), multiscale_by_hand(sample, test))
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {},
+        {"FLIP": False},
+        {"BG_POW": 1.0, "FP_CUT_SCORE": 0.5},
+        {"USE_GT_LABELS": True, "FP_CUT_SCORE": 2.0},
+        {"CROP_GRID_SIZE": (4, 3), "CROP_SIZE": (9, 14)},
+        # crops that show nothing but padding
+        {"PAD_SIZE": (61, 80), "CROP_GRID_SIZE": (5, 5), "CROP_SIZE": (13, 16)},
+        {"CROP_GRID_SIZE": (1, 1), "CROP_SIZE": (31, 38)},
+    ],
+)
+def test_multicrop(keys):
+    sample = make_sample(20, 17)
+    test = settings(**{"METHOD": "multicrop", "CROP_SIZE": (21, 20), **keys})
+    assert_same(run(sample, test), multicrop_by_hand(sample, test))
+
+
+@pytest.mark.parametrize("method", ["multiscale", "multicrop"])
+def test_groups_do_not_change_the_result(method):
+    sample = make_sample(14, 17)
+    test = settings(METHOD=method, CROP_SIZE=(21, 20))
+    results = []
+    for size in (1, 3, 100):
+        model = StandIn()
+        results.append(run(sample, dataclasses.replace(test, BATCH_SIZE=size), model))
+        assert model.largest_batch == min(size, 8)
+    np.testing.assert_allclose(results[1], results[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(results[2], results[0], rtol=1e-5, atol=1e-6)
+
+
+def test_images_of_a_stream_are_kept_apart():
+    samples = [make_sample(14, 17, 1, "a"), make_sample(9, 8, 2, "b"), make_sample(14, 17, 3, "c")]
+    test = settings(BATCH_SIZE=3)
+    returned = []
+    for sample, merged in predict(StandIn(), samples, test, CPU):
+        assert_same(merged, multiscale_by_hand(sample, test))
+        returned.append(sample)
+    assert returned == samples
+
+
+def test_order_of_views():
+    multiscale = make_views((10, 8), settings(SCALES=(1.0, 0.5)))
+    assert [(view.size, view.mirrored) for view in multiscale] == [
+        ((10, 8), False),
+        ((10, 8), True),
+        ((5, 4), False),
+        ((5, 4), True),
+    ]
+    crops = make_views((31, 38), settings(METHOD="multicrop", CROP_SIZE=(31, 20)))
+    assert [view.mirrored for view in crops] == [True, False] * 4
+    assert [view.corner[1] for view in crops if not view.mirrored] == [0, 18, 0, 18]
+
+
+def test_a_class_stays_only_above_the_threshold():
+    class Fixed(StandIn):
+        def forward(self, images):
+            # sigmoid: 0.5 in every view; 0.73 in one of them; far below
+            scores = torch.tensor([[0.0, -5.0, -5.0]]).repeat(len(images), 1)
+            scores[images.abs().sum((1, 2, 3)).argmax(), 1] = 1.0
+            return scores, super().forward(images)[1]
+
+    merged = run(make_sample(14, 17), settings(FP_CUT_SCORE=0.5), Fixed())
+    assert [bool(mask.any()) for mask in merged] == [True, False, True, False]
+
+
+def test_training_mode_is_left():
+    model = StandIn().train()
+    run(make_sample(14, 17), settings(), model)
+    assert not model.training
+
+
+@pytest.mark.parametrize(
+    ("size", "keys", "words"),
+    [
+        ((15, 20), {}, ["a (15×20) at scale 2 is 30×40", "TEST.PAD_SIZE [31, 38]", "[30, 40]"]),
+        ((16, 10), {"SCALES": (1.0, 3.0)}, ["48×30", "[48, 30]"]),
+        ((10, 39), {"METHOD": "multicrop", "CROP_SIZE": (20, 20)}, ["10×39", "TEST.PAD_SIZE"]),
+        ((9, 1), {"SCALES": (0.1,)}, ["TEST.SCALES"]),
+        (
+            (9, 9),
+            {"METHOD": "multicrop", "CROP_SIZE": (21, 18)},
+            ["TEST.CROP_GRID_SIZE", "TEST.CROP_SIZE", "TEST.PAD_SIZE", "stride of 19", "width"],
+        ),
+        ((9, 9), {"METHOD": "multicrop", "CROP_SIZE": (32, 20)}, ["TEST.CROP_SIZE", "32 > 31"]),
+    ],
+)
+def test_sizes_that_do_not_fit(size, keys, words):
+    with pytest.raises(UserError) as error:
+        run(make_sample(*size), settings(**keys))
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_one_ahead_is_one_ahead_and_passes_errors_on():
+    made = []
+
+    def items():
+        for number in range(4):
+            made.append(number)
+            yield number
+        raise UserError("broken image")
+
+    seen = []
+    with pytest.raises(UserError, match="broken image"):
+        for item in _one_ahead(items()):
+            seen.append(item)
+            assert len(made) <= len(seen) + 1
+    assert seen == [0, 1, 2, 3]

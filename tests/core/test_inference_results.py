@@ -1,0 +1,209 @@
+"""What inference writes, and how it fails: no half files, no error unseen, no queue without end."""
+
+import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import Future
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from core.config import TestConfig
+from core.inference import results
+from core.inference.results import Result, result_writer, write_result
+from core.inference.samples import check_output_folder, check_samples, load_sample
+from datasets.files import ListEntry, write_mask
+from datasets.records import voc_palette
+from utils.crf import crf_inference
+from utils.errors import UserError
+
+PALETTE = voc_palette()
+CLASSES = 21
+
+
+def make_result(name="a", height=10, width=12, seed=0, ground_truth=True):
+    random = np.random.default_rng(seed)
+    merged = random.dirichlet(np.full(CLASSES, 0.1), (height, width)).transpose(2, 0, 1)
+    return Result(
+        name,
+        random.integers(0, 256, (height, width, 3), dtype=np.uint8),
+        np.ascontiguousarray(merged, dtype=np.float32),
+        random.integers(0, CLASSES, (height, width), dtype=np.uint8) if ground_truth else None,
+    )
+
+
+def files_below(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def colours(mask):
+    return np.array(PALETTE).reshape(256, 3)[mask]
+
+
+@pytest.mark.parametrize("ground_truth", [True, False])
+def test_files_of_a_result(tmp_path, ground_truth):
+    result = make_result("my.photo.v2jpg", ground_truth=ground_truth)
+    write_result(result, tmp_path, PALETTE)
+    name = "my.photo.v2jpg.png"
+    assert files_below(tmp_path) == [f"crf/{name}", name, f"vis/{name}"]
+
+    expected = {
+        name: np.argmax(result.merged, axis=0),
+        f"crf/{name}": np.argmax(crf_inference(result.image, result.merged), axis=0),
+    }
+    assert (expected[name] != expected[f"crf/{name}"]).any()
+    for path, mask in expected.items():
+        written = Image.open(tmp_path / path)
+        assert written.mode == "P"
+        assert tuple(written.getpalette()) == PALETTE
+        np.testing.assert_array_equal(np.array(written), mask)
+
+    picture = Image.open(tmp_path / "vis" / name)
+    assert picture.mode == "RGB"
+    masks = [*expected.values(), *([result.ground_truth] if ground_truth else [])]
+    panels = np.concatenate([0.7 * colours(mask) + 0.3 * result.image for mask in masks], axis=1)
+    assert np.abs(np.array(picture) - panels).max() <= 0.5 + 1e-6
+
+
+def test_the_lowest_of_equal_classes_wins(tmp_path):
+    result = make_result()
+    result.merged[:] = 0
+    result.merged[[3, 7]] = 0.4
+    write_result(result, tmp_path, PALETTE)
+    assert set(np.array(Image.open(tmp_path / "a.png")).flat) == {3}
+
+
+def test_processes_write_what_the_main_one_would(tmp_path):
+    for workers in (0, 2):
+        with result_writer(tmp_path / str(workers), PALETTE, workers) as write:
+            for seed in range(5):
+                write(make_result(f"image{seed}", seed=seed))
+    written = files_below(tmp_path / "0")
+    assert len(written) == 15
+    assert files_below(tmp_path / "2") == written
+    for name in written:
+        assert (tmp_path / "0" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_error_ends_it_at_once_and_leaves_no_half_files(tmp_path, workers):
+    (tmp_path / "vis").write_text("in the way")
+    accepted = 0
+    with (
+        pytest.raises(UserError, match=r"cannot write image0.png below"),
+        result_writer(tmp_path, PALETTE, workers) as write,
+    ):
+        for number in range(50):
+            write(make_result(f"image{number}"))
+            accepted += 1
+    assert accepted <= 2
+    assert not [name for name in files_below(tmp_path) if ".image" in name]
+
+
+def test_an_error_of_the_last_result_is_not_lost(tmp_path):
+    broken = make_result()
+    broken.merged[0, 0, 0] = np.nan
+    with pytest.raises(ValueError, match="finite"), result_writer(tmp_path, PALETTE, 1) as write:
+        write(broken)
+    assert files_below(tmp_path) == []
+
+
+def test_an_error_of_the_caller_passes(tmp_path):
+    with pytest.raises(KeyError), result_writer(tmp_path, PALETTE, 1) as write:
+        write(make_result())
+        raise KeyError
+
+
+class Deadly:
+    """Ends the process that receives it."""
+
+    def __reduce__(self):
+        return os._exit, (3,)
+
+
+def test_a_dead_process_is_told(tmp_path):
+    with (
+        pytest.raises(UserError, match=r"died.*--workers 0"),
+        result_writer(tmp_path, PALETTE, 1) as write,
+    ):
+        write(Result("a", Deadly(), Deadly(), None))
+
+
+def test_few_results_wait(tmp_path, monkeypatch):
+    unfinished, most = set(), 0
+
+    class SlowPool:
+        def __init__(self, *args, **keys):
+            pass
+
+        def submit(self, *args):
+            nonlocal most
+            future = Future()
+            unfinished.add(future)
+            most = max(most, len(unfinished))
+            timer = threading.Timer(0.02, lambda: (unfinished.discard(future), finish(future)))
+            timer.start()
+            return future
+
+        def shutdown(self, cancel_futures):
+            assert not unfinished
+
+    def finish(future):
+        future.set_result(None)
+
+    monkeypatch.setattr(results, "ProcessPoolExecutor", SlowPool)
+    with result_writer(tmp_path, PALETTE, 3) as write:
+        for _ in range(20):
+            write(make_result())
+    assert most == 6
+
+
+def test_processes_start_without_torch():
+    code = "import infer_val, core.inference.results, sys; sys.exit('torch' in sys.modules)"
+    root = Path(__file__).parents[2]
+    subprocess.run([sys.executable, "-c", code], cwd=root, check=True)
+
+
+def write_pair(folder, name, size=(9, 7), mask_size=None):
+    image, mask = folder / f"{name}.jpg", folder / f"{name}_mask.png"
+    Image.new("RGB", size, (10, 200, 30)).save(image)
+    width, height = mask_size or size
+    write_mask(mask, np.zeros((height, width)), PALETTE)
+    return ListEntry(image, mask)
+
+
+def test_a_sample_without_mask_column(tmp_path):
+    entry = write_pair(tmp_path, "2007_00003jpg")
+    sample = load_sample(ListEntry(entry.image, None))
+    assert (sample.id, sample.size, sample.ground_truth) == ("2007_00003jpg", (7, 9), None)
+
+
+def test_whatever_is_wrong_with_a_list_shows_before_it_runs(tmp_path):
+    good = write_pair(tmp_path, "good")
+    test = TestConfig(PAD_SIZE=(14, 18))
+    check_samples([good, ListEntry(good.image, None)], test, 2)
+
+    cut_short = tmp_path / "cut_short.jpg"
+    cut_short.write_bytes(good.image.read_bytes()[:-40])
+    for bad, words in [
+        (ListEntry(tmp_path / "gone.jpg", None), "gone.jpg"),
+        (ListEntry(cut_short, None), "cut_short.jpg"),
+        (ListEntry(good.image, tmp_path / "gone.png"), "gone.png"),
+        (write_pair(tmp_path, "odd", mask_size=(7, 9)), r"odd_mask.png is 9×7.*odd.jpg 7×9"),
+        (write_pair(tmp_path, "wide", (10, 2)), r"wide.jpg.*PAD_SIZE.*\[14, 20\]"),
+    ]:
+        with pytest.raises(UserError, match=words):
+            check_samples([good, bad], test, 2)
+    with pytest.raises(UserError, match=r"USE_GT_LABELS.*good.jpg"):
+        check_samples([ListEntry(good.image, None)], TestConfig(USE_GT_LABELS=True), 0)
+
+
+def test_the_output_folder_is_made_or_refused(tmp_path):
+    check_output_folder(tmp_path / "new" / "masks")
+    assert list((tmp_path / "new" / "masks").iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="--mask-output-dir"):
+        check_output_folder(tmp_path / "file" / "masks")
