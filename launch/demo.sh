@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# From a fresh clone to an IoU table, on the embedded mini data set: sets up, writes and prepares
+# the data, trains, infers with CRF, draws a picture, evaluates.
+#     bash ./launch/demo.sh
+# Further arguments go to train.py. A second demo takes the place of the first.
+
+MODEL=${MODEL:-ae} # ae: the segmentation network; bsl: the CAM baseline
+
+source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
+
+case $MODEL in
+    ae) EXTRA_ARGS="" ;;
+    bsl) EXTRA_ARGS="--set NET.MODEL bsl" ;;
+    *) fail "MODEL must be ae or bsl, found $MODEL" ;;
+esac
+EXP=demo
+RUN_ID=mini_$MODEL
+DATASET=pascal_voc
+DATA_ROOT=data/mini_voc
+CONFIG=configs/mini_resnet50.yaml
+FILELIST=$DATA_ROOT/val_voc.txt
+SNAPSHOT=best
+OUTPUT_DIR=results
+SAVE_ID=$RUN_ID
+SAVE_DIR=$OUTPUT_DIR/$EXP/$SAVE_ID
+# these are empty against what a user's shell may hold for other runs
+RESUME=""
+DETACH=0
+export EXP RUN_ID DATASET DATA_ROOT CONFIG FILELIST SNAPSHOT OUTPUT_DIR SAVE_ID SAVE_DIR RESUME \
+    DETACH EXTRA_ARGS
+
+times=""
+step() {
+    local title=$1 begin=$SECONDS
+    shift
+    printf '\n=== %s\n' "$title"
+    "$@"
+    times+=$(printf '  %-12s %4d s' "$title" $((SECONDS - begin)))$'\n'
+}
+
+step "Set-up" bash launch/setup.sh
+export PYTHON=$ROOT/.venv/bin/python
+step "Data" "$PYTHON" -m datasets.mini_voc --out "$DATA_ROOT"
+step "Preparation" "$PYTHON" -m datasets.prepare --root "$DATA_ROOT"
+step "Training" bash launch/run_voc_resnet50.sh --overwrite "$@"
+step "Inference" bash launch/infer_val.sh
+picture=$SAVE_DIR/picture.png
+step "Picture" "$PYTHON" -m core.evaluation.picture --data "$DATA_ROOT" --filelist "$FILELIST" \
+    --masks "$SAVE_DIR" --out "$picture" --dataset "$DATASET"
+step "Evaluation" env EXTRA_ARGS= bash launch/eval_seg.sh
+
+# asked of the code itself, so that there is one rule for what is best
+snapshot=$("$PYTHON" -c 'import sys; from pathlib import Path
+from core.checkpoint import find_snapshot
+print(find_snapshot(Path(sys.argv[1]), sys.argv[2]).path)' "snapshots/$DATASET/$EXP/$RUN_ID" "$SNAPSHOT")
+events=$ROOT/logs/$DATASET/$EXP/$RUN_ID
+
+cat <<SUMMARY
+
+=== Done
+$times
+  snapshot     $ROOT/$snapshot
+  masks        $ROOT/$SAVE_DIR (with CRF: crf/, drawn: vis/)
+  picture      $ROOT/$picture
+  TensorBoard  $events
+               $(printf '%q ' "$PYTHON" -m tensorboard.main --logdir "$events")
+SUMMARY

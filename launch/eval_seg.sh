@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Prints the IoU of the masks that infer_val.sh has written, without and with CRF. Set the values
+# here or before the command:
+#     SAVE_DIR=results/baselines/v01 bash ./launch/eval_seg.sh
+# Further arguments go to eval_seg.py, for both tables. Relative paths start at the repository's
+# root.
+
+SAVE_DIR=${SAVE_DIR:-}                      # to be set: the folder with the masks
+FILELIST=${FILELIST:-data/val_voc.txt}      # the images and their ground truth
+DATA_ROOT=${DATA_ROOT:-data}                # where the list's paths start
+DATASET=${DATASET:-pascal_voc}
+EXP=${EXP:-$(basename -- "$(dirname -- "$SAVE_DIR")")} # EXP and RUN_ID name the log
+RUN_ID=${RUN_ID:-$(basename -- "$SAVE_DIR")}
+EXTRA_ARGS=${EXTRA_ARGS:-}                  # as "--allow-missing"
+DETACH=${DETACH:-0}                         # 1: in the background
+
+source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
+
+evaluate_both() {
+    local title masks status=0 worst=0
+    for title in "without CRF" "with CRF"; do
+        masks=$SAVE_DIR
+        [ "$title" = "without CRF" ] || masks=$SAVE_DIR/crf
+        printf '\n== %s\n' "$title: $masks"
+        status=0
+        (start "${python_command[@]}" --masks "$masks") || status=$?
+        # above 128: a signal, as Ctrl-C
+        [ "$status" -lt 128 ] || return "$status"
+        [ "$status" -eq 0 ] || worst=$status
+    done
+    return "$worst"
+}
+
+demand SAVE_DIR=results/baselines/v01
+[ -d "$SAVE_DIR" ] || fail "SAVE_DIR: there is no folder $SAVE_DIR (relative paths start at $ROOT);" \
+    "masks are made by \`bash launch/infer_val.sh\`"
+require_filelist
+choose_python
+
+python_command=("$PYTHON" eval_seg.py --dataset "$DATASET" --data "$DATA_ROOT" --filelist "$FILELIST")
+append_extra_args
+python_command+=("$@")
+
+run_logged evaluate_both

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Trains the CAM baseline with the ResNet50 backbone. Set the values here or before the command:
+#     EXP=baselines RUN_ID=v01 bash ./launch/run_bsl_resnet50.sh
+# Further arguments go to train.py. Relative paths start at the repository's root.
+
+EXP=${EXP:-}                                # to be set: a name for the experiment
+RUN_ID=${RUN_ID:-}                          # to be set: a name for this run of it
+DATASET=${DATASET:-pascal_voc}
+CONFIG=${CONFIG:-configs/voc_resnet50.yaml}
+RESUME=${RESUME:-}                          # a snapshot to go on from, as e010Xs0.912
+EXTRA_ARGS=${EXTRA_ARGS:-}                  # more arguments, as "--set NET.LR 0.0005"
+DETACH=${DETACH:-0}                         # 1: in the background
+MODEL_SETTINGS="NET.MODEL bsl TRAIN.NUM_EPOCHS 6"  # stronger than CONFIG, weaker than EXTRA_ARGS
+
+source "$(dirname -- "${BASH_SOURCE[0]}")/train_body.sh"

@@ -1,0 +1,20 @@
+# shellcheck shell=bash
+# The body of the run scripts, which set its variables and source it: starts train.py.
+source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
+
+demand EXP=baselines RUN_ID=v01
+require_config
+choose_python
+
+python_command=("$PYTHON" train.py --dataset "$DATASET" --cfg "$CONFIG" --exp "$EXP" --run "$RUN_ID")
+if [ -n "$RESUME" ]; then
+    python_command+=(--resume "$RESUME")
+fi
+if [ -n "$MODEL_SETTINGS" ]; then
+    read -ra settings <<<"$MODEL_SETTINGS"
+    python_command+=(--set "${settings[@]}")
+fi
+append_extra_args
+python_command+=("$@")
+
+run_logged start "${python_command[@]}"

@@ -1,0 +1,47 @@
+"""configs/voc_*.yaml against spec section 10."""
+
+import pytest
+from launch_checkout import REPOSITORY
+
+from core.config import load_config
+
+# crop, epochs, learning rate, pad, scales, cut score, background's power, ground-truth labels
+PUBLISHED = {
+    "resnet38": (321, 24, 0.001, 1024, (1, 0.5, 1.5, 2.0), 0.1, 3, False),
+    "vgg16": (448, 32, 0.001, 768, (1, 0.75, 1.25, 1.5), 0.3, 1, True),
+    "resnet50": (448, 20, 0.0005, 768, (1, 0.75, 1.25, 1.5), 0.3, 3, True),
+    "resnet101": (448, 20, 0.001, 768, (1, 0.75, 1.25, 1.5), 0.3, 3, True),
+}
+WEIGHTS = {
+    "resnet38": "models/weights/ilsvrc-cls_rna-a1_cls1000_ep-0001.pth",
+    "vgg16": "models/weights/vgg16_20M.pth",
+    "resnet50": "models/weights/resnet50-19c8e357.pth",
+    "resnet101": "models/weights/resnet101-5d3b4d8f.pth",
+}
+
+
+@pytest.mark.parametrize("backbone", PUBLISHED)
+def test_published_values(backbone: str) -> None:
+    cfg = load_config(REPOSITORY / f"configs/voc_{backbone}.yaml")
+    crop, epochs, rate, pad, scales, cut, power, labels = PUBLISHED[backbone]
+    assert (crop, epochs, rate) == (cfg.DATASET.CROP_SIZE, cfg.TRAIN.NUM_EPOCHS, cfg.NET.LR)
+    assert ((pad, pad), scales) == (cfg.TEST.PAD_SIZE, cfg.TEST.SCALES)
+    assert (cut, power) == (cfg.TEST.FP_CUT_SCORE, cfg.TEST.BG_POW)
+    assert cfg.TEST.USE_GT_LABELS is labels
+    assert (backbone, WEIGHTS[backbone]) == (cfg.NET.BACKBONE, cfg.NET.PRE_WEIGHTS_PATH)
+
+
+@pytest.mark.parametrize("backbone", PUBLISHED)
+def test_values_that_all_share(backbone: str) -> None:
+    cfg = load_config(REPOSITORY / f"configs/voc_{backbone}.yaml")
+    assert (cfg.TRAIN.BATCH_SIZE, cfg.TRAIN.PRETRAIN, cfg.TRAIN.NUM_WORKERS) == (16, 5, 8)
+    assert (cfg.DATASET.SCALE_FROM, cfg.DATASET.SCALE_TO) == (0.9, 1.0)
+    assert (cfg.NET.MODEL, cfg.NET.OPT, cfg.NET.LOSS) == ("ae", "SGD", "SoftMargin")
+    assert cfg.NET.WEIGHT_DECAY == 0.0005
+    assert (cfg.TEST.METHOD, cfg.TEST.FLIP, cfg.TEST.BATCH_SIZE) == ("multiscale", True, 8)
+    assert cfg.TEST.DATA_ROOT == ""
+    # what a file leaves out is the default, and the method's own constants are the defaults
+    defaults = load_config().NET
+    for key in ("MOMENTUM", "MASK_LOSS_BCE", "BG_SCORE", "FOCAL_P", "FOCAL_LAMBDA", "SG_PSI"):
+        assert getattr(cfg.NET, key) == getattr(defaults, key)
+    assert (cfg.NET.PAMR_KERNEL, cfg.NET.PAMR_ITER) == (defaults.PAMR_KERNEL, defaults.PAMR_ITER)

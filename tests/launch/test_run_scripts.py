@@ -1,0 +1,192 @@
+"""The eight run scripts, which share one body: what reaches train.py, the log, the exit status."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from launch_checkout import REPOSITORY, Checkout
+
+RUN = {"EXP": "baselines", "RUN_ID": "v01"}
+BACKBONES = ("resnet38", "vgg16", "resnet50", "resnet101")
+COMMON = ["train.py", "--dataset", "pascal_voc", "--cfg"]
+LOG = "logs/pascal_voc/baselines/v01.log"
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 20
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} never came"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_defaults_train_the_segmentation_network(checkout: Checkout, backbone: str) -> None:
+    result = checkout.run(f"run_voc_{backbone}.sh", **RUN)
+    assert result.returncode == 0, result.stderr
+    config = f"configs/voc_{backbone}.yaml"
+    assert checkout.calls() == [[*COMMON, config, "--exp", "baselines", "--run", "v01"]]
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_defaults_train_the_baseline(checkout: Checkout, backbone: str) -> None:
+    assert checkout.run(f"run_bsl_{backbone}.sh", **RUN).returncode == 0
+    (call,) = checkout.calls()
+    assert call[4] == f"configs/voc_{backbone}.yaml"
+    assert call[9:] == ["--set", "NET.MODEL", "bsl", "TRAIN.NUM_EPOCHS", "6"]
+
+
+def test_there_are_no_other_run_scripts() -> None:
+    names = {path.name for path in (REPOSITORY / "launch").glob("run_*.sh")}
+    assert names == {f"run_{kind}_{name}.sh" for kind in ("voc", "bsl") for name in BACKBONES}
+
+
+def test_values_come_from_the_environment(checkout: Checkout) -> None:
+    checkout.write("my configs/own.yaml")
+    result = checkout.run(
+        "run_voc_vgg16.sh",
+        EXP="an exp",
+        RUN_ID="v 02",
+        DATASET="other_voc",
+        CONFIG="my configs/own.yaml",
+        RESUME="e010Xs0.912",
+    )
+    assert result.returncode == 0, result.stderr
+    own = ["train.py", "--dataset", "other_voc", "--cfg", "my configs/own.yaml"]
+    named = ["--exp", "an exp", "--run", "v 02", "--resume", "e010Xs0.912"]
+    assert checkout.calls() == [own + named]
+    assert (checkout.root / "logs/other_voc/an exp/v 02.log").is_file()
+
+
+def test_values_can_be_set_at_the_top(checkout: Checkout) -> None:
+    script = checkout.root / "launch/run_voc_resnet38.sh"
+    text = script.read_text()
+    for name, value in RUN.items():
+        text = text.replace(f"{name}=${{{name}:-}}", f"{name}={value}")
+    script.write_text(text)
+    assert checkout.run(script.name).returncode == 0
+    assert checkout.calls()[0][5:] == ["--exp", "baselines", "--run", "v01"]
+
+
+def test_names_that_are_not_set_are_demanded_in_one_line(checkout: Checkout) -> None:
+    result = checkout.run("run_voc_resnet38.sh")
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert "not set: EXP RUN_ID" in line
+    assert "EXP=baselines RUN_ID=v01 bash" in line
+
+    result = checkout.run("run_voc_resnet38.sh", EXP="baselines")
+    assert result.returncode == 2
+    assert "not set: RUN_ID." in result.stderr
+    assert checkout.calls() == []
+
+
+def test_a_configuration_that_is_not_there_is_named(checkout: Checkout) -> None:
+    result = checkout.run("run_voc_resnet38.sh", CONFIG="configs/none.yaml", **RUN)
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert "CONFIG: there is no file configs/none.yaml" in line
+    assert not (checkout.root / "logs").exists()
+
+
+def test_extra_arguments_are_split_as_shell_words(checkout: Checkout) -> None:
+    checkout.write("1")  # what an unquoted [1,0.5] would match as a pattern
+    extra = """--set TEST.SCALES "[1, 0.5]"  NET.LR 0.01 DATASET.PATH '/a b/$HOME'
+        TEST.SCALES [1,0.5] NET.PRE_WEIGHTS_PATH "" """
+    result = checkout.run(
+        "run_bsl_resnet50.sh", "--set", "NET.OPT", "", "two words", EXTRA_ARGS=extra, **RUN
+    )
+    assert result.returncode == 0, result.stderr
+    (call,) = checkout.calls()
+    preset = ["--set", "NET.MODEL", "bsl", "TRAIN.NUM_EPOCHS", "6"]
+    split = ["--set", "TEST.SCALES", "[1, 0.5]", "NET.LR", "0.01", "DATASET.PATH", "/a b/$HOME"]
+    split += ["TEST.SCALES", "[1,0.5]", "NET.PRE_WEIGHTS_PATH", ""]
+    assert call[9:] == preset + split + ["--set", "NET.OPT", "", "two words"]
+
+
+def test_an_open_quote_in_extra_arguments_is_an_error(checkout: Checkout) -> None:
+    result = checkout.run("run_voc_resnet38.sh", EXTRA_ARGS='--set "NET.LR 1', **RUN)
+    assert result.returncode == 2
+    assert "EXTRA_ARGS" in result.stderr
+    assert checkout.calls() == []
+
+
+def test_output_is_shown_and_added_to_the_log(checkout: Checkout) -> None:
+    log = checkout.write(LOG, "an earlier run\n")
+    result = checkout.run("run_voc_resnet38.sh", **RUN)
+    written = log.read_text()
+    assert written == "an earlier run\n" + result.stdout
+    assert f"unbuffered=1 in {checkout.root}\n" in result.stdout
+    assert "to stderr" in result.stdout
+    assert "train.py --dataset pascal_voc" in result.stdout.splitlines()[0]
+
+
+def test_the_exit_status_is_the_commands_own(checkout: Checkout) -> None:
+    status = {"STUB_FAILS": "train.py", "STUB_STATUS": "37"}
+    assert checkout.run("run_voc_resnet38.sh", **status, **RUN).returncode == 37
+
+
+def test_ctrl_c_reaches_python_and_its_last_words_the_log(checkout: Checkout) -> None:
+    process = subprocess.Popen(
+        ["bash", str(checkout.root / "launch/run_voc_resnet38.sh")],
+        env=checkout.environment(STUB_SLEEPS="1", **RUN),
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    wait_for(checkout.stub / "sleeping")
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "interrupted cleanly" in output
+    assert "interrupted cleanly" in (checkout.root / LOG).read_text()
+
+
+def test_detached_it_returns_at_once_and_writes_to_the_log_only(checkout: Checkout) -> None:
+    result = checkout.run("run_voc_resnet38.sh", DETACH="1", STUB_SLEEPS="1", **RUN)
+    assert result.returncode == 0, result.stderr
+    assert str(checkout.root / LOG) in result.stdout
+    assert "to stderr" not in result.stdout + result.stderr
+    wait_for(checkout.stub / "sleeping")
+    stop = result.stdout.split("kill -- -")[1].split(")")[0]
+    os.killpg(int(stop), signal.SIGINT)
+    deadline = time.monotonic() + 20
+    while "interrupted cleanly" not in (checkout.root / LOG).read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_detach_takes_no_other_value(checkout: Checkout) -> None:
+    result = checkout.run("run_voc_resnet38.sh", DETACH="yes", **RUN)
+    assert result.returncode == 2
+    assert "DETACH must be 0 or 1" in result.stderr
+
+
+def test_the_environment_of_the_set_up_is_preferred(checkout: Checkout) -> None:
+    own = checkout.write(".venv/bin/python", checkout.python.read_text())
+    own.chmod(0o755)
+    result = checkout.run("run_voc_resnet38.sh", PYTHON="", **RUN)
+    assert result.returncode == 0, result.stderr
+    assert str(own).replace(" ", "\\ ") in result.stdout.splitlines()[0]
+
+
+def test_without_set_up_the_active_python_is_taken(checkout: Checkout) -> None:
+    path = f"{checkout.stub}:{os.environ['PATH']}"
+    assert checkout.run("run_voc_resnet38.sh", PYTHON="", PATH=path, **RUN).returncode == 0
+    assert len(checkout.calls()) == 1
+
+    lacking = checkout.run(
+        "run_voc_resnet38.sh", PYTHON="", PATH=path, STUB_LACKS="find_spec", **RUN
+    )
+    assert lacking.returncode == 2
+    (line,) = lacking.stderr.splitlines()
+    assert "run `bash launch/setup.sh`" in line
+    assert len(checkout.calls()) == 1
+
+
+def test_a_python_that_is_not_there_is_named(checkout: Checkout) -> None:
+    result = checkout.run("run_voc_resnet38.sh", PYTHON="/no/python", **RUN)
+    assert result.returncode == 2
+    assert "there is no Python at /no/python" in result.stderr
