@@ -98,7 +98,7 @@ def read_ids(path: Path) -> set[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the id file {path}; unpack its data set again") from error
     if not ids:
-        raise UserError(f"the id file {path} is empty; unpack its data set again")
+        raise UserError(f"the id file {path} holds no ids; unpack its data set again")
     return ids
 
 

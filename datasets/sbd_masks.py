@@ -56,8 +56,8 @@ def read_sbd_mask(path: Path) -> np.ndarray:
         raise UserError(
             f"{path} is not an SBD mask (no GTcls.Segmentation in it); unpack SBD again"
         ) from error
-    valid = (mask >= 0) & (mask < PASCAL_VOC.num_classes) | (mask == PASCAL_VOC.ignore_index)
-    if mask.ndim != 2 or not valid.all():
+    labels = [*range(PASCAL_VOC.num_classes), PASCAL_VOC.ignore_index]
+    if mask.ndim != 2 or not np.isin(mask, labels).all():
         raise UserError(
             f"{path}: GTcls.Segmentation is not a map of labels below {PASCAL_VOC.num_classes} "
             f"(or {PASCAL_VOC.ignore_index}); unpack SBD again"

@@ -1,0 +1,117 @@
+"""Opening and writing images, masks and lists; the data set records."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datasets.files import (
+    labels_of_mask,
+    read_image,
+    read_list,
+    read_mask,
+    require_unique_ids,
+    write_mask,
+)
+from datasets.records import DATASETS, PASCAL_VOC, get_record
+from utils.errors import UserError
+
+
+def test_list_columns_are_relative_to_the_root(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text("/img/2007_00003jpg.jpg /m/2007_00003jpg.png\n\nimg/b.c.jpg\n")
+    first, second = read_list(path, tmp_path / "root")
+    assert first.image == tmp_path / "root/img/2007_00003jpg.jpg"
+    assert first.mask == tmp_path / "root/m/2007_00003jpg.png"
+    assert (first.id, second.id, second.mask) == ("2007_00003jpg", "b.c", None)
+
+
+@pytest.mark.parametrize("text, named", [("", "empty"), ("\n \n", "empty"), ("a b c\n", "line 1")])
+def test_lists_that_are_none_are_refused(tmp_path, text, named):
+    path = tmp_path / "list.txt"
+    path.write_text(text)
+    with pytest.raises(UserError, match=named) as caught:
+        read_list(path, tmp_path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_missing_list_names_the_command_that_makes_it(tmp_path):
+    with pytest.raises(UserError, match=r"datasets\.prepare") as caught:
+        read_list(tmp_path / "none.txt", tmp_path)
+    assert "none.txt" in str(caught.value)
+
+
+def test_a_binary_list_is_refused(tmp_path):
+    (tmp_path / "list.txt").write_bytes(b"\xff\xd8\xff")
+    with pytest.raises(UserError, match=r"list\.txt"):
+        read_list(tmp_path / "list.txt", tmp_path)
+
+
+def test_equal_ids_from_two_folders_are_refused(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text("a/x.jpg\nb/x.png\n")
+    with pytest.raises(UserError, match=r"x\.png"):
+        require_unique_ids(read_list(path, tmp_path), path)
+    path.write_text("a/x.jpg\nb/y.jpg\n")
+    require_unique_ids(read_list(path, tmp_path), path)
+
+
+def test_a_mask_comes_back_as_written(tmp_path):
+    mask = np.arange(256, dtype=np.uint8).reshape(8, 32)
+    write_mask(tmp_path / "new" / "m.png", mask, PASCAL_VOC.palette)
+    assert np.array_equal(read_mask(tmp_path / "new" / "m.png"), mask)
+    image = Image.open(tmp_path / "new" / "m.png")
+    assert image.mode == "P"
+    assert image.convert("RGB").getpixel((15, 0)) == (192, 128, 128)  # VOC's colour of a person
+
+
+def test_grey_masks_are_indices_and_colours_are_refused(tmp_path):
+    Image.fromarray(np.full((2, 3), 7, np.uint8)).save(tmp_path / "grey.png")
+    assert np.array_equal(read_mask(tmp_path / "grey.png"), np.full((2, 3), 7))
+    Image.new("RGB", (3, 2)).save(tmp_path / "colour.png")
+    with pytest.raises(UserError, match=r"colour\.png"):
+        read_mask(tmp_path / "colour.png")
+
+
+def test_images_become_rgb(tmp_path):
+    Image.new("L", (3, 2), 9).save(tmp_path / "grey.png")
+    image = read_image(tmp_path / "grey.png")
+    assert (image.mode, image.size, image.getpixel((0, 0))) == ("RGB", (3, 2), (9, 9, 9))
+
+
+@pytest.mark.parametrize("read", [read_image, read_mask])
+def test_files_that_do_not_open_are_named(tmp_path, read):
+    with pytest.raises(UserError, match=r"none\.png does not exist"):
+        read(tmp_path / "none.png")
+    (tmp_path / "text.png").write_text("no picture")
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)).save(
+        tmp_path / "cut.png"
+    )
+    whole = (tmp_path / "cut.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    for name in ("text.png", "cut.png"):
+        with pytest.raises(UserError, match=name):
+            read(tmp_path / name)
+
+
+def test_labels_leave_out_background_and_ambiguous():
+    mask = np.array([[0, 255, 1], [20, 20, 0]], np.uint8)
+    labels = labels_of_mask(mask, 21)
+    assert labels.dtype == np.float32 and labels.shape == (20,)
+    assert np.flatnonzero(labels).tolist() == [0, 19]
+    assert not labels_of_mask(np.zeros((2, 2), np.uint8), 21).any()
+
+
+def test_the_voc_record():
+    assert PASCAL_VOC.num_classes == 21
+    assert PASCAL_VOC.classes[16] == "potted-plant" and PASCAL_VOC.classes[20] == "tv/monitor"
+    assert len(PASCAL_VOC.palette) == 768
+    known = {0: (0, 0, 0), 1: (128, 0, 0), 8: (64, 0, 0), 20: (0, 64, 128), 255: (224, 224, 192)}
+    for index, colour in known.items():
+        assert PASCAL_VOC.palette[3 * index : 3 * index + 3] == colour
+    assert {PASCAL_VOC.train_list, *PASCAL_VOC.val_lists.values()} < set(PASCAL_VOC.expected_counts)
+
+
+def test_records_are_found_by_name():
+    assert get_record("pascal_voc") is DATASETS["pascal_voc"]
+    with pytest.raises(UserError, match="known: pascal_voc"):
+        get_record("coco")
