@@ -48,8 +48,8 @@ class MiniVocSettings:
 def generate(out: Path, settings: MiniVocSettings) -> None:
     """Write mini-VOC under `out`, unless it is there already with the same settings.
 
-    A marker file says what `out` holds. It is written before the first file and again, as
-    complete, after the last: an interrupted or differently made mini-VOC is replaced. Raises
+    A marker file says what `out` holds. It is written before anything is touched and again, as
+    complete, after the last file: an interrupted or differently made mini-VOC is replaced. Raises
     `UserError` for sizes out of range and for a folder that holds anything else.
     """
     _check_settings(settings)
@@ -58,9 +58,9 @@ def generate(out: Path, settings: MiniVocSettings) -> None:
     if _holds(out) == {**made, "complete": True}:
         print(f"{out} already holds this mini-VOC (seed {settings.seed}): nothing to do")
         return
+    write_text(marker, json.dumps({**made, "complete": False}) + "\n")
     _clear(out)
 
-    write_text(marker, json.dumps({**made, "complete": False}) + "\n")
     rng = np.random.default_rng(settings.seed)
     planned = plan_images(PASCAL_VOC.classes[1:], settings.train, settings.val, rng)
     for number, image in enumerate(tqdm(planned, desc="drawing mini-VOC", disable=None)):
