@@ -5,20 +5,20 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from core.arguments import add_common_arguments, config_from_arguments, run_folder
+from core.inference.results import CRF_FOLDER, PICTURE_FOLDER
+from datasets.files import read_list, require_unique_ids
+from datasets.records import get_record
 from utils.errors import UserError, run_command
 
 
 def main() -> None:
     # Imported here, not above: the processes that make masks import this file when they start,
     # and PyTorch, which they do not need, would cost each of them seconds and memory.
-    from core.arguments import config_from_arguments, run_folder
     from core.checkpoint import find_snapshot, load_model
     from core.distributed import parallelise, select_device
-    from core.inference.results import CRF_FOLDER, PICTURE_FOLDER
     from core.inference.run import infer
     from core.inference.samples import check_output_folder, check_samples
-    from datasets.files import read_list, require_unique_ids
-    from datasets.records import get_record
     from models import get_model
 
     args = parse_args()
@@ -56,8 +56,6 @@ def main() -> None:
 
 
 def parse_args() -> argparse.Namespace:
-    from core.arguments import add_common_arguments
-
     parser = argparse.ArgumentParser(description=__doc__)
     add_common_arguments(parser)
     parser.add_argument(

@@ -15,6 +15,7 @@ from core.config import TestConfig
 from core.inference.samples import Sample
 from core.inference.views import Merger, View, make_views
 from datasets.files import labels_of_mask
+from utils.errors import UserError
 
 T = TypeVar("T")
 
@@ -47,7 +48,8 @@ def predict(
         segmentation.
 
     Raises:
-        UserError: a view does not fit TEST.PAD_SIZE, or the crops do not.
+        UserError: a view does not fit TEST.PAD_SIZE, or the crops do not; a group does not fit
+            the GPU's memory.
     """
     model.eval()
     groups = _one_ahead(_cut_groups(samples, test))
@@ -80,8 +82,15 @@ def _one_ahead(items: Iterable[T]) -> Iterator[T]:
 
 @torch.inference_mode()
 def _run(model: nn.Module, group: ViewGroup, merger: Merger, device: torch.device) -> None:
-    scores, masks = model(group.inputs.to(device))
-    merger.add(group.views, scores, masks)
+    try:
+        scores, masks = model(group.inputs.to(device))
+        merger.add(group.views, scores, masks)
+    except torch.cuda.OutOfMemoryError as error:
+        count, _, height, width = group.inputs.shape
+        raise UserError(
+            f"the GPU's memory does not hold {count} views of {height}×{width}; lower "
+            "TEST.BATCH_SIZE, which does not change the results"
+        ) from error
 
 
 @torch.inference_mode()

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from core.config import TestConfig
 from core.inference.predict import predict
 from core.inference.results import Result, result_writer
 from core.inference.samples import load_sample
 from datasets.files import ListEntry
+from utils.progress import track
 
-SECONDS_BETWEEN_LINES = 30.0
-
-T = TypeVar("T")
+LINES_IN_A_LOG = 20
 
 
 def infer(
@@ -50,21 +45,7 @@ def infer(
     """
     samples = (load_sample(entry) for entry in entries)
     predictions = predict(model, samples, test, device)
+    every = max(1, len(entries) // LINES_IN_A_LOG)
     with result_writer(folder, palette, workers) as write:
-        for sample, merged in _with_progress(predictions, len(entries)):
+        for sample, merged in track(predictions, len(entries), "image", "inference", every):
             write(Result(sample.id, np.array(sample.image), merged, sample.ground_truth))
-
-
-def _with_progress(items: Iterable[T], total: int) -> Iterator[T]:
-    """The same items; on stderr a bar, or a line now and then where it is no terminal."""
-    if sys.stderr.isatty():
-        yield from tqdm(items, total=total, unit="image")
-        return
-    started = reported = time.monotonic()
-    for done, item in enumerate(items, start=1):
-        yield item
-        now = time.monotonic()
-        if now - reported >= SECONDS_BETWEEN_LINES or done == total:
-            rate = done / (now - started)
-            print(f"{done}/{total} images, {rate:.2f} images/s", file=sys.stderr, flush=True)
-            reported = now

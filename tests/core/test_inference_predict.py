@@ -257,6 +257,15 @@ def test_sizes_that_do_not_fit(size, keys, words):
         assert word in str(error.value)
 
 
+def test_a_group_too_large_for_the_gpu_names_the_key():
+    class Full(StandIn):
+        def forward(self, images):
+            raise torch.cuda.OutOfMemoryError
+
+    with pytest.raises(UserError, match=r"5 views of 31×38.*TEST.BATCH_SIZE"):
+        run(make_sample(9, 8), settings(BATCH_SIZE=5), Full())
+
+
 def test_one_ahead_is_one_ahead_and_passes_errors_on():
     made = []
 
