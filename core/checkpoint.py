@@ -93,7 +93,7 @@ def published_state(model: Network) -> dict[str, Tensor]:
 
 def save_model(model: Network, path: str | Path) -> None:
     """Write the model's weights to `path` in the published layout, on the CPU, in one step."""
-    state = {name: tensor.cpu() for name, tensor in published_state(model).items()}
+    state = {name: tensor.cpu().contiguous() for name, tensor in published_state(model).items()}
     with atomic_path(path) as temporary:
         torch.save(state, temporary)
 

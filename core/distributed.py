@@ -31,7 +31,9 @@ def select_device(name: str = "auto") -> torch.device:
 
 def parallelise(model: nn.Module, device: torch.device) -> nn.Module:
     """Put `model` on `device`; with several visible GPUs, split every batch over all of them."""
-    model = model.to(device)
+    # PyTorch's CPU convolutions take about half the time when channels lie innermost
+    memory_format = torch.channels_last if device.type == "cpu" else torch.contiguous_format
+    model = model.to(device, memory_format=memory_format)
     if device.type == "cuda" and torch.cuda.device_count() > 1:
         return nn.DataParallel(model)
     return model

@@ -29,7 +29,14 @@ class AtrousBranch(nn.Module):
         self.bn = norm_layer(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.bn(self.atrous_conv(x)))
+        conv = self.atrous_conv
+        if max(x.shape[-2:]) <= max(conv.padding):
+            # on so small a map all taps but the centre's see nothing but padding
+            centre = conv.kernel_size[0] // 2
+            maps = F.conv2d(x, conv.weight[:, :, centre : centre + 1, centre : centre + 1])
+        else:
+            maps = conv(x)
+        return F.relu(self.bn(maps))
 
 
 class ASPP(nn.Module):

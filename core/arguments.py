@@ -1,0 +1,42 @@
+"""The arguments that train.py and infer_val.py share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from core.config import Config, load_config
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what names a run, its configuration and its machine."""
+    add = parser.add_argument
+    add("--dataset", default="pascal_voc", help="name of the data set (default: %(default)s)")
+    add("--cfg", required=True, type=Path, help="configuration file (YAML)")
+    add("--exp", default="main", help="experiment name (default: %(default)s)")
+    add("--run", default="v01", help="name of the run (default: %(default)s)")
+    add("--resume", default="", metavar="SUFFIX", help="snapshot, as e020Xs0.928, or best")
+    add("--workers", type=int, help="processes beside the main one (default: TRAIN.NUM_WORKERS)")
+    add("--snapshot-dir", default=Path("snapshots"), type=Path, help="default: ./%(default)s")
+    add("--logdir", default=Path("logs"), type=Path, help="default: ./%(default)s")
+    add("--random-seed", default=64, type=int, help="default: %(default)s")
+    add("--device", default="auto", help="auto, cuda, mps or cpu (default: %(default)s)")
+    add(
+        "--set",
+        nargs="*",
+        action="extend",
+        default=[],
+        metavar="KEY VALUE",
+        help="configuration keys to change, as NET.LR 0.01",
+    )
+
+
+def config_from_arguments(args: argparse.Namespace) -> Config:
+    """The configuration of --cfg, changed by --set and --workers."""
+    workers = [] if args.workers is None else ["TRAIN.NUM_WORKERS", str(args.workers)]
+    return load_config(args.cfg, [*args.set, *workers])
+
+
+def run_folder(base: Path, args: argparse.Namespace) -> Path:
+    """The folder of a run below `base` (--snapshot-dir or --logdir): DATASET/EXP/RUN."""
+    return base / args.dataset / args.exp / args.run

@@ -1,0 +1,115 @@
+"""One epoch of training, one pass of validation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from core.training.loaders import Batches
+from core.training.losses import Criterion
+from datasets.transforms import normalise
+from utils.errors import UserError
+from utils.metrics import average_precision
+from utils.progress import track
+
+
+@dataclass
+class MeanLosses:
+    """Running means of losses over images."""
+
+    sums: dict[str, float] = field(default_factory=dict)
+    images: int = 0
+
+    def update(self, losses: Mapping[str, Tensor]) -> None:
+        """Add a batch: B values for each loss."""
+        self.images += len(losses["loss"])
+        for name, values in losses.items():
+            self.sums[name] = self.sums.get(name, 0.0) + float(values.detach().double().sum())
+
+    def means(self) -> dict[str, float]:
+        """The mean of each loss over all images so far."""
+        return {name: total / self.images for name, total in self.sums.items()}
+
+    def __str__(self) -> str:
+        return " ".join(f"{name} {value:.4f}" for name, value in self.means().items())
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What a validation set says of the model.
+
+    Attributes:
+        losses: mean over all images of each loss.
+        average_precision: of each object class, in [0, 1]; NaN where the set lacks it.
+        mean_average_precision: over the classes that the set has.
+    """
+
+    losses: dict[str, float]
+    average_precision: np.ndarray
+    mean_average_precision: float
+
+
+def train_one_epoch(
+    model: nn.Module,
+    batches: Batches,
+    optimizer: torch.optim.Optimizer,
+    criterion: Criterion,
+    epoch: int,
+    device: torch.device,
+) -> dict[str, float]:
+    """Take a step for every batch of the epoch; returns the mean of each loss.
+
+    Raises:
+        UserError: a file cannot be used, or the loss is not finite.
+    """
+    model.train()
+    means = MeanLosses()
+    steps = track(
+        batches.epoch(epoch), len(batches), "step", f"epoch {epoch}", status=lambda: str(means)
+    )
+    for step, batch in enumerate(steps):
+        raw_images, labels = (tensor.to(device, non_blocking=True) for tensor in batch)
+        losses = criterion(model(normalise(raw_images), raw_images, labels), labels, epoch)
+        loss = losses["loss"].mean()
+        if not torch.isfinite(loss):
+            raise UserError(
+                f"the loss is {loss.item()} in epoch {epoch}, step {step}; lower NET.LR, or "
+                "go on from an earlier snapshot with --resume"
+            )
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        means.update(losses)
+    return means.means()
+
+
+@torch.inference_mode()
+def validate(
+    model: nn.Module,
+    batches: Batches,
+    criterion: Criterion,
+    epoch: int,
+    device: torch.device,
+    name: str,
+) -> Validation:
+    """Losses and average precision over the validation set called `name`, as of `epoch`.
+
+    Raises:
+        UserError: a file cannot be used, or a loss is not finite.
+    """
+    model.eval()
+    means = MeanLosses()
+    targets, scores = [], []
+    steps = track(batches.epoch(0), len(batches), "batch", f"validation on {name}")
+    for batch in steps:
+        raw_images, labels = (tensor.to(device, non_blocking=True) for tensor in batch)
+        outputs = model(normalise(raw_images), raw_images, labels)
+        means.update(criterion(outputs, labels, epoch))
+        targets.append(labels.cpu())
+        scores.append(outputs["cls"].float().cpu())
+    classes, mean = average_precision(torch.cat(targets).numpy(), torch.cat(scores).numpy())
+    return Validation(means.means(), classes, mean)

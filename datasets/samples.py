@@ -1,0 +1,97 @@
+"""Samples for training: an image and which objects it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from datasets.files import ListEntry, labels_of_mask, read_image, read_mask
+from utils.errors import UserError
+
+
+class ImageLevelSamples(Dataset):
+    """Pairs (raw image 3×H×W in [0, 1], labels of C − 1 zeros and ones), by (epoch, index).
+
+    The labels are those of the whole mask, whatever part of the image the transform takes.
+    What is random in a sample follows from the seed, the epoch and the index alone, so that it
+    depends neither on the number of workers nor on what was drawn before.
+
+    Args:
+        entries: the file list; every line needs a mask, from which the labels are read.
+        transform: a PIL image to a 3×H×W tensor.
+        num_classes: C, background included.
+        seed: of the transform.
+
+    A file that cannot be used gives its `UserError` as the sample: raised in a loader's worker, it
+    would reach the user as a traceback. `collate` hands it on and the consumer raises it.
+    """
+
+    def __init__(
+        self,
+        entries: Sequence[ListEntry],
+        transform: Callable[[Image.Image], Tensor],
+        num_classes: int,
+        seed: int,
+    ) -> None:
+        for entry in entries:
+            if entry.mask is None:
+                raise UserError(
+                    f"{entry.image} has no mask in its list; training reads labels there"
+                )
+        self.entries = entries
+        self.transform = transform
+        self.num_classes = num_classes
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor] | UserError:
+        epoch, index = key
+        entry = self.entries[index]
+        try:
+            image = read_image(entry.image)
+            labels = labels_of_mask(read_mask(entry.mask), self.num_classes)
+        except UserError as error:
+            return error
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(mix_seed(self.seed, epoch, index))
+            return self.transform(image), torch.from_numpy(labels)
+
+
+def collate(samples: list[tuple[Tensor, Tensor] | UserError]) -> tuple[Tensor, Tensor] | UserError:
+    """Stack samples to (raw images B×3×H×W, labels B×(C − 1)), or give the first error."""
+    for sample in samples:
+        if isinstance(sample, UserError):
+            return sample
+    images, labels = zip(*samples, strict=True)
+    return torch.stack(images), torch.stack(labels)
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """The (epoch, index) of every sample once, in an order drawn from the seed and the epoch."""
+
+    def __init__(self, length: int, seed: int, shuffle: bool) -> None:
+        self.length = length
+        self.seed = seed
+        self.shuffle = shuffle
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        order = np.arange(self.length)
+        if self.shuffle:
+            np.random.default_rng(mix_seed(self.seed, self.epoch)).shuffle(order)
+        return ((self.epoch, int(index)) for index in order)
+
+
+def mix_seed(*parts: int) -> int:
+    """One 32-bit seed from several non-negative whole numbers, unlike those of other numbers."""
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])

@@ -1,0 +1,33 @@
+"""Train a network from image-level labels: `python train.py --cfg configs/voc_resnet38.yaml`."""
+
+from __future__ import annotations
+
+import argparse
+
+from core.arguments import add_common_arguments, config_from_arguments, run_folder
+from core.distributed import select_device
+from core.training.run import RunSettings, train
+from datasets.records import get_record
+from utils.errors import run_command
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_common_arguments(parser)
+    parser.add_argument(
+        "--overwrite", action="store_true", help="discard an earlier run of this name"
+    )
+    args = parser.parse_args()
+    settings = RunSettings(
+        snapshots=run_folder(args.snapshot_dir, args),
+        logs=run_folder(args.logdir, args),
+        resume=args.resume,
+        overwrite=args.overwrite,
+        seed=args.random_seed,
+        device=select_device(args.device),
+    )
+    train(config_from_arguments(args), get_record(args.dataset), settings)
+
+
+if __name__ == "__main__":
+    run_command(main)
