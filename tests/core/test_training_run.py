@@ -1,0 +1,216 @@
+"""train.py as a user runs it, on a small mini-VOC, with the smallest network."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from datasets.records import PASCAL_VOC
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+MINI = REPOSITORY / "configs" / "mini_resnet50.yaml"
+SETTINGS = {
+    "NET.MODEL": "bsl",
+    "NET.BACKBONE": "vgg16",
+    "DATASET.CROP_SIZE": "32",
+    "TRAIN.BATCH_SIZE": "16",
+    "TRAIN.NUM_WORKERS": "0",
+    "TRAIN.NUM_EPOCHS": "2",
+    "TRAIN.PRETRAIN": "1",
+    "TRAIN.VAL_INTERVAL": "2",
+    "NET.LR": "0.001",
+}
+
+
+def train(
+    data: Path, folder: Path, *arguments: str, status: int = 0, **changes: str
+) -> subprocess.CompletedProcess:
+    """Run train.py from `folder`; `changes` are keys with __ for the dot."""
+    settings = SETTINGS | {key.replace("__", "."): value for key, value in changes.items()}
+    words = ["--set", "DATASET.PATH", str(data), *(w for pair in settings.items() for w in pair)]
+    result = subprocess.run(
+        [
+            sys.executable,
+            REPOSITORY / "train.py",
+            "--cfg",
+            MINI,
+            "--exp",
+            "tests",
+            *arguments,
+            *words,
+        ],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert result.returncode == status, result.stdout + result.stderr
+    return result
+
+
+def error_of(result: subprocess.CompletedProcess) -> str:
+    """The one line that a user's mistake ends in."""
+    lines = result.stderr.strip().splitlines()
+    assert "Traceback" not in result.stderr
+    assert lines[-1].startswith("error: ")
+    return lines[-1]
+
+
+def snapshots(folder: Path, run: str) -> dict[str, Path]:
+    found = (folder / "snapshots/pascal_voc/tests" / run).glob("model_enc_*.pth")
+    return {path.stem.removeprefix("model_enc_"): path for path in sorted(found)}
+
+
+def scalars(folder: Path, run: str, writer: str) -> dict[str, list[tuple[int, float]]]:
+    events = EventAccumulator(str(folder / "logs/pascal_voc/tests" / run / writer))
+    events.Reload()
+    return {
+        tag: [(event.step, event.value) for event in events.Scalars(tag)]
+        for tag in events.Tags()["scalars"]
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(mini_voc, tmp_path_factory):
+    """A folder in which run `v01` went from epoch 0 to 2."""
+    folder = tmp_path_factory.mktemp("training")
+    result = train(mini_voc, folder)
+    return folder, result
+
+
+def test_snapshots_are_named_and_laid_out_as_published(finished):
+    folder, result = finished
+    found = snapshots(folder, "v01")
+    assert {suffix[:5] for suffix in found} <= {"e002X", "e003X"}  # from PRETRAIN on
+    assert "e002X" in {suffix[:5] for suffix in found}
+    for suffix, path in found.items():
+        assert f"{path.relative_to(folder)}" in result.stdout
+        state = torch.load(path, weights_only=True)
+        lines = (REPOSITORY / "tests/golden/state_dict_vgg16_bsl.txt").read_text().splitlines()
+        assert [line.split()[0] for line in lines] == list(state)
+        assert path.with_name(f"opt_enc_{suffix}.pth").exists()
+
+
+def test_events_have_the_published_tags_at_the_validated_epochs(finished):
+    folder, _ = finished
+    validated = [0, 2, 3]  # every second epoch before it trains, and after the last one
+    classes = [f"{i:02d}_{name}/AP" for i, name in enumerate(PASCAL_VOC.classes) if i]
+    for writer in ("train", "val"):
+        found = scalars(folder, "v01", writer)
+        for tag in (*classes, "all_wo_BG/mAP", "all/loss", "all/loss_cls", "all/loss_fg"):
+            assert [step for step, _ in found[tag]] == validated, tag
+    val = scalars(folder, "v01", "val")
+    losses = dict(val["all/loss"])
+    scores = dict(val["all/checkpoint_score"])
+    assert scores == pytest.approx({step: 1 - losses[step] for step in (2, 3)}, abs=1e-6)
+    best = 0.0 if not scores else max(scores.values())
+    assert f"{best:.3f}" in {suffix.split("s")[1] for suffix in snapshots(folder, "v01")}
+
+    rates = scalars(folder, "v01", "train")
+    for group, factor in enumerate((1, 2, 10, 20)):
+        assert rates[f"lr/enc_group_{group:02d}"] == [
+            (epoch, pytest.approx(0.001 * factor)) for epoch in range(3)
+        ]
+    events = EventAccumulator(str(folder / "logs/pascal_voc/tests/v01/train"))
+    events.Reload()
+    assert [image.step for image in events.Images("visualisation")] == [0, 1, 2]
+
+
+def test_what_was_run_is_recorded_beside_the_logs(finished):
+    folder, _ = finished
+    logs = folder / "logs/pascal_voc/tests/v01"
+    config = yaml.safe_load((logs / "config.yaml").read_text())
+    assert config["NET"]["BACKBONE"] == "vgg16"
+    assert config["NET"]["WEIGHT_DECAY"] == 0.0005  # of the file
+    assert config["NET"]["SG_PSI"] == 0.3  # a default
+    environment = yaml.safe_load((logs / "environment.yaml").read_text())
+    assert environment["seed"] == 64
+    assert environment["torch"] == torch.__version__
+    assert environment["commit"]
+
+
+def test_the_same_seed_gives_the_same_weights(finished, mini_voc):
+    folder, _ = finished
+    train(mini_voc, folder, "--run", "twin")
+    train(mini_voc, folder, "--run", "other", "--random-seed", "65")
+    mine, twin, other = (snapshots(folder, run) for run in ("v01", "twin", "other"))
+    assert list(mine) == list(twin)
+    for suffix, path in mine.items():
+        state, again = (torch.load(p, weights_only=True) for p in (path, twin[suffix]))
+        assert all(torch.equal(state[name], again[name]) for name in state)
+    weights = [torch.load(next(iter(s.values())), weights_only=True) for s in (mine, other)]
+    assert not torch.equal(weights[0]["fc7.weight"], weights[1]["fc7.weight"])
+
+
+def test_resuming_ends_like_the_uninterrupted_run(finished, mini_voc):
+    folder, _ = finished
+    train(mini_voc, folder, "--run", "long", TRAIN__NUM_EPOCHS="3")
+    train(mini_voc, folder, "--run", "halves", TRAIN__NUM_EPOCHS="1")
+    start = next(iter(snapshots(folder, "halves")))
+    result = train(mini_voc, folder, "--run", "halves", "--resume", start, TRAIN__NUM_EPOCHS="3")
+    assert "epoch 2, trained" in result.stdout
+    assert "epoch 1, trained" not in result.stdout
+    whole, parts = snapshots(folder, "long"), snapshots(folder, "halves")
+    assert list(whole) == list(parts)
+    last = list(whole)[-1]
+    state, again = (torch.load(found[last], weights_only=True) for found in (whole, parts))
+    assert all(torch.equal(state[name], again[name]) for name in state)
+    scores = [scalars(folder, run, "val")["all/checkpoint_score"] for run in ("long", "halves")]
+    assert scores[0] == scores[1]
+
+
+def test_a_run_with_snapshots_is_not_trained_over(finished, mini_voc):
+    folder, _ = finished
+    before = snapshots(folder, "v01")
+    message = error_of(train(mini_voc, folder, status=2))
+    assert all(word in message for word in ("--resume", "RUN_ID", "--overwrite"))
+    assert snapshots(folder, "v01") == before
+
+    message = error_of(train(mini_voc, folder, "--resume", "e009Xs0.999", status=2))
+    assert all(suffix in message for suffix in before)
+
+
+def test_overwriting_replaces_snapshots_and_events(mini_voc, tmp_path):
+    quick = {"TRAIN__NUM_EPOCHS": "0", "TRAIN__PRETRAIN": "0"}
+    train(mini_voc, tmp_path, **quick)
+    first = set(snapshots(tmp_path, "v01"))
+    # a mistake elsewhere must not cost the old snapshots
+    train(mini_voc, tmp_path, "--overwrite", status=2, NET__FREEZE_BN="True", **quick)
+    assert set(snapshots(tmp_path, "v01")) == first
+    train(mini_voc, tmp_path, "--overwrite", "--random-seed", "3", **quick)
+    assert not first & set(snapshots(tmp_path, "v01"))
+    assert [step for step, _ in scalars(tmp_path, "v01", "val")["all/loss"]] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"NET__FREEZE_BN": "True"}, ("NET.PRE_WEIGHTS_PATH", "vgg16_20M.pth", "https://")),
+        ({"NET__PRE_WEIGHTS_PATH": "no/such.pth"}, ("no/such.pth", "https://")),
+        ({"DATASET__PATH": "no-data"}, ("no-data", "datasets.prepare")),
+        ({"TRAIN__BATCH_SIZE": "41"}, ("TRAIN.BATCH_SIZE", "40 images")),
+        ({"TRAIN__PRETRAIN": "9"}, ("TRAIN.NUM_EPOCHS", "TRAIN.PRETRAIN")),
+        ({"NET__BACKBONE": "vgg19"}, ("vgg19", "resnet38")),
+    ],
+)
+def test_mistakes_end_in_one_line(mini_voc, tmp_path, changes, words):
+    message = error_of(train(mini_voc, tmp_path, status=2, **changes))
+    assert all(word in message for word in words)
+    assert not (tmp_path / "snapshots").exists()
+
+
+def test_a_damaged_image_is_named(mini_voc, tmp_path):
+    root = tmp_path / "data"
+    subprocess.run(["cp", "-r", mini_voc, root], check=True)
+    line = (root / "train_augvoc.txt").read_text().splitlines()[7]
+    image = root / line.split()[0]
+    image.write_bytes(image.read_bytes()[:100])
+    message = error_of(train(root, tmp_path, status=2, TRAIN__NUM_WORKERS="1"))
+    assert image.name in message

@@ -1,0 +1,165 @@
+"""Training samples: what is random, what is not, and what reaches the network."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from datasets.files import ListEntry
+from datasets.samples import EpochSampler, ImageLevelSamples, collate, mix_seed
+from datasets.transforms import normalise, to_unit_tensor, train_transform, val_transform
+from utils.errors import UserError
+
+
+@pytest.fixture
+def entries(tmp_path):
+    """Eight 40×60 images, each with object i + 1 in its lower right corner, and 255."""
+    found = []
+    for index in range(8):
+        pixels = np.random.RandomState(index).randint(0, 256, (40, 60, 3), dtype=np.uint8)
+        mask = np.zeros((40, 60), dtype=np.uint8)
+        mask[-2:, -2:] = index + 1
+        mask[0, 0] = 255
+        Image.fromarray(pixels).save(tmp_path / f"{index}.png")
+        Image.fromarray(mask).save(tmp_path / f"{index}_mask.png")
+        found.append(ListEntry(tmp_path / f"{index}.png", tmp_path / f"{index}_mask.png"))
+    return found
+
+
+def samples(entries, transform=None, seed=1):
+    return ImageLevelSamples(entries, transform or train_transform(24, 0.5, 1.0), 21, seed)
+
+
+def test_labels_come_from_the_whole_mask(entries):
+    transform = train_transform(24, 0.01, 0.02)  # such a crop rarely meets the object
+    for index in range(8):
+        _, labels = samples(entries, transform)[0, index]
+        expected = torch.zeros(20)
+        expected[index] = 1
+        assert torch.equal(labels, expected)
+
+
+def test_training_views_are_in_range_and_differ_by_epoch_index_and_seed(entries):
+    data = samples(entries)
+    image, _ = data[0, 0]
+    assert image.shape == (3, 24, 24)
+    assert image.dtype == torch.float32
+    assert image.min() >= 0 and image.max() <= 1 and image.max() > 0.5
+    assert torch.equal(image, data[0, 0][0])
+    assert not torch.equal(image, data[1, 0][0])
+    assert not torch.equal(image, samples(entries, seed=2)[0, 0][0])
+    twin = samples([entries[0], entries[0]])
+    assert not torch.equal(twin[0, 0][0], twin[0, 1][0])
+
+
+def test_sampling_leaves_the_global_random_state_alone(entries):
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    samples(entries)[0, 3]
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_views_do_not_depend_on_the_number_of_workers(entries):
+    def epoch(workers: int) -> list[torch.Tensor]:
+        data = samples(entries)
+        sampler = EpochSampler(len(data), 1, shuffle=True)
+        sampler.epoch = 3
+        loader = DataLoader(data, 4, sampler=sampler, num_workers=workers, collate_fn=collate)
+        return [tensor for batch in loader for tensor in batch]
+
+    for alone, shared in zip(epoch(0), epoch(2), strict=True):
+        assert torch.equal(alone, shared)
+
+
+def test_random_views_mirror_half_of_the_time_and_jitter_colours():
+    """On an image that is dark left and bright right, mirroring shows in the halves' means."""
+    pixels = np.zeros((40, 40, 3), dtype=np.uint8)
+    pixels[:, 20:] = 180
+    transform = train_transform(16, 0.9, 1.0)
+    torch.manual_seed(0)
+    views = torch.stack([transform(Image.fromarray(pixels)) for _ in range(200)])
+    mirrored = (views[..., :8].mean((1, 2, 3)) > views[..., 8:].mean((1, 2, 3))).float().mean()
+    assert 0.35 < mirrored < 0.65
+    bright = views.amax((1, 2, 3))
+    assert bright.std() > 0.03  # brightness varies by up to 30 %
+    assert not torch.allclose(bright, torch.tensor(180 / 255), atol=0.02)
+
+
+def test_random_crops_keep_to_the_configured_share_of_the_area():
+    """The image's red channel holds its row, the green one its column: corners tell the crop."""
+    size, low, high = 200, 0.3, 0.6
+    rows, columns = np.mgrid[:size, :size]
+    pixels = np.stack([rows, columns, np.zeros_like(rows)], axis=-1).astype(np.uint8)
+    transform = train_transform(100, low, high)
+    # without its colour jitter
+    transform.transforms = [step for step in transform.transforms if "Jitter" not in str(step)]
+    torch.manual_seed(1)
+    for _ in range(50):
+        view = transform(Image.fromarray(pixels)) * 255
+        height = (view[0].amax() - view[0].amin() + 1) / size
+        width = (view[1].amax() - view[1].amin() + 1) / size
+        assert low - 0.03 < height * width < high + 0.03
+        assert 0.72 < width / height < 1.38
+
+
+def test_validation_views_are_the_whole_image_resized_bicubically(entries):
+    image = Image.open(entries[0].image)
+    expected = np.asarray(image.resize((32, 32), Image.Resampling.BICUBIC)) / 255
+    found = val_transform(32)(image)
+    assert np.abs(found.permute(1, 2, 0).numpy() - expected).max() < 1e-6
+    assert torch.equal(found, val_transform(32)(image))
+
+
+def test_normalise_against_numpy():
+    raw = torch.rand(2, 3, 4, 5)
+    mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    expected = (raw.permute(0, 2, 3, 1).numpy() - mean) / deviation
+    assert np.allclose(normalise(raw).permute(0, 2, 3, 1), expected, atol=1e-5)
+    assert to_unit_tensor(Image.new("RGB", (2, 1), (255, 0, 51))).flatten().tolist() == (
+        pytest.approx([1, 1, 0, 0, 0.2, 0.2])
+    )
+
+
+def test_sampler_gives_every_index_once_in_an_order_of_the_epoch():
+    sampler = EpochSampler(50, seed=3, shuffle=True)
+    orders = []
+    for epoch in (0, 1, 0):
+        sampler.epoch = epoch
+        keys = list(sampler)
+        assert {key[0] for key in keys} == {epoch}
+        orders.append([index for _, index in keys])
+        assert sorted(orders[-1]) == list(range(50))
+    assert orders[0] == orders[2] != orders[1]
+    assert [index for _, index in EpochSampler(5, 0, shuffle=False)] == [0, 1, 2, 3, 4]
+
+
+def test_seeds_of_neighbours_differ():
+    seeds = {
+        mix_seed(seed, epoch, index)
+        for seed in range(5)
+        for epoch in range(5)
+        for index in range(40)
+    }
+    assert len(seeds) == 1000
+
+
+def test_an_unusable_file_comes_through_a_worker_as_one_line(entries, tmp_path):
+    entries[2].image.write_bytes(entries[2].image.read_bytes()[:50])
+    loader = DataLoader(
+        samples(entries),
+        batch_size=4,
+        sampler=EpochSampler(8, 0, shuffle=False),
+        num_workers=1,
+        collate_fn=collate,
+    )
+    batch = next(iter(loader))
+    assert isinstance(batch, UserError)
+    assert "2.png" in str(batch) and "\n" not in str(batch)
+
+
+def test_a_list_without_masks_cannot_be_trained_on(entries):
+    with pytest.raises(UserError, match="no mask"):
+        samples([ListEntry(entries[0].image, None)])
