@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from core.config import Config, load_config
@@ -16,10 +17,14 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     add("--exp", default="main", help="experiment name (default: %(default)s)")
     add("--run", default="v01", help="name of the run (default: %(default)s)")
     add("--resume", default="", metavar="SUFFIX", help="snapshot, as e020Xs0.928, or best")
-    add("--workers", type=int, help="processes beside the main one (default: TRAIN.NUM_WORKERS)")
+    add(
+        "--workers",
+        type=_count,
+        help="processes beside the main one (default: TRAIN.NUM_WORKERS)",
+    )
     add("--snapshot-dir", default=Path("snapshots"), type=Path, help="default: ./%(default)s")
     add("--logdir", default=Path("logs"), type=Path, help="default: ./%(default)s")
-    add("--random-seed", default=64, type=int, help="default: %(default)s")
+    add("--random-seed", default=64, type=_count, help="default: %(default)s")
     add("--device", default="auto", help="auto, cuda, mps or cpu (default: %(default)s)")
     add(
         "--set",
@@ -32,11 +37,23 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def config_from_arguments(args: argparse.Namespace) -> Config:
-    """The configuration of --cfg, changed by --set and --workers."""
-    workers = [] if args.workers is None else ["TRAIN.NUM_WORKERS", str(args.workers)]
-    return load_config(args.cfg, [*args.set, *workers])
+    """The configuration of --cfg, changed by --set and then by --workers."""
+    config = load_config(args.cfg, args.set)
+    if args.workers is None:
+        return config
+    return replace(config, TRAIN=replace(config.TRAIN, NUM_WORKERS=args.workers))
 
 
 def run_folder(base: Path, args: argparse.Namespace) -> Path:
     """The folder of a run below `base` (--snapshot-dir or --logdir): DATASET/EXP/RUN."""
     return base / args.dataset / args.exp / args.run
+
+
+def _count(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 on, found {text!r}")
+    return value

@@ -8,7 +8,6 @@ each model declares. `EEE` is the epoch, `S.SSS` the score. The optimizer's stat
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -92,10 +91,13 @@ def published_state(model: Network) -> dict[str, Tensor]:
 
 
 def save_model(model: Network, path: str | Path) -> None:
-    """Write the model's weights to `path` in the published layout, on the CPU, in one step."""
+    """Write the model's weights to `path` in the published layout, on the CPU, in one step.
+
+    Raises:
+        UserError: the file cannot be written; an earlier one stays as it was.
+    """
     state = {name: tensor.cpu().contiguous() for name, tensor in published_state(model).items()}
-    with atomic_path(path) as temporary:
-        torch.save(state, temporary)
+    save_file(state, path)
 
 
 def load_model(model: Network, path: str | Path) -> None:
@@ -175,13 +177,30 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 def load_file(path: str | Path) -> Any:
     """`torch.load` of tensors and plain values onto the CPU; a `UserError` names a bad file."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with Path(path).open("rb") as file:
+            try:
+                return torch.load(file, map_location="cpu", weights_only=True)
+            # damaged bytes lead to any exception: IndexError, struct.error, OSError of a seek, ...
+            except Exception as error:
+                raise UserError(
+                    f"{path} is no weights file, or it is damaged ({type(error).__name__}); "
+                    "fetch or write it anew"
+                ) from error
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+
+
+def save_file(content: Any, path: str | Path) -> None:
+    """`torch.save` in one step; a `UserError` names a file that cannot be written."""
+    try:
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            torch.save(content, file)
+    except (OSError, RuntimeError) as error:
+        # torch.save turns the OSError of a full disk into a RuntimeError
+        cause = error if isinstance(error, OSError) else error.__context__
+        reason = cause.strerror if isinstance(cause, OSError) else None
         raise UserError(
-            f"{path} is no weights file, or it is damaged ({str(error).splitlines()[0]}); "
-            "fetch or write it anew"
+            f"cannot write {path}: {reason or error}; make room there, or choose another folder"
         ) from error
 
 

@@ -8,13 +8,16 @@ types, defaults and permitted values stand.
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import difflib
 import math
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
+from reprlib import repr as short_repr
 from typing import Any
 
 import yaml
@@ -85,7 +88,7 @@ class NetConfig:
     FREEZE_BN: bool = True  # false: train from scratch, nothing is frozen
     OPT: str = _option("SGD", choices=("SGD", "Adam"))
     LR: float = _option(0.001, low=0)
-    BETA1: float = _option(0.5, low=0, high=1)
+    BETA1: float = _option(0.5, low=0, high=0.9999)
     MOMENTUM: float = _option(0.9, low=0)
     WEIGHT_DECAY: float = _option(1e-5, low=0)
     LOSS: str = _option("SoftMargin", choices=("SoftMargin", "Hinge"))
@@ -152,9 +155,10 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
         values[key] = _checked(key, value, known, "--set")
     config = _build(Config, "", values)
     if config.DATASET.SCALE_FROM > config.DATASET.SCALE_TO:
+        sources = [*([] if path is None else [str(path)]), *(["--set"] if overrides else [])]
         raise UserError(
-            f"DATASET.SCALE_FROM ({config.DATASET.SCALE_FROM:g}) exceeds DATASET.SCALE_TO "
-            f"({config.DATASET.SCALE_TO:g})"
+            f"{' with '.join(sources)}: DATASET.SCALE_FROM ({config.DATASET.SCALE_FROM:g}) "
+            f"exceeds DATASET.SCALE_TO ({config.DATASET.SCALE_TO:g})"
         )
     return config
 
@@ -162,14 +166,21 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the configuration {path}: {error}") from error
-    except yaml.YAMLError as error:
+    except OSError as error:
+        raise UserError(
+            f"cannot read the configuration {path}: {error.strerror or error}"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"the configuration {path} is not UTF-8 text: {error}") from error
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UserError(f"{path}{line} is not valid YAML: {error.problem}") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2020-99-99
         raise UserError(f"{path} is not valid YAML: {error}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise UserError(f"{path}: expected sections such as `NET:`, found {content!r}")
+        raise UserError(f"{path}: expected sections such as `NET:`, found {short_repr(content)}")
     return content
 
 
@@ -184,7 +195,9 @@ def _flatten_yaml(
         if is_section and isinstance(value, dict):
             pairs += _flatten_yaml(value, known, source, f"{key}.")
         elif is_section and value is not None:
-            raise UserError(f"{source}: {key} is a section with keys of its own, found {value!r}")
+            raise UserError(
+                f"{source}: {key} is a section with keys of its own, found {short_repr(value)}"
+            )
         elif not is_section:
             pairs.append((key, value))
     return pairs
@@ -206,7 +219,7 @@ def _literal(text: str) -> Any:
         return text == "true"
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return text
 
 
@@ -230,19 +243,23 @@ def _checked(key: str, value: Any, known: dict[str, Any], source: str) -> Any:
     try:
         value = _coerce(value, kind)
     except TypeError as error:
-        raise UserError(f"{source}: {key} must be {error}, found {value!r}") from error
+        raise UserError(f"{source}: {key} must be {error}, found {short_repr(value)}") from error
     for item in value if isinstance(value, tuple) else (value,):
         _check_limits(f"{source}: {key}", item, limits)
     return value
 
 
 def _suggestion(key: str, known: dict[str, Any]) -> str:
-    if any(other.startswith(f"{key}.") for other in known):
+    sections = {
+        section for leaf in known for section in accumulate(leaf.split(".")[:-1], "{}.{}".format)
+    }
+    if key in sections:
         return f" ({key} is a section: name a key below it, as {key}.NAME)"
     # a right name in the wrong section is as likely as a slip of the pen
     last = key.rsplit(".", 1)[-1].upper()
     same_name = [other for other in known if other.rsplit(".", 1)[-1] == last]
-    nearest = same_name or difflib.get_close_matches(key.upper(), known, n=1, cutoff=0)
+    candidates = same_name or [*known, *sorted(sections)]
+    nearest = difflib.get_close_matches(key.upper(), candidates, n=1, cutoff=0)
     return f"; did you mean {nearest[0]}?"
 
 
@@ -251,14 +268,7 @@ def _coerce(value: Any, kind: Any) -> Any:
     if typing.get_origin(kind) is tuple:
         return _coerce_tuple(value, kind)
     if kind is float:
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
-        try:
-            if isinstance(value, str):
-                return float(value)  # YAML reads 1e-5, without a dot, as text
-        except ValueError:
-            pass
-        raise TypeError("a number")
+        return _coerce_float(value)
     if kind is int:
         if isinstance(value, int) and not isinstance(value, bool):
             return value
@@ -272,7 +282,19 @@ def _coerce(value: Any, kind: Any) -> Any:
     raise TypeError("text")
 
 
+def _coerce_float(value: Any) -> float:
+    # YAML reads 1e-5, without a dot, as text
+    if isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        with contextlib.suppress(ValueError, OverflowError):
+            number = float(value)
+            if math.isfinite(number):
+                return number
+    raise TypeError("a finite number")
+
+
 def _coerce_tuple(value: Any, kind: Any) -> tuple[Any, ...]:
+    if isinstance(value, str):
+        value = _literal(value)  # YAML reads Python's (1, 2) as text
     item, last = typing.get_args(kind)
     length = None if last is Ellipsis else 2
     words = "whole numbers" if item is int else "numbers"

@@ -37,8 +37,3 @@ def parallelise(model: nn.Module, device: torch.device) -> nn.Module:
     if device.type == "cuda" and torch.cuda.device_count() > 1:
         return nn.DataParallel(model)
     return model
-
-
-def unwrap(model: nn.Module) -> nn.Module:
-    """The network inside what `parallelise` returned."""
-    return model.module if isinstance(model, nn.DataParallel) else model

@@ -40,7 +40,8 @@ def track(
     for done, item in enumerate(items, start=1):
         yield item
         if done % every == 0 or done == total:
-            seconds = time.monotonic() - start
+            # a coarse clock may not have moved yet
+            seconds = max(time.monotonic() - start, 1e-9)
             left = seconds / done * (total - done)
             line = (
                 f"{description}: {done}/{total}, {done / seconds:.2f} {unit}/s, {left:.0f} s left"

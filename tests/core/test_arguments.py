@@ -1,0 +1,95 @@
+"""The arguments that the commands share."""
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from core.arguments import add_common_arguments, config_from_arguments, run_folder
+from utils.errors import UserError
+
+
+def parse(*words):
+    parser = argparse.ArgumentParser()
+    add_common_arguments(parser)
+    return parser.parse_args(words)
+
+
+@pytest.fixture
+def cfg(tmp_path):
+    path = tmp_path / "cfg.yaml"
+    path.write_text("TRAIN: {NUM_WORKERS: 3}\n")
+    return str(path)
+
+
+def test_defaults():
+    assert vars(parse("--cfg", "c.yaml")) == {
+        "dataset": "pascal_voc",
+        "cfg": Path("c.yaml"),
+        "exp": "main",
+        "run": "v01",
+        "resume": "",
+        "workers": None,
+        "snapshot_dir": Path("snapshots"),
+        "logdir": Path("logs"),
+        "random_seed": 64,
+        "device": "auto",
+        "set": [],
+    }
+
+
+def test_a_configuration_is_demanded(capsys):
+    with pytest.raises(SystemExit) as status:
+        parse()
+    assert status.value.code == 2
+    assert "--cfg" in capsys.readouterr().err
+
+
+def test_set_takes_pairs_from_all_its_uses_and_forgets_them(cfg):
+    args = parse("--set", "NET.LR", "1", "TEST.FLIP", "False", "--cfg", cfg, "--set", "NET.LR", "2")
+    config = config_from_arguments(args)
+    assert (config.NET.LR, config.TEST.FLIP) == (2.0, False)
+    assert parse("--cfg", cfg).set == []
+
+
+@pytest.mark.parametrize(("text", "value"), [("-1", -1.0), ("-0.5", -0.5), (" -1e-3", -0.001)])
+def test_set_takes_negative_numbers(cfg, text, value):
+    config = config_from_arguments(parse("--cfg", cfg, "--set", "NET.MASK_LOSS_BCE", text))
+    assert value == config.NET.MASK_LOSS_BCE
+
+
+def test_a_value_that_looks_like_an_option_is_named(cfg, capsys):
+    with pytest.raises(SystemExit) as status:
+        parse("--cfg", cfg, "--set", "DATASET.PATH", "-data")
+    assert status.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith("unrecognized arguments: -data")
+    config = config_from_arguments(parse("--cfg", cfg, "--set", "DATASET.PATH", "'-data'"))
+    assert config.DATASET.PATH == "-data"
+
+
+def test_workers_go_before_set_and_file(cfg):
+    assert config_from_arguments(parse("--cfg", cfg)).TRAIN.NUM_WORKERS == 3
+    pair = ("--set", "TRAIN.NUM_WORKERS", "5")
+    assert config_from_arguments(parse("--cfg", cfg, *pair)).TRAIN.NUM_WORKERS == 5
+    config = config_from_arguments(parse("--cfg", cfg, *pair, "--workers", "0"))
+    assert config.TRAIN.NUM_WORKERS == 0
+
+
+def test_an_odd_set_is_shown_as_typed(cfg):
+    with pytest.raises(UserError, match=r"words: NET\.LR \(which"):
+        config_from_arguments(parse("--cfg", cfg, "--set", "NET.LR", "--workers", "2"))
+
+
+@pytest.mark.parametrize("name", ["--workers", "--random-seed"])
+@pytest.mark.parametrize("text", ["-1", "1.5", "many"])
+def test_counts(capsys, name, text):
+    with pytest.raises(SystemExit) as status:
+        parse("--cfg", "c.yaml", name, text)
+    assert status.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert name in last and f"expected a whole number from 0 on, found '{text}'" in last
+
+
+def test_run_folder():
+    args = parse("--cfg", "c.yaml", "--exp", "baselines", "--run", "v02")
+    assert run_folder(Path("some/logs"), args) == Path("some/logs/pascal_voc/baselines/v02")

@@ -1,0 +1,443 @@
+"""Snapshots and ImageNet weights on disk."""
+
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from golden_recipe import entries, golden_config
+from torch import nn
+
+import core.checkpoint
+from core.checkpoint import (
+    find_snapshot,
+    load_file,
+    load_model,
+    load_pretrained,
+    published_state,
+    read_weights,
+    save_model,
+    snapshot_path,
+)
+from core.distributed import parallelise
+from models import get_model
+from models.backbones.record import BackboneRecord, Tap, WeightsFile
+from models.network import Network
+from utils.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+
+
+class SmallNetwork(Network):
+    """All that a model may declare: an alias, a constant, batch normalisation, two heads."""
+
+    published_aliases: Mapping[str, tuple[str, ...]] = {
+        "head.weight": ("head.weight", "first.weight", "second.weight")
+    }
+
+    def __init__(self, width=4):
+        super().__init__(nn.Sequential(nn.Conv2d(3, width, 3), nn.BatchNorm2d(width)))
+        self.stencil = nn.Identity()
+        self.head = nn.Conv2d(width, 2, 1, bias=False)
+        self.tail = nn.Conv2d(2, 2, 1)
+        for parameter in self.parameters():
+            nn.init.normal_(parameter)
+
+    def published_constants(self):
+        return {"stencil.kernel": torch.eye(3)}
+
+
+# name → shape, in the order of the file
+SMALL = {
+    "0.weight": (4, 3, 3, 3),
+    "0.bias": (4,),
+    "1.weight": (4,),
+    "1.bias": (4,),
+    "1.running_mean": (4,),
+    "1.running_var": (4,),
+    "1.num_batches_tracked": (),
+    "stencil.kernel": (3, 3),
+    "head.weight": (2, 4, 1, 1),
+    "first.weight": (2, 4, 1, 1),
+    "second.weight": (2, 4, 1, 1),
+    "tail.weight": (2, 2, 1, 1),
+    "tail.bias": (2,),
+}
+
+RECORD = BackboneRecord(
+    build=nn.Identity,
+    conv3=Tap(256, 4),
+    conv6=Tap(4, 8),
+    frozen=(),
+    lr_multipliers=(1, 2, 10, 20),
+    weights=WeightsFile("small.pth", "https://example.org/small.pth"),
+    ignored_weights=("fc8.", "fc9."),
+)
+
+
+def shapes(state):
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+def message(function, *arguments):
+    """The one line that a mistake ends with."""
+    with pytest.raises(UserError) as error:
+        function(*arguments)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def same_weights(one, other):
+    ours, theirs = one.state_dict(), other.state_dict()
+    return ours.keys() == theirs.keys() and all(
+        torch.equal(ours[name], theirs[name]) for name in ours
+    )
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A small network's snapshot: its path and its content."""
+    path = tmp_path / "small.pth"
+    save_model(SmallNetwork(), path)
+    return path, torch.load(path, weights_only=True)
+
+
+@pytest.mark.parametrize("model", ["ae", "bsl"])
+def test_a_network_comes_back_from_its_file(tmp_path, model):
+    network, other = (get_model(golden_config("vgg16", model)) for _ in range(2))
+    path = tmp_path / "some" / "folder" / "model.pth"
+    save_model(network, path)
+    assert list(shapes(torch.load(path, weights_only=True)).items()) == entries("vgg16", model)
+    assert not same_weights(other, network)
+    load_model(other, path)
+    assert same_weights(other, network)
+
+
+def test_the_file_is_a_plain_dictionary_of_tensors(tmp_path):
+    network = parallelise(SmallNetwork(), torch.device("cpu"))  # channels innermost
+    path = tmp_path / "model.pth"
+    save_model(network, path)
+    content = torch.load(path, weights_only=True)
+    assert type(content) is dict
+    assert list(shapes(content).items()) == list(SMALL.items())
+    for tensor in content.values():
+        assert type(tensor) is torch.Tensor and not tensor.requires_grad
+        assert tensor.is_contiguous() and tensor.device.type == "cpu"
+    assert torch.equal(content["0.weight"], network.backbone[0].weight)
+    assert torch.equal(content["second.weight"], network.head.weight)
+    assert torch.equal(content["stencil.kernel"], torch.eye(3))
+
+
+def test_a_small_network_comes_back(saved):
+    network = SmallNetwork()
+    load_model(network, saved[0])
+    content = saved[1]
+    assert torch.equal(network.backbone[1].running_var, content["1.running_var"])
+    assert torch.equal(network.tail.bias, content["tail.bias"])
+    assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_of_aliases_that_differ_the_last_holds(saved):
+    path, content = saved
+    torch.save({**content, "second.weight": torch.full((2, 4, 1, 1), 7.0)}, path)
+    network = SmallNetwork()
+    load_model(network, path)
+    assert (network.head.weight == 7).all()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_old_files_and_those_of_several_gpus_load(saved, zipped, prefix):
+    path, content = saved
+    content = {f"{prefix}{name}": tensor for name, tensor in content.items()}
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    network = SmallNetwork()
+    load_model(network, path)
+    assert torch.equal(network.head.weight, content[f"{prefix}head.weight"])
+
+
+def test_a_file_that_does_not_match_names_both_sides(saved):
+    path, content = saved
+    del content["tail.bias"]
+    content["ending.bias"] = torch.zeros(2)
+    content["head.weight"] = torch.zeros(2, 5, 1, 1)
+    content["1.num_batches_tracked"] = torch.zeros(1)
+    torch.save(content, path)
+    network = SmallNetwork()
+    before = [parameter.clone() for parameter in network.parameters()]
+    assert message(load_model, network, path) == (
+        f"{path} is of another network than NET.MODEL and NET.BACKBONE describe: it lacks "
+        "tail.bias; the network does not have ending.bias; 1.num_batches_tracked is 1, the "
+        "network's is scalar, head.weight is 2×5×1×1, the network's is 2×4×1×1"
+    )
+    assert all(map(torch.equal, before, network.parameters()))
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_every_entry_is_demanded(saved, name):
+    path, content = saved
+    torch.save({other: content[other] for other in content if other != name}, path)
+    assert message(load_model, SmallNetwork(), path).endswith(f"describe: it lacks {name}")
+
+
+def test_another_network_is_summed_up(saved):
+    path, _ = saved
+    torch.save(published_state(get_model(golden_config("vgg16", "bsl"))), path)
+    line = message(load_model, SmallNetwork(), path)
+    assert "it lacks 0.weight, 0.bias, 1.weight and 10 more" in line
+    assert "does not have conv1_1.weight, conv1_1.bias, conv1_2.weight and " in line
+
+
+class Intruder:
+    """Pickled, it makes a folder when it is loaded."""
+
+    def __init__(self, folder):
+        self.folder = str(folder)
+
+    def __reduce__(self):
+        return os.mkdir, (self.folder,)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_a_pickled_object_is_not_executed(tmp_path):
+    path, folder = tmp_path / "model.pth", tmp_path / "folder"
+    for content in (Intruder(folder), {"weight": Intruder(folder)}):
+        path.write_bytes(pickle.dumps(content))
+        assert "is no weights file, or it is damaged" in message(load_model, SmallNetwork(), path)
+        torch.save(content, path)
+        assert "is no weights file, or it is damaged" in message(load_model, SmallNetwork(), path)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("content", [{}, {"epoch": 3}, [torch.zeros(2)], torch.zeros(2), 3])
+def test_a_file_of_something_else(tmp_path, content):
+    path = tmp_path / "model.pth"
+    torch.save(content, path)
+    line = message(load_model, SmallNetwork(), path)
+    assert line.startswith(str(path))
+    assert "lacks 0.weight" in line or "expected a dictionary of tensors" in line
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_damaged_files(saved, zipped):
+    path, content = saved
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    whole = path.read_bytes()
+    for length in range(0, len(whole), max(1, len(whole) // 200)):
+        path.write_bytes(whole[:length])
+        line = message(load_file, path)
+        assert line.startswith(f"{path} is no weights file, or it is damaged (")
+        assert line.endswith("); fetch or write it anew")
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_files_of_text(tmp_path):
+    path = tmp_path / "model.pth"
+    # the first byte of a pickle is an instruction: each leads elsewhere
+    for first in range(256):
+        path.write_bytes(bytes([first]) + b" some text\n")
+        assert message(read_weights, path).startswith(f"{path} is no weights file")
+
+
+def test_missing_files_and_folders(tmp_path):
+    missing = tmp_path / "none.pth"
+    assert message(load_model, SmallNetwork(), missing) == (
+        f"cannot read {missing}: No such file or directory"
+    )
+    assert (
+        message(load_model, SmallNetwork(), tmp_path) == f"cannot read {tmp_path}: Is a directory"
+    )
+
+
+@pytest.fixture
+def imagenet():
+    """ImageNet weights for the small network's backbone, as an old file has them."""
+    backbone = SmallNetwork().backbone.state_dict()
+    del backbone["1.num_batches_tracked"]
+    return {**backbone, "fc8.weight": torch.zeros(9, 4), "fc9.bias": torch.zeros(9)}
+
+
+def test_pretrained_weights_go_to_the_backbone(tmp_path, imagenet):
+    path = tmp_path / "small.pth"
+    torch.save(imagenet, path)
+    network = SmallNetwork()
+    head = network.head.weight.clone()
+    line = load_pretrained(network, RECORD, path)
+    assert line == f"{path}: 7 entries loaded; left out: fc8.weight, fc9.bias"
+    for name in ("0.weight", "0.bias", "1.running_mean", "1.weight"):
+        assert torch.equal(network.backbone.state_dict()[name], imagenet[name])
+    assert torch.equal(network.head.weight, head)
+
+
+def test_pretrained_weights_without_a_classifier(tmp_path, imagenet):
+    path = tmp_path / "small.pth"
+    torch.save({name: imagenet[name] for name in imagenet if not name.startswith("fc")}, path)
+    assert load_pretrained(SmallNetwork(), RECORD, path).endswith("left out: none")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"0.bias": None}, "it lacks 0.bias"),
+        ({"1.running_mean": None}, "it lacks 1.running_mean"),
+        ({"fc7.weight": torch.zeros(2)}, "the network does not have fc7.weight"),
+        ({"0.bias": torch.zeros(5)}, "0.bias is 5, the network's is 4"),
+    ],
+)
+def test_pretrained_weights_of_another_network(tmp_path, imagenet, change, words):
+    path = tmp_path / "small.pth"
+    changed = imagenet | change
+    torch.save({name: changed[name] for name in changed if changed[name] is not None}, path)
+    line = message(load_pretrained, SmallNetwork(), RECORD, path)
+    assert line.startswith(str(path)) and line.endswith(f"describe: {words}")
+
+
+def test_missing_pretrained_weights_say_where_to_get_them(tmp_path):
+    path = tmp_path / "none.pth"
+    line = message(load_pretrained, SmallNetwork(), RECORD, path)
+    for words in (str(path), "NET.PRE_WEIGHTS_PATH", RECORD.weights.url, "NET.FREEZE_BN False"):
+        assert words in line
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run's folder, and a way to put (empty) files there."""
+
+    def put(*names):
+        for name in names:
+            (tmp_path / name).touch()
+        return tmp_path
+
+    return put
+
+
+def test_snapshot_names(tmp_path):
+    names = [(20, 0.928), (0, -0.1234), (1000, 1), (7, 0.0004)]
+    assert [snapshot_path(tmp_path, *pair).name for pair in names] == [
+        "model_enc_e020Xs0.928.pth",
+        "model_enc_e000Xs-0.123.pth",
+        "model_enc_e1000Xs1.000.pth",
+        "model_enc_e007Xs0.000.pth",
+    ]
+
+
+@pytest.mark.parametrize(("epoch", "score"), [(20, 0.928), (0, -0.123), (1000, -12.5), (3, -0.0)])
+def test_a_snapshot_is_found_by_its_suffix(run, epoch, score):
+    path = snapshot_path(run("model_enc_e004Xs0.500.pth"), epoch, score)
+    path.touch()
+    suffix = path.stem.removeprefix("model_enc_")
+    found = find_snapshot(path.parent, suffix)
+    assert (found.path, found.suffix, found.epoch, found.score) == (path, suffix, epoch, score)
+    assert found.optimizer_path == path.parent / f"opt_enc_{suffix}.pth"
+
+
+@pytest.mark.parametrize(
+    ("suffixes", "best"),
+    [
+        (["e002Xs0.500", "e004Xs0.900", "e006Xs0.700"], "e004Xs0.900"),
+        (["e002Xs-0.500", "e004Xs-0.123", "e006Xs-1.700"], "e004Xs-0.123"),
+        (["e002Xs0.010", "e004Xs-0.900"], "e002Xs0.010"),
+        (["e998Xs0.500", "e1000Xs0.500", "e002Xs0.400"], "e1000Xs0.500"),
+        (["e002Xs9.000", "e004Xs10.000"], "e004Xs10.000"),
+    ],
+)
+def test_best_is_the_highest_score_and_the_latest_of_equals(run, suffixes, best):
+    folder = run(*(f"model_enc_{suffix}.pth" for suffix in suffixes))
+    assert find_snapshot(folder, "best").suffix == best
+
+
+UNRELATED = [
+    "opt_enc_e009Xs0.999.pth",
+    ".model_enc_e009Xs0.999.x1.pth",
+    "model_enc_e009Xs0.999.pth.part",
+    "model_enc_e09Xs0.999.pth",
+    "model_enc_e009Xs0.99.pth",
+    "model_enc_e009Xsnan.pth",
+    "model_enc_best.pth",
+    "model_enc_.pth",
+]
+
+
+def test_unrelated_files_are_no_snapshots(run):
+    folder = run(*UNRELATED)
+    assert "there are no snapshots in" in message(find_snapshot, folder, "best")
+    run("model_enc_e002Xs0.500.pth")
+    assert find_snapshot(folder, "best").epoch == 2
+
+
+@pytest.mark.parametrize("suffix", ["e003Xs0.500", "", "2", "model_enc_e002Xs0.500", "Best"])
+def test_an_unknown_suffix_lists_those_that_exist(run, suffix):
+    folder = run("model_enc_e1002Xs0.500.pth", "model_enc_e004Xs-0.100.pth", *UNRELATED)
+    line = message(find_snapshot, folder, suffix)
+    assert line.endswith(f"{folder}; there are: e004Xs-0.100, e1002Xs0.500 (or `best`)")
+    assert f"--resume {suffix or '(nothing)'}:" in line
+
+
+@pytest.mark.parametrize("suffix", ["best", "e002Xs0.500"])
+def test_an_empty_or_missing_folder(tmp_path, suffix):
+    for folder in (tmp_path, tmp_path / "none"):
+        line = message(find_snapshot, folder, suffix)
+        assert line == f"--resume {suffix}: there are no snapshots in {folder}; train first"
+
+
+def test_a_save_that_fails_midway_keeps_the_earlier_file(saved, monkeypatch):
+    path, _ = saved
+    whole = path.read_bytes()
+
+    def fails(content, file):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(core.checkpoint.torch, "save", fails)
+    line = message(save_model, SmallNetwork(), path)
+    assert line.startswith(f"cannot write {path}: No space left on device; ")
+    assert path.read_bytes() == whole
+    assert list(path.parent.iterdir()) == [path]
+
+
+FULL_DISK = """
+import resource, sys
+import torch
+from core.checkpoint import save_file
+from utils.errors import run_command
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+run_command(lambda: save_file({"weight": torch.zeros(10_000)}, sys.argv[1]))
+"""
+
+
+def test_a_disk_that_takes_no_more(tmp_path):
+    path = tmp_path / "model.pth"
+    path.write_text("earlier")
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, path],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: cannot write {path}: File too large; ")
+    assert len(done.stderr.splitlines()) == 1
+    assert path.read_text() == "earlier" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / "run" / "model.pth"
+    line = message(save_model, SmallNetwork(), path)
+    assert line.startswith(f"cannot write {path}: Not a directory; ")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_may_not_be_written(tmp_path):
+    tmp_path.chmod(0o500)
+    try:
+        line = message(save_model, SmallNetwork(), tmp_path / "model.pth")
+    finally:
+        tmp_path.chmod(0o700)
+    assert line.startswith(f"cannot write {tmp_path / 'model.pth'}: Permission denied; ")

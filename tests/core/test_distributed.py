@@ -1,0 +1,84 @@
+"""The choice of device, and of one GPU or several."""
+
+import pytest
+import torch
+from torch import nn
+
+from core.distributed import parallelise, select_device
+from utils.errors import UserError
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Lets a test say which devices PyTorch finds."""
+
+    def having(*devices):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: "cuda" in devices)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: "mps" in devices)
+
+    return having
+
+
+@pytest.mark.parametrize(
+    ("devices", "expected"),
+    [((), "cpu"), (("mps",), "mps"), (("cuda",), "cuda"), (("cuda", "mps"), "cuda")],
+)
+def test_auto_takes_the_fastest_there_is(machine, devices, expected):
+    machine(*devices)
+    assert select_device("auto") == torch.device(expected)
+
+
+def test_any_device_there_is_can_be_chosen(machine):
+    machine("cuda", "mps")
+    assert [select_device(name).type for name in ("cpu", "mps", "cuda")] == ["cpu", "mps", "cuda"]
+
+
+@pytest.mark.parametrize(
+    ("name", "there", "here"), [("cuda", "mps", "mps, cpu"), ("mps", "", "cpu")]
+)
+def test_a_device_that_is_not_there_is_an_error(machine, name, there, here):
+    machine(there)
+    with pytest.raises(UserError) as error:
+        select_device(name)
+    assert str(error.value) == f"--device {name}: PyTorch finds none here; available: {here}"
+
+
+@pytest.mark.parametrize("name", ["gpu", "", "CUDA", "cuda:0"])
+def test_an_unknown_device_is_an_error(machine, name):
+    machine("cuda")
+    with pytest.raises(UserError, match="unknown; choose auto, cuda, mps, cpu"):
+        select_device(name)
+
+
+class Elsewhere(nn.Conv2d):
+    """A layer that notes where it is to go, on a machine without such a device."""
+
+    def to(self, device, memory_format):
+        self.moved = (device, memory_format)
+        return self
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_a_batch_is_split_over_several_gpus_only(monkeypatch, count):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    layer = Elsewhere(3, 4, 3)
+    model = parallelise(layer, torch.device("cuda"))
+    assert layer.moved == (torch.device("cuda"), torch.contiguous_format)
+    if count == 1:
+        assert model is layer
+    else:
+        assert isinstance(model, nn.DataParallel) and model.module is layer
+
+
+@pytest.mark.parametrize("device", ["cpu", "mps"])
+def test_other_devices_than_gpus_are_one(monkeypatch, device):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    layer = Elsewhere(3, 4, 3)
+    assert parallelise(layer, torch.device(device)) is layer
+    assert layer.moved[0] == torch.device(device)
+
+
+def test_the_memory_format_does_not_change_what_is_computed():
+    layer, images = nn.Conv2d(3, 4, 3), torch.randn(2, 3, 8, 8)
+    expected = layer(images)
+    torch.testing.assert_close(parallelise(layer, torch.device("cpu"))(images), expected)
