@@ -129,7 +129,7 @@ class Config:
 
     def to_yaml(self) -> str:
         """The full configuration as YAML that `load_config` reads back to an equal one."""
-        return yaml.safe_dump(_plain(dataclasses.asdict(self)), sort_keys=False)
+        return yaml.safe_dump(dataclasses.asdict(self), sort_keys=False)
 
 
 def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
@@ -333,9 +333,3 @@ def _build(cls: type, prefix: str, values: dict[str, Any]) -> Any:
         elif key in values:
             arguments[item.name] = values[key]
     return cls(**arguments)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return list(value) if isinstance(value, tuple) else value
