@@ -10,8 +10,8 @@ class StochasticGate(nn.Module):
     """Mix deep and shallow features; element by element at random in training.
 
     Training draws m ∈ {0, 1} with P(m = 1) = 1 − ψ for each element and gives
-    m·(deep − ψ·shallow)/(1 − ψ) + (1 − m)·shallow, whose expectation is the (1 − ψ)·deep +
-    ψ·shallow of evaluation.
+    m·(deep − ψ·shallow)/(1 − ψ) + (1 − m)·shallow, whose expectation is deep. Evaluation gives
+    (1 − ψ)·deep + ψ·shallow, as published: that is not the expectation.
 
     Args:
         psi: ψ, in [0, 1).
