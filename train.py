@@ -6,7 +6,7 @@ import argparse
 
 from core.arguments import add_common_arguments, config_from_arguments, run_folder
 from core.distributed import select_device
-from core.training.run import RunSettings, train
+from core.training.run import RunSettings, TrainingRun
 from datasets.records import get_record
 from utils.errors import run_command
 
@@ -26,7 +26,7 @@ def main() -> None:
         seed=args.random_seed,
         device=select_device(args.device),
     )
-    train(config_from_arguments(args), get_record(args.dataset), settings)
+    TrainingRun(config_from_arguments(args), get_record(args.dataset), settings).run()
 
 
 if __name__ == "__main__":

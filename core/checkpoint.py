@@ -22,6 +22,8 @@ from models.network import Network
 from utils.errors import UserError
 from utils.files import atomic_path
 
+IMAGENET_CLASSES = 1000
+
 _PREFIX = "backbone."
 _SUFFIX = re.compile(r"e(\d{3,})Xs(-?\d+\.\d{3})")
 
@@ -147,9 +149,15 @@ def load_pretrained(model: Network, record: BackboneRecord, path: str | Path) ->
             'NET.FREEZE_BN False NET.PRE_WEIGHTS_PATH ""'
         )
     state = read_weights(path)
-    left_out = [name for name in state if name.startswith(record.ignored_weights)]
-    state = {name: tensor for name, tensor in state.items() if name not in left_out}
     expected = model.backbone.state_dict()
+    left_out = [
+        name
+        for name, tensor in state.items()
+        if name.startswith(record.ignored_weights)
+        # converted files differ in what they call the classifier, not in its number of classes
+        or (name not in expected and tensor.shape[:1] == (IMAGENET_CLASSES,))
+    ]
+    state = {name: tensor for name, tensor in state.items() if name not in left_out}
     for name in expected:
         if name.endswith("num_batches_tracked"):
             state.setdefault(name, expected[name])

@@ -38,6 +38,7 @@ class DatasetRecord:
         ignore_index: the mask value that counts nowhere.
         train_list: the list to train on, relative to the data root.
         val_lists: the lists to validate on, by the TensorBoard writer their scores go to.
+        scored_list: the one of these whose loss decides which snapshots are kept.
         expected_counts: the official number of lines of each list.
     """
 
@@ -47,6 +48,7 @@ class DatasetRecord:
     ignore_index: int
     train_list: str
     val_lists: Mapping[str, str]
+    scored_list: str
     expected_counts: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -84,6 +86,7 @@ PASCAL_VOC = DatasetRecord(
     ignore_index=255,
     train_list="train_augvoc.txt",
     val_lists=MappingProxyType({"train": "train_voc.txt", "val": "val_voc.txt"}),
+    scored_list="val",
     expected_counts=MappingProxyType(
         {
             "train_augvoc.txt": 10582,

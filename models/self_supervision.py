@@ -57,7 +57,8 @@ def balanced_mask_loss(
     num_classes = logits.shape[1]
     # a class of its own for unlabelled pixels makes counting one scatter
     classes = pseudo_labels.masked_fill(pseudo_labels == ignore_index, num_classes).flatten(1)
-    counts = logits.new_zeros(len(logits), num_classes + 1)
+    # in float32 whatever the logits are: half precision cannot count that far
+    counts = torch.zeros(len(logits), num_classes + 1, device=logits.device)
     counts.scatter_add_(1, classes, torch.ones_like(classes, dtype=counts.dtype))
     counts[:, num_classes] = 0
     total = counts.sum(dim=1, keepdim=True)

@@ -75,11 +75,7 @@ def train_one_epoch(
         raw_images, labels = (tensor.to(device, non_blocking=True) for tensor in batch)
         losses = criterion(model(normalise(raw_images), raw_images, labels), labels, epoch)
         loss = losses["loss"].mean()
-        if not torch.isfinite(loss):
-            raise UserError(
-                f"the loss is {loss.item()} in epoch {epoch}, step {step}; lower NET.LR, or "
-                "go on from an earlier snapshot with --resume"
-            )
+        _require_finite(loss, f"epoch {epoch}, step {step}")
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -108,8 +104,18 @@ def validate(
     for batch in steps:
         raw_images, labels = (tensor.to(device, non_blocking=True) for tensor in batch)
         outputs = model(normalise(raw_images), raw_images, labels)
-        means.update(criterion(outputs, labels, epoch))
+        losses = criterion(outputs, labels, epoch)
+        _require_finite(losses["loss"].mean(), f"validation on {name}, epoch {epoch}")
+        means.update(losses)
         targets.append(labels.cpu())
         scores.append(outputs["cls"].float().cpu())
     classes, mean = average_precision(torch.cat(targets).numpy(), torch.cat(scores).numpy())
     return Validation(means.means(), classes, mean)
+
+
+def _require_finite(loss: Tensor, where: str) -> None:
+    if not torch.isfinite(loss):
+        raise UserError(
+            f"{where}: the loss is {loss.item()}; lower NET.LR, or go on from an earlier snapshot "
+            "with --resume"
+        )

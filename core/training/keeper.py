@@ -8,10 +8,16 @@ from pathlib import Path
 
 import torch
 
-from core.checkpoint import Snapshot, list_snapshots, load_file, save_model, snapshot_path
+from core.checkpoint import (
+    Snapshot,
+    list_snapshots,
+    load_file,
+    save_file,
+    save_model,
+    snapshot_path,
+)
 from models.network import Network
 from utils.errors import UserError
-from utils.files import atomic_path
 
 MOST_KEPT = 5
 
@@ -39,25 +45,28 @@ class SnapshotKeeper:
 
         Args:
             epoch: the epoch that is trained next.
+
+        Raises:
+            UserError: a file cannot be written; the earlier snapshots are whole.
         """
         if score <= self.best_score:
             return None
         path = snapshot_path(self.folder, epoch, score)
         written = [*(other for other in self.written if other != path), path]
-        drop, self.written = written[:-MOST_KEPT], written[-MOST_KEPT:]
-        self.best_score = score
+        drop, kept = written[:-MOST_KEPT], written[-MOST_KEPT:]
         state = {
             "optimizer": optimizer.state_dict(),
             "best_score": score,
-            "written": [other.name for other in self.written],
+            "written": [other.name for other in kept],
         }
         # the optimizer's state goes first: a model file says that the snapshot is complete
-        with atomic_path(_optimizer_path(path)) as temporary:
-            torch.save(state, temporary)
+        save_file(state, _optimizer_path(path))
         save_model(model, path)
         for old in drop:
             old.unlink(missing_ok=True)
             _optimizer_path(old).unlink(missing_ok=True)
+        self.best_score = score
+        self.written = kept
         return path
 
     @classmethod

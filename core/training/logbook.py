@@ -66,6 +66,13 @@ class Logbook:
             writer.close()
 
 
+def discard_events(folder: Path, record: DatasetRecord) -> None:
+    """Remove the events that an earlier run left in FOLDER/train and FOLDER/val."""
+    for name in record.val_lists:
+        for path in (folder / name).glob("events.out.tfevents.*"):
+            path.unlink()
+
+
 @torch.inference_mode()
 def draw_batch(
     model: nn.Module, batch: tuple[Tensor, Tensor], record: DatasetRecord, device: torch.device

@@ -13,7 +13,7 @@ from core.distributed import parallelise
 from core.training.engine import train_one_epoch, validate
 from core.training.keeper import SnapshotKeeper, discard_existing, refuse_existing
 from core.training.loaders import Batches, training_batches, validation_batches
-from core.training.logbook import Logbook, draw_batch
+from core.training.logbook import Logbook, discard_events, draw_batch
 from core.training.losses import Criterion
 from core.training.optimizer import build_optimizer
 from core.training.provenance import record_run
@@ -48,70 +48,102 @@ class RunSettings:
     device: torch.device
 
 
-def train(config: Config, record: DatasetRecord, settings: RunSettings) -> None:
-    """Train as configured, validating before every VAL_INTERVAL-th epoch and at the end.
+class TrainingRun:
+    """A run's data, network and optimizer, and where it writes.
 
-    Epochs run from 0 to TRAIN.NUM_EPOCHS, both included; the last validation is that of epoch
-    NUM_EPOCHS + 1. A run that resumes goes on with the epoch its snapshot is named after.
+    Epochs run from 0 to TRAIN.NUM_EPOCHS, both included. Every VAL_INTERVAL-th one is preceded by a
+    validation, and the last one followed by one, which counts as that of epoch NUM_EPOCHS + 1. A
+    run that resumes goes on with the epoch its snapshot is named after.
+
+    Building it checks all that can be checked; nothing of an earlier run is touched before.
 
     Raises:
         UserError: data, weights or snapshots are missing or do not fit; see the functions called.
     """
-    snapshot = _starting_point(settings)
-    start = snapshot.epoch if snapshot else 0
-    last = config.TRAIN.NUM_EPOCHS
-    _require_something_to_do(config, start)
-    train_batches = training_batches(config, record, settings.seed)
-    val_batches = validation_batches(config, record)
 
-    torch.manual_seed(settings.seed)
-    network = get_model(config.NET, record.num_classes)
-    _load_weights(network, config, snapshot)
-    model = parallelise(network, settings.device)
-    optimizer = build_optimizer(network, config.NET)
-    criterion = Criterion(config)
-    keeper = (
-        SnapshotKeeper.resume(snapshot, optimizer)
-        if snapshot
-        else SnapshotKeeper(settings.snapshots)
-    )
-    if settings.overwrite and not snapshot:
-        discard_existing(settings.snapshots)
-        _discard_events(settings.logs, record)
-    record_run(settings.logs, config, settings.seed, settings.device, start)
-    logbook = Logbook(settings.logs, record, start)
-    pictured = _first_images(val_batches["train"])
+    def __init__(self, config: Config, record: DatasetRecord, settings: RunSettings) -> None:
+        snapshot = _starting_point(settings)
+        self.start = snapshot.epoch if snapshot else 0
+        _require_something_to_do(config, self.start)
+        self.config = config
+        self.record = record
+        self.settings = settings
+        self.train_batches = training_batches(config, record, settings.seed)
+        self.val_batches = validation_batches(config, record)
+        self.criterion = Criterion(config)
 
-    def check(epoch: int) -> None:
-        """Validate as of `epoch`, and keep the model if it is the best so far."""
-        for name, batches in val_batches.items():
-            result = validate(model, batches, criterion, epoch, settings.device, name)
-            logbook.validation(name, result, epoch)
-            losses = ", ".join(f"{loss} {value:.4f}" for loss, value in result.losses.items())
-            mean = 100 * result.mean_average_precision
-            print(f"epoch {epoch}, {record.val_lists[name]}: mAP {mean:.2f}, {losses}", flush=True)
-        if epoch >= config.TRAIN.PRETRAIN:
-            score = 1 - result.losses["loss"]
-            logbook.checkpoint_score(score, epoch)
-            if path := keeper.offer(network, optimizer, epoch, score):
-                print(f"epoch {epoch}: best score so far, {score:.3f}; saved {path}", flush=True)
+        torch.manual_seed(settings.seed)
+        self.network = get_model(config.NET, record.num_classes)
+        _load_weights(self.network, config, snapshot)
+        self.model = parallelise(self.network, settings.device)
+        self.optimizer = build_optimizer(self.network, config.NET)
+        if snapshot:
+            self.keeper = SnapshotKeeper.resume(snapshot, self.optimizer)
+        else:
+            self.keeper = SnapshotKeeper(settings.snapshots)
 
-    for epoch in range(start, last + 1):
-        if epoch % config.TRAIN.VAL_INTERVAL == 0:
-            check(epoch)
-        logbook.pictures(draw_batch(model, pictured, record, settings.device), epoch)
-        logbook.learning_rates(optimizer, epoch)
+    def run(self) -> None:
+        """Train all epochs that are left.
+
+        Raises:
+            UserError: a file cannot be used, or the loss is not finite.
+        """
+        last = self.config.TRAIN.NUM_EPOCHS
+        pictured = _first_images(self.val_batches["train"])
+        self._open_logs()
+        for epoch in range(self.start, last + 1):
+            if epoch % self.config.TRAIN.VAL_INTERVAL == 0:
+                self._validate(epoch)
+            picture = draw_batch(self.model, pictured, self.record, self.settings.device)
+            self.logbook.pictures(picture, epoch)
+            self.logbook.learning_rates(self.optimizer, epoch)
+            self._train(epoch)
+            self.logbook.flush()
+        self._validate(last + 1)
+        self.logbook.close()
+
+    def _open_logs(self) -> None:
+        settings = self.settings
+        if settings.overwrite:
+            discard_existing(settings.snapshots)
+            discard_events(settings.logs, self.record)
+        record_run(settings.logs, self.config, settings.seed, settings.device, self.start)
+        self.logbook = Logbook(settings.logs, self.record, self.start)
+
+    def _train(self, epoch: int) -> None:
         # all chance in an epoch follows from the seed and its number, whatever came before it
-        torch.manual_seed(mix_seed(settings.seed, epoch))
-        means = train_one_epoch(model, train_batches, optimizer, criterion, epoch, settings.device)
-        losses = ", ".join(f"{loss} {value:.4f}" for loss, value in means.items())
-        print(f"epoch {epoch}, trained: {losses}", flush=True)
-        logbook.flush()
-    check(last + 1)
-    logbook.close()
+        torch.manual_seed(mix_seed(self.settings.seed, epoch))
+        losses = train_one_epoch(
+            self.model,
+            self.train_batches,
+            self.optimizer,
+            self.criterion,
+            epoch,
+            self.settings.device,
+        )
+        print(f"epoch {epoch}, trained: {_shown(losses)}", flush=True)
+
+    def _validate(self, epoch: int) -> None:
+        """Validate as of `epoch`, and keep the model if it is the best so far."""
+        for name, batches in self.val_batches.items():
+            device = self.settings.device
+            result = validate(self.model, batches, self.criterion, epoch, device, name)
+            self.logbook.validation(name, result, epoch)
+            mean = 100 * result.mean_average_precision
+            file = self.record.val_lists[name]
+            print(f"epoch {epoch}, {file}: mAP {mean:.2f}, {_shown(result.losses)}", flush=True)
+            if name == self.record.scored_list and epoch >= self.config.TRAIN.PRETRAIN:
+                self._keep_if_best(1 - result.losses["loss"], epoch)
+
+    def _keep_if_best(self, score: float, epoch: int) -> None:
+        self.logbook.checkpoint_score(score, epoch)
+        if path := self.keeper.offer(self.network, self.optimizer, epoch, score):
+            print(f"epoch {epoch}: best score so far, {score:.3f}; saved {path}", flush=True)
 
 
 def _starting_point(settings: RunSettings) -> Snapshot | None:
+    if settings.resume and settings.overwrite:
+        raise UserError("--resume goes on with a run, --overwrite discards it: give one of them")
     if settings.resume:
         return find_snapshot(settings.snapshots, settings.resume)
     if not settings.overwrite:
@@ -156,7 +188,5 @@ def _first_images(batches: Batches) -> tuple[torch.Tensor, torch.Tensor]:
     return images[:PICTURED_IMAGES], labels[:PICTURED_IMAGES]
 
 
-def _discard_events(folder: Path, record: DatasetRecord) -> None:
-    for writer in record.val_lists:
-        for path in (folder / writer).glob("events.out.tfevents.*"):
-            path.unlink()
+def _shown(losses: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4f}" for name, value in losses.items())

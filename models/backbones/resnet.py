@@ -22,7 +22,9 @@ class ResNet(nn.Module):
         self, make: Callable[..., torchvision.models.ResNet], norm_layer: type[nn.BatchNorm2d]
     ) -> None:
         super().__init__()
-        resnet = make(weights=None, norm_layer=norm_layer)
+        # zeros at the end of each block cost pretrained weights nothing and halve the number of
+        # steps that training from scratch takes to begin to learn
+        resnet = make(weights=None, norm_layer=norm_layer, zero_init_residual=True)
         first = resnet.layer4[0]
         first.conv2.stride = first.downsample[0].stride = (1, 1)
         self.conv1 = resnet.conv1

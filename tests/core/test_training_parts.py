@@ -152,6 +152,8 @@ def test_a_loss_that_is_not_finite_ends_the_epoch_before_the_step():
         train_one_epoch(model, random_batches(2), optimizer, criterion(), 3, CPU)
     for mine, other in zip(model.parameters(), before, strict=True):
         assert torch.equal(mine, other)
+    with pytest.raises(UserError, match="validation on val, epoch 4"):
+        validate(model, random_batches(2), criterion(), 4, CPU, "val")
 
 
 def test_validation_means_and_average_precision_over_all_images():
