@@ -1,4 +1,4 @@
-"""Where VOC 2012 and SBD keep their files under a data root (spec section 2).
+"""Where VOC 2012 and SBD keep their files under a data root.
 
 All paths are relative to the data root, as the file lists hold them.
 """

@@ -1,6 +1,6 @@
 """`python -m datasets.prepare --root DIR`: make SBD's PNG masks and the file lists.
 
-For the real VOC 2012 and SBD and for mini-VOC alike (spec section 2); what is there already stays
+For the real VOC 2012 and SBD and for mini-VOC alike; what is there already stays
 as it is.
 """
 
@@ -67,7 +67,7 @@ def require_folders(root: Path) -> None:
 
 
 def build_lists(root: Path) -> dict[str, ListLines]:
-    """The lists that can be made under `root`, each sorted by id (spec section 2).
+    """The lists that can be made under `root`, each sorted by id.
 
     train_augvoc holds (SBD train ∪ SBD val ∪ VOC train) without VOC val, with SBD's image and mask
     wherever SBD has the id. test.txt is left out where there is no voc_test.

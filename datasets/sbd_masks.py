@@ -1,4 +1,4 @@
-"""SBD's masks: from MATLAB files (GTcls.Segmentation) to palette PNGs (spec section 2)."""
+"""SBD's masks: from MATLAB files (GTcls.Segmentation) to palette PNGs."""
 
 from __future__ import annotations
 

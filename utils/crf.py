@@ -1,4 +1,4 @@
-"""The dense CRF that sharpens merged masks (spec section 8), by way of pydensecrf."""
+"""The dense CRF that sharpens merged masks, by way of pydensecrf."""
 
 from __future__ import annotations
 

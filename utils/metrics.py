@@ -17,7 +17,7 @@ class SegmentationScores:
         precision: TP / (TP + FP), in [0, 1].
         recall: TP / (TP + FN), in [0, 1].
 
-    A ratio without a denominator counts as 0 (spec section 9).
+    A ratio without a denominator counts as 0.
     """
 
     pixels: np.ndarray
@@ -76,7 +76,7 @@ def confusion_matrix(
 
 
 def segmentation_scores(histogram: np.ndarray) -> SegmentationScores:
-    """Scores of each class (spec section 9) from a K × (K + 1) `joint_histogram`."""
+    """Scores of each class from a K × (K + 1) `joint_histogram`."""
     true_positives, pixels, predicted = _marginals(histogram)
     return SegmentationScores(
         pixels=pixels,
@@ -93,7 +93,7 @@ def class_agreement(histogram: np.ndarray) -> np.ndarray:
 
 
 def average_precision(targets: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, float]:
-    """Average precision of image labels (spec section 7).
+    """Average precision of image labels.
 
     Args:
         targets: N×K, 1 (or True) where the image has the class, else 0.

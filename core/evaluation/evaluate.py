@@ -60,7 +60,7 @@ def evaluate(
     *,
     allow_missing: bool = False,
 ) -> Evaluation:
-    """Count the label pairs of all images (spec section 9).
+    """Count the label pairs of all images.
 
     Args:
         entries: the images with their ground truth.

@@ -1,4 +1,4 @@
-"""The best masks that a network with an output of a given size could give (spec section 9)."""
+"""The best masks that a network with an output of a given size could give."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def format_ranking(evaluation: Evaluation, classes: Sequence[str]) -> str:
     """The images class by class, best TP − FN − FP first, as tab-separated lines with a header.
 
     A class lists the images whose ground truth has it; equal scores keep the order of the list.
-    The score is in pixels, over those whose ground truth is a class (spec section 9).
+    The score is in pixels, over those whose ground truth is a class.
     """
     lines = ["class\tid\tscore"]
     for index, name in enumerate(classes):

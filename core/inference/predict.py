@@ -1,4 +1,4 @@
-"""From images to merged class masks: views in groups through the network (spec section 8)."""
+"""From images to merged class masks: views in groups through the network."""
 
 from __future__ import annotations
 

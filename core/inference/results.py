@@ -49,7 +49,7 @@ def write_result(result: Result, folder: Path, palette: tuple[int, ...]) -> None
 
     The first two are palette PNGs of class indices, without and with CRF; the third is an RGB
     picture of both and, where there is one, the ground truth, each 0.7 of the palette's colours
-    and 0.3 of the image (spec section 8).
+    and 0.3 of the image.
 
     Raises:
         UserError: a file cannot be written, or pydensecrf is not installed.

@@ -1,4 +1,4 @@
-"""Views of an image: cut, undone and merged here and nowhere else (spec section 8).
+"""Views of an image: cut, undone and merged here and nowhere else.
 
 A view says how the network sees an image: at which size, mirrored or not, and through which
 window. TEST.METHOD decides which views there are; what follows is the same for both methods.

@@ -1,4 +1,4 @@
-"""Writing mini-VOC to disk, file for file as VOC 2012 and SBD are laid out (spec section 2)."""
+"""Writing mini-VOC to disk, file for file as VOC 2012 and SBD are laid out."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ IMAGE_SIZES = ((128, 96), (96, 128), (112, 112), (100, 75), (75, 100), (120, 90)
 NUMBER_OF_OBJECTS = (0.4, 0.4, 0.2)
 
 # Shares as in the real sets, roughly: of the training images those in VOC's train; of these
-# those that SBD lacks; of VOC's val images those that SBD lists (spec section 2 drops them
+# those that SBD lacks; of VOC's val images those that SBD lists (which are dropped
 # from training); of SBD's images those in its train.txt.
 VOC_TRAIN_SHARE = 0.21
 VOC_ONLY_SHARE = 0.22

@@ -1,4 +1,4 @@
-"""Views and their merging against spec section 8, written out slowly and independently here."""
+"""Views and their merging against slow formulations, written out slowly and independently here."""
 
 import dataclasses
 import math

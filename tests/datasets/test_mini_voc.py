@@ -1,4 +1,4 @@
-"""mini-VOC: what is on disk, against the layout of the real data sets (spec section 2)."""
+"""mini-VOC: what is on disk, against the layout of the real data sets."""
 
 import hashlib
 import re

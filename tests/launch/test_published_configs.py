@@ -1,4 +1,4 @@
-"""configs/voc_*.yaml against spec section 10."""
+"""configs/voc_*.yaml against the published settings."""
 
 import pytest
 from launch_checkout import REPOSITORY

@@ -36,7 +36,7 @@ def test_snaps_to_the_colour_edge(scene):
     assert np.array_equal(crf_inference(image, probabilities).argmax(0), halves)
 
 
-def test_is_pydensecrf_with_the_parameters_of_the_spec(scene):
+def test_is_pydensecrf_with_the_published_parameters(scene):
     image, probabilities = scene
     refined = crf_inference(image, probabilities)
     assert refined.dtype == np.float32 and refined.shape == probabilities.shape
