@@ -51,10 +51,8 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
-class TestConfig:
+class InferenceConfig:
     """TEST.*"""
-
-    __test__ = False  # not a pytest class
 
     METHOD: str = _option("multiscale", choices=("multiscale", "multicrop"))
     DATA_ROOT: str = ""  # empty: DATASET.PATH
@@ -124,7 +122,7 @@ class Config:
 
     NUM_GPUS: int = 1  # used by nothing: all visible GPUs are
     TRAIN: TrainConfig = TrainConfig()
-    TEST: TestConfig = TestConfig()
+    TEST: InferenceConfig = InferenceConfig()
     DATASET: DatasetConfig = DatasetConfig()
     NET: NetConfig = NetConfig()
     MASKS: MasksConfig = MasksConfig()

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from core.config import TestConfig
+from core.config import InferenceConfig
 from core.inference.samples import Sample
 from core.inference.views import Merger, View, make_views
 from datasets.files import labels_of_mask
@@ -29,7 +29,7 @@ class ViewGroup(NamedTuple):
 
 
 def predict(
-    model: nn.Module, samples: Iterable[Sample], test: TestConfig, device: torch.device
+    model: nn.Module, samples: Iterable[Sample], test: InferenceConfig, device: torch.device
 ) -> Iterator[tuple[Sample, np.ndarray]]:
     """Predict the class masks of images.
 
@@ -60,7 +60,7 @@ def predict(
         yield sample, _finish(sample, merger, test)
 
 
-def _cut_groups(samples: Iterable[Sample], test: TestConfig) -> Iterator[ViewGroup]:
+def _cut_groups(samples: Iterable[Sample], test: InferenceConfig) -> Iterator[ViewGroup]:
     for sample in samples:
         views = make_views(sample.size, test, sample.id)
         for start in range(0, len(views), test.BATCH_SIZE):
@@ -94,7 +94,7 @@ def _run(model: nn.Module, group: ViewGroup, merger: Merger, device: torch.devic
 
 
 @torch.inference_mode()
-def _finish(sample: Sample, merger: Merger, test: TestConfig) -> np.ndarray:
+def _finish(sample: Sample, merger: Merger, test: InferenceConfig) -> np.ndarray:
     if test.USE_GT_LABELS:
         labels = torch.from_numpy(labels_of_mask(sample.ground_truth, test.NUM_CLASSES))
         labels = labels.to(merger.scores.device)

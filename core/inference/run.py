@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from core.config import TestConfig
+from core.config import InferenceConfig
 from core.inference.predict import predict
 from core.inference.results import Result, result_writer
 from core.inference.samples import load_sample
@@ -22,7 +22,7 @@ LINES_IN_A_LOG = 20
 def infer(
     model: nn.Module,
     entries: Sequence[ListEntry],
-    test: TestConfig,
+    test: InferenceConfig,
     folder: Path,
     palette: tuple[int, ...],
     *,

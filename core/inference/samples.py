@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from core.config import TestConfig
+from core.config import InferenceConfig
 from core.inference.views import Size, check_sizes
 from datasets.files import ListEntry, read_image, read_mask
 from utils.errors import UserError
@@ -55,7 +55,7 @@ def load_sample(entry: ListEntry) -> Sample:
     return sample
 
 
-def check_samples(entries: Sequence[ListEntry], test: TestConfig, threads: int) -> None:
+def check_samples(entries: Sequence[ListEntry], test: InferenceConfig, threads: int) -> None:
     """Open every file of a list once, so that a long run does not fail on the last one.
 
     Args:

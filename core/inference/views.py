@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from core.config import TestConfig
+from core.config import InferenceConfig
 from datasets.transforms import normalise, to_unit_tensor
 from utils.errors import UserError
 
@@ -81,7 +81,7 @@ class View:
         return (..., *in_image), (..., *in_window)
 
 
-def make_views(image_size: Size, test: TestConfig, name: str = "image") -> list[View]:
+def make_views(image_size: Size, test: InferenceConfig, name: str = "image") -> list[View]:
     """The views of an image, in the order in which the network sees them.
 
     multiscale: every scale in order, plain and then (FLIP) mirrored, in the centre of PAD_SIZE.
@@ -101,7 +101,7 @@ def make_views(image_size: Size, test: TestConfig, name: str = "image") -> list[
     return _multiscale_views(image_size, test)
 
 
-def check_sizes(images: Mapping[str, Size], test: TestConfig) -> None:
+def check_sizes(images: Mapping[str, Size], test: InferenceConfig) -> None:
     """Raise `UserError` unless every image, at all its scales, fits TEST.PAD_SIZE.
 
     The message names the first that does not and the least PAD_SIZE that would do for all
@@ -165,7 +165,7 @@ class Merger:
         return self._sum / self._count * keep[:, None, None]
 
 
-def _multiscale_views(image_size: Size, test: TestConfig) -> list[View]:
+def _multiscale_views(image_size: Size, test: InferenceConfig) -> list[View]:
     views = []
     for _, size in _scaled_sizes(image_size, test):
         top, left = _padding(size, test)
@@ -174,7 +174,7 @@ def _multiscale_views(image_size: Size, test: TestConfig) -> list[View]:
     return views
 
 
-def _multicrop_views(image_size: Size, test: TestConfig) -> list[View]:
+def _multicrop_views(image_size: Size, test: InferenceConfig) -> list[View]:
     views = []
     width, crop_width = image_size[1], test.CROP_SIZE[1]
     padding_top, padding_left = _padding(image_size, test)
@@ -189,33 +189,33 @@ def _multicrop_views(image_size: Size, test: TestConfig) -> list[View]:
     return views
 
 
-def _scaled_sizes(image_size: Size, test: TestConfig) -> list[tuple[float, Size]]:
+def _scaled_sizes(image_size: Size, test: InferenceConfig) -> list[tuple[float, Size]]:
     height, width = image_size
     scales = test.SCALES if test.METHOD == "multiscale" else (1.0,)
     return [(scale, (round(height * scale), round(width * scale))) for scale in scales]
 
 
-def _least_pad_size(images: Mapping[str, Size], test: TestConfig) -> list[int]:
+def _least_pad_size(images: Mapping[str, Size], test: InferenceConfig) -> list[int]:
     sizes = [size for image in images.values() for _, size in _scaled_sizes(image, test)]
     return [max(lengths) for lengths in zip(*sizes, strict=True)]
 
 
-def _padding(size: Size, test: TestConfig) -> Size:
+def _padding(size: Size, test: InferenceConfig) -> Size:
     """Rows above and columns left of an image of `size` in the centre of PAD_SIZE."""
     return (test.PAD_SIZE[0] - size[0]) // 2, (test.PAD_SIZE[1] - size[1]) // 2
 
 
-def _crop_stride(axis: int, test: TestConfig) -> int:
+def _crop_stride(axis: int, test: InferenceConfig) -> int:
     return -(-test.PAD_SIZE[axis] // test.CROP_GRID_SIZE[axis])
 
 
-def _crop_starts(axis: int, test: TestConfig) -> list[int]:
+def _crop_starts(axis: int, test: InferenceConfig) -> list[int]:
     """Where along the padded image's `axis` the crops begin, the last ones moved inside."""
     stride, last = _crop_stride(axis, test), test.PAD_SIZE[axis] - test.CROP_SIZE[axis]
     return [min(index * stride, last) for index in range(test.CROP_GRID_SIZE[axis])]
 
 
-def _check_crops(test: TestConfig) -> None:
+def _check_crops(test: InferenceConfig) -> None:
     for axis, name in enumerate(("height", "width")):
         pad, crop, grid = test.PAD_SIZE[axis], test.CROP_SIZE[axis], test.CROP_GRID_SIZE[axis]
         if crop > pad:

@@ -10,13 +10,13 @@ import torch
 from core.checkpoint import Snapshot, find_snapshot, load_model, load_pretrained
 from core.config import Config
 from core.distributed import parallelise
+from core.provenance import record_run
 from core.training.engine import train_one_epoch, validate
 from core.training.keeper import SnapshotKeeper, discard_existing, refuse_existing
 from core.training.loaders import Batches, training_batches, validation_batches
 from core.training.logbook import Logbook, discard_events, draw_batch
 from core.training.losses import Criterion
 from core.training.optimizer import build_optimizer
-from core.training.provenance import record_run
 from datasets.records import DatasetRecord
 from datasets.samples import mix_seed
 from models import get_model
@@ -64,7 +64,7 @@ class TrainingRun:
     def __init__(self, config: Config, record: DatasetRecord, settings: RunSettings) -> None:
         snapshot = _starting_point(settings)
         self.start = snapshot.epoch if snapshot else 0
-        _require_something_to_do(config, self.start)
+        _check_plan(config, self.start)
         self.config = config
         self.record = record
         self.settings = settings
@@ -107,7 +107,8 @@ class TrainingRun:
         if settings.overwrite:
             discard_existing(settings.snapshots)
             discard_events(settings.logs, self.record)
-        record_run(settings.logs, self.config, settings.seed, settings.device, self.start)
+        mark = f"_e{self.start:03d}" if self.start else ""
+        record_run(settings.logs, self.config, settings.device, mark, seed=settings.seed)
         self.logbook = Logbook(settings.logs, self.record, self.start)
 
     def _train(self, epoch: int) -> None:
@@ -151,7 +152,7 @@ def _starting_point(settings: RunSettings) -> Snapshot | None:
     return None
 
 
-def _require_something_to_do(config: Config, start: int) -> None:
+def _check_plan(config: Config, start: int) -> None:
     last = config.TRAIN.NUM_EPOCHS
     if start > last:
         raise UserError(
@@ -163,6 +164,11 @@ def _require_something_to_do(config: Config, start: int) -> None:
             f"TRAIN.NUM_EPOCHS {last} ends before TRAIN.PRETRAIN {config.TRAIN.PRETRAIN}, from "
             "which on models are scored: no snapshot would be saved; raise the one or lower the "
             "other"
+        )
+    if config.TRAIN.BATCH_SIZE == 1 and not config.NET.FREEZE_BN:
+        raise UserError(
+            "TRAIN.BATCH_SIZE 1 gives BatchNorm nothing to take statistics of, and with "
+            "NET.FREEZE_BN False it trains; raise the one or set the other True"
         )
 
 

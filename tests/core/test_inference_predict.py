@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from core.config import TestConfig
+from core.config import InferenceConfig
 from core.inference.predict import _one_ahead, predict
 from core.inference.samples import Sample
 from core.inference.views import make_views
@@ -53,7 +53,7 @@ def make_sample(height, width, seed=0, name="a"):
 
 def settings(**keys):
     defaults = {"NUM_CLASSES": CLASSES, "PAD_SIZE": (31, 38), "BATCH_SIZE": 2}
-    return TestConfig(**{**defaults, **keys})
+    return InferenceConfig(**{**defaults, **keys})
 
 
 def run(sample, test, model=None):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.config import TestConfig
+from core.config import InferenceConfig
 from core.inference import results
 from core.inference.results import Result, result_writer, write_result
 from core.inference.samples import check_output_folder, check_samples, load_sample
@@ -183,7 +183,7 @@ def test_a_sample_without_mask_column(tmp_path):
 
 def test_whatever_is_wrong_with_a_list_shows_before_it_runs(tmp_path):
     good = write_pair(tmp_path, "good")
-    test = TestConfig(PAD_SIZE=(14, 18))
+    test = InferenceConfig(PAD_SIZE=(14, 18))
     check_samples([good, ListEntry(good.image, None)], test, 2)
 
     cut_short = tmp_path / "cut_short.jpg"
@@ -198,7 +198,7 @@ def test_whatever_is_wrong_with_a_list_shows_before_it_runs(tmp_path):
         with pytest.raises(UserError, match=words):
             check_samples([good, bad], test, 2)
     with pytest.raises(UserError, match=r"USE_GT_LABELS.*good.jpg"):
-        check_samples([ListEntry(good.image, None)], TestConfig(USE_GT_LABELS=True), 0)
+        check_samples([ListEntry(good.image, None)], InferenceConfig(USE_GT_LABELS=True), 0)
 
 
 def test_the_output_folder_is_made_or_refused(tmp_path):

@@ -173,6 +173,9 @@ def test_a_run_with_snapshots_is_not_trained_over(finished, mini_voc):
     assert all(word in message for word in ("--resume", "RUN_ID", "--overwrite"))
     assert snapshots(folder, "v01") == before
 
+    message = error_of(train(mini_voc, folder, "--resume", "best", "--overwrite", status=2))
+    assert "one of them" in message
+
     message = error_of(train(mini_voc, folder, "--resume", "e009Xs0.999", status=2))
     assert all(suffix in message for suffix in before)
 
@@ -196,6 +199,7 @@ def test_overwriting_replaces_snapshots_and_events(mini_voc, tmp_path):
         ({"NET__PRE_WEIGHTS_PATH": "no/such.pth"}, ("no/such.pth", "https://")),
         ({"DATASET__PATH": "no-data"}, ("no-data", "datasets.prepare")),
         ({"TRAIN__BATCH_SIZE": "41"}, ("TRAIN.BATCH_SIZE", "40 images")),
+        ({"TRAIN__BATCH_SIZE": "1"}, ("TRAIN.BATCH_SIZE", "NET.FREEZE_BN")),
         ({"TRAIN__PRETRAIN": "9"}, ("TRAIN.NUM_EPOCHS", "TRAIN.PRETRAIN")),
         ({"NET__BACKBONE": "vgg19"}, ("vgg19", "resnet38")),
     ],

@@ -134,3 +134,10 @@ def test_all_batch_normalisation_is_of_the_given_class(name, count, norm_layer):
     norms = [m for m in shape_only(name, norm_layer).modules() if isinstance(m, nn.BatchNorm2d)]
     assert {type(norm) for norm in norms} <= {norm_layer}
     assert len(norms) == count
+
+
+def test_residual_branches_of_a_fresh_resnet_start_at_zero():
+    """Untrained, every block but those with a projection gives the rectified input."""
+    block = get_backbone_record("resnet50").build(nn.BatchNorm2d).layer1[1].eval()
+    features = torch.randn(2, 256, 5, 5)
+    torch.testing.assert_close(block(features), features.relu())
