@@ -10,6 +10,7 @@ from core.inference.results import CRF_FOLDER, PICTURE_FOLDER
 from datasets.files import read_list, require_unique_ids
 from datasets.records import get_record
 from utils.errors import UserError, run_command
+from utils.files import require_writable_folder
 
 
 def main() -> None:
@@ -18,7 +19,7 @@ def main() -> None:
     from core.checkpoint import find_snapshot, load_model
     from core.distributed import parallelise, select_device
     from core.inference.run import infer
-    from core.inference.samples import check_output_folder, check_samples
+    from core.inference.samples import check_samples
     from models import get_model
 
     args = parse_args()
@@ -36,7 +37,7 @@ def main() -> None:
     require_unique_ids(entries, args.infer_list)
     folders = [args.mask_output_dir / name for name in ("", CRF_FOLDER, PICTURE_FOLDER)]
     for folder in folders:
-        check_output_folder(folder)
+        require_writable_folder(folder, "--mask-output-dir")
     check_samples(entries, cfg.TEST, cfg.TRAIN.NUM_WORKERS)
 
     model = get_model(cfg.NET, num_classes=record.num_classes)

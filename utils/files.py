@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, and folders that take them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from utils.errors import UserError
 
 
 @contextmanager
@@ -36,6 +38,22 @@ def write_text(path: str | Path, text: str) -> None:
     """Write `text` (UTF-8) to `path` in one step."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def require_writable_folder(folder: Path, option: str) -> None:
+    """Make `folder` if need be.
+
+    Raises `UserError`, which names `option`, what the user set it with, unless files can be
+    written to it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {folder} ({error.strerror}); choose another {option}"
+        ) from error
 
 
 def _umask() -> int:

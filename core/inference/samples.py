@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -78,15 +77,3 @@ def check_samples(entries: Sequence[ListEntry], test: InferenceConfig, threads: 
         sizes = list(pool.map(lambda entry: load_sample(entry).size, entries))
     images = [str(entry.image) for entry in entries]
     check_sizes(dict(zip(images, sizes, strict=True)), test)
-
-
-def check_output_folder(folder: Path) -> None:
-    """Make the folder if need be; raise `UserError` unless files can be written to it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UserError(
-            f"cannot write to {folder} ({error.strerror}); choose another --mask-output-dir"
-        ) from error

@@ -14,7 +14,7 @@ from PIL import Image
 from core.config import InferenceConfig
 from core.inference import results
 from core.inference.results import Result, result_writer, write_result
-from core.inference.samples import check_output_folder, check_samples, load_sample
+from core.inference.samples import check_samples, load_sample
 from datasets.files import ListEntry, write_mask
 from datasets.records import voc_palette
 from utils.crf import crf_inference
@@ -199,11 +199,3 @@ def test_whatever_is_wrong_with_a_list_shows_before_it_runs(tmp_path):
             check_samples([good, bad], test, 2)
     with pytest.raises(UserError, match=r"USE_GT_LABELS.*good.jpg"):
         check_samples([ListEntry(good.image, None)], InferenceConfig(USE_GT_LABELS=True), 0)
-
-
-def test_the_output_folder_is_made_or_refused(tmp_path):
-    check_output_folder(tmp_path / "new" / "masks")
-    assert list((tmp_path / "new" / "masks").iterdir()) == []
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="--mask-output-dir"):
-        check_output_folder(tmp_path / "file" / "masks")

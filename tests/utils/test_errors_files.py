@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from utils.files import atomic_path, write_text
+from utils.errors import UserError
+from utils.files import atomic_path, require_writable_folder, write_text
 
 ROOT = Path(__file__).parents[2]
 
@@ -75,3 +76,11 @@ def test_written_file_follows_the_umask(tmp_path):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o640
+
+
+def test_a_folder_is_made_or_refused_by_the_options_name(tmp_path):
+    require_writable_folder(tmp_path / "new" / "masks", "--mask-output-dir")
+    assert list((tmp_path / "new" / "masks").iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"file/masks .*choose another --logdir"):
+        require_writable_folder(tmp_path / "file" / "masks", "--logdir")
