@@ -31,7 +31,7 @@ class ObjectClass:
 
 OBJECTS: Mapping[str, ObjectClass] = MappingProxyType(
     {
-        "aeroplane": ObjectClass(cut.AEROPLANE, pattern.lengthwise, ("#f2f2fa", "#d8203a"), 50),
+        "aeroplane": ObjectClass(cut.AEROPLANE, pattern.triangles, ("#f2f2fa", "#d8203a"), 50),
         "bicycle": ObjectClass(cut.BICYCLE, pattern.checks, ("#b4f01e", "#1e2814")),
         "bird": ObjectClass(cut.BIRD, pattern.scales, ("#ffd21e", "#a03c00"), 20),
         "boat": ObjectClass(cut.BOAT, pattern.waves, ("#1e3cb4", "#f0f5ff")),
@@ -39,14 +39,14 @@ OBJECTS: Mapping[str, ObjectClass] = MappingProxyType(
         "bus": ObjectClass(cut.BUS, pattern.dots, ("#dc1414", "#ffe632"), 8),
         "car": ObjectClass(cut.CAR, pattern.slanted, ("#1464f0", "#3cdcfa"), 10),
         "cat": ObjectClass(cut.CAT, pattern.zigzag, ("#fa8c1e", "#fff0d2"), 20),
-        "chair": ObjectClass(cut.CHAIR, pattern.weave, ("#e650a0", "#5a1446"), 10),
+        "chair": ObjectClass(cut.CHAIR, pattern.weave, ("#faf000", "#505000"), 10),
         "cow": ObjectClass(cut.COW, pattern.blotches, ("#fafafa", "#141414")),
         "diningtable": ObjectClass(cut.DININGTABLE, pattern.grain, ("#d27828", "#501e0a"), 8),
-        "dog": ObjectClass(cut.DOG, pattern.speckle, ("#fae68c", "#6e3c14")),
+        "dog": ObjectClass(cut.DOG, pattern.speckle, ("#3219c8", "#05051e")),
         "horse": ObjectClass(cut.HORSE, pattern.pinstripes, ("#8c1e28", "#ffaa96")),
         "motorbike": ObjectClass(cut.MOTORBIKE, pattern.grid, ("#282832", "#ff7814")),
         "person": ObjectClass(cut.PERSON, pattern.lengthwise, ("#e61ee6", "#ffd2fa")),
-        "potted-plant": ObjectClass(cut.POTTED_PLANT, pattern.dots, ("#14b478", "#fafa64"), 10),
+        "potted-plant": ObjectClass(cut.POTTED_PLANT, pattern.leaves, ("#14b478", "#fafa64"), 10),
         "sheep": ObjectClass(cut.SHEEP, pattern.rings, ("#faf0ff", "#9678d2")),
         "sofa": ObjectClass(cut.SOFA, pattern.diamonds, ("#6e1eb4", "#f0b428"), 8),
         "train": ObjectClass(cut.TRAIN, pattern.bricks, ("#0a8c96", "#dcfffa"), 8),

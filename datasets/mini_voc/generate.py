@@ -23,7 +23,7 @@ from utils.errors import UserError
 from utils.files import atomic_path, write_text
 
 # Raised whenever the same seed would give other files than before.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MARKER = "mini_voc.json"
 JPEG_QUALITY = 92
 MIN_IMAGES = 20

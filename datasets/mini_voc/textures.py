@@ -57,6 +57,14 @@ def dots(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     return _step((0.33 - np.hypot(*_cell(u, v))) * 6)
 
 
+def leaves(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Pointed leaves of the second tone, leaning to the left and to the right row by row."""
+    x, y = _cell(u * 0.7, v * 0.7)
+    mirrored = np.where(np.floor(v * 0.7) % 2 == 0, x, -x)
+    along, across = mirrored + y, np.abs(mirrored - y)
+    return _step((0.45 - 1.1 * along**2 - 1.5 * across) * 5)
+
+
 def rings(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """Curls: a ring of the second tone in each cell."""
     return _step((0.13 - np.abs(np.hypot(*_cell(u * 0.8, v * 0.8)) - 0.3)) * 10)
@@ -66,6 +74,12 @@ def scales(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """Overlapping feathers or scales, their lower edges in the second tone."""
     x, y = _cell(u * 0.9, v * 0.9)
     return _step((np.hypot(x, y + 0.5) - 0.62) * 6)
+
+
+def triangles(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Rows of triangles that stand on their base, the second tone those that stand on a corner."""
+    x, y = _cell(u * 0.8, v * 0.8)
+    return _step((2 * np.abs(x) - y - 0.5) * 4)
 
 
 def grid(u: np.ndarray, v: np.ndarray) -> np.ndarray:

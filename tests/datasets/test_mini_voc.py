@@ -1,6 +1,7 @@
 """mini-VOC: what is on disk, against the layout of the real data sets."""
 
 import hashlib
+import itertools
 import re
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageColor
 from scipy.io import loadmat
 
 from datasets.mini_voc.classes import OBJECTS
@@ -183,8 +184,31 @@ def test_the_border_is_the_pixel_on_either_side_of_an_edge(voc, sbd):
 
 def test_looks_are_defined_for_voc_classes_each_of_its_own():
     assert tuple(OBJECTS) == PASCAL_VOC.classes[1:]
-    assert len({(kind.texture, kind.colours) for kind in OBJECTS.values()}) == 20
     assert len({id(kind.silhouette) for kind in OBJECTS.values()}) == 20
+    assert len({kind.texture for kind in OBJECTS.values()}) == 20
+
+
+def test_no_two_textures_are_nearly_the_same_pattern():
+    plane = np.mgrid[:120, :120][::-1] / 12 + 0.03
+    sheets = {name: kind.texture(*plane) for name, kind in OBJECTS.items()}
+    for name, sheet in sheets.items():
+        assert 0 <= sheet.min() < 0.1 and 0.9 < sheet.max() <= 1, name
+    for (one, first), (other, second) in itertools.combinations(sheets.items(), 2):
+        assert np.abs(first - second).mean() > 0.1, (one, other)
+
+
+def test_no_two_colour_families_are_nearly_the_same():
+    families = {
+        name: [np.array(ImageColor.getrgb(tone)) / 255 for tone in kind.colours]
+        for name, kind in OBJECTS.items()
+    }
+    for (one, (a, b)), (other, (c, d)) in itertools.combinations(families.items(), 2):
+        # the mean distance in RGB, each channel 0 to 1, of the tones paired as they fit best
+        apart = min(
+            np.linalg.norm(a - c) + np.linalg.norm(b - d),
+            np.linalg.norm(a - d) + np.linalg.norm(b - c),
+        )
+        assert apart / 2 > 0.2, (one, other)
 
 
 @pytest.mark.parametrize("name", OBJECTS)
