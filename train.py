@@ -12,12 +12,7 @@ from utils.errors import run_command
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_common_arguments(parser)
-    parser.add_argument(
-        "--overwrite", action="store_true", help="discard an earlier run of this name"
-    )
-    args = parser.parse_args()
+    args = parse_args()
     settings = RunSettings(
         snapshots=run_folder(args.snapshot_dir, args),
         logs=run_folder(args.logdir, args),
@@ -27,6 +22,15 @@ def main() -> None:
         device=select_device(args.device),
     )
     TrainingRun(config_from_arguments(args), get_record(args.dataset), settings).run()
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_common_arguments(parser)
+    parser.add_argument(
+        "--overwrite", action="store_true", help="discard an earlier run of this name"
+    )
+    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":

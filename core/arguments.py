@@ -54,6 +54,7 @@ def _count(text: str) -> int:
         value = int(text)
     except ValueError:
         value = -1
-    if value < 0:
+    # PyTorch takes seeds of 63 bits
+    if not 0 <= value < 2**63:
         raise argparse.ArgumentTypeError(f"expected a whole number from 0 on, found {text!r}")
     return value

@@ -38,7 +38,7 @@ def read_list(path: str | Path, root: str | Path) -> list[ListEntry]:
     """
     path, root = Path(path), Path(root)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"cannot read the file list {path} ({_reason(error)}); lists are made by "
@@ -51,7 +51,10 @@ def read_list(path: str | Path, root: str | Path) -> list[ListEntry]:
         if not columns:
             continue
         if len(columns) > 2:
-            raise UserError(f"{path}, line {number}: expected `IMAGE MASK`, found {line!r}")
+            raise UserError(
+                f"{path}, line {number}: expected `IMAGE MASK`, found {line!r}; names with spaces "
+                "cannot be listed"
+            )
         image, *mask = (root / column.lstrip("/") for column in columns)
         entries.append(ListEntry(image, mask[0] if mask else None))
     if not entries:
@@ -118,9 +121,16 @@ def _open(path: str | Path, kind: str) -> Image.Image:
         image.load()
     except FileNotFoundError as error:
         raise UserError(
-            f"{kind} {path} does not exist; `python -m datasets.prepare` says what is missing"
+            f"{kind} {path} does not exist; the paths in a list start at the data root (--data, "
+            "DATASET.PATH, TEST.DATA_ROOT): is it the right one?"
         ) from error
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+    except (
+        OSError,
+        UnidentifiedImageError,
+        Image.DecompressionBombError,
+        SyntaxError,
+        ValueError,
+    ) as error:
         raise UserError(f"{kind} {path} cannot be read ({_reason(error)}); replace it") from error
     return image
 

@@ -37,8 +37,8 @@ class DatasetRecord:
         palette: 768 values, R, G and B of each mask index.
         ignore_index: the mask value that counts nowhere.
         train_list: the list to train on, relative to the data root.
-        val_lists: the lists to validate on, by the TensorBoard writer their scores go to.
-        scored_list: the one of these whose loss decides which snapshots are kept.
+        val_lists: the lists to validate on, `train` and `val`, by the TensorBoard writer their
+            scores go to; the loss on `val` decides which snapshots are kept.
         expected_counts: the official number of lines of each list.
     """
 
@@ -48,7 +48,6 @@ class DatasetRecord:
     ignore_index: int
     train_list: str
     val_lists: Mapping[str, str]
-    scored_list: str
     expected_counts: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -86,7 +85,6 @@ PASCAL_VOC = DatasetRecord(
     ignore_index=255,
     train_list="train_augvoc.txt",
     val_lists=MappingProxyType({"train": "train_voc.txt", "val": "val_voc.txt"}),
-    scored_list="val",
     expected_counts=MappingProxyType(
         {
             "train_augvoc.txt": 10582,

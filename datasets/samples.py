@@ -25,6 +25,7 @@ class ImageLevelSamples(Dataset):
         entries: the file list; every line needs a mask, from which the labels are read.
         transform: a PIL image to a 3×H×W tensor.
         num_classes: C, background included.
+        ignore_index: the one mask value beside the classes.
         seed: of the transform.
 
     A file that cannot be used gives its `UserError` as the sample: raised in a loader's worker, it
@@ -36,6 +37,7 @@ class ImageLevelSamples(Dataset):
         entries: Sequence[ListEntry],
         transform: Callable[[Image.Image], Tensor],
         num_classes: int,
+        ignore_index: int,
         seed: int,
     ) -> None:
         for entry in entries:
@@ -46,6 +48,7 @@ class ImageLevelSamples(Dataset):
         self.entries = entries
         self.transform = transform
         self.num_classes = num_classes
+        self.ignore_index = ignore_index
         self.seed = seed
 
     def __len__(self) -> int:
@@ -56,12 +59,23 @@ class ImageLevelSamples(Dataset):
         entry = self.entries[index]
         try:
             image = read_image(entry.image)
-            labels = labels_of_mask(read_mask(entry.mask), self.num_classes)
+            mask = read_mask(entry.mask)
+            self._require_classes(mask, entry)
         except UserError as error:
             return error
+        labels = labels_of_mask(mask, self.num_classes)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(mix_seed(self.seed, epoch, index))
             return self.transform(image), torch.from_numpy(labels)
+
+    def _require_classes(self, mask: np.ndarray, entry: ListEntry) -> None:
+        # a mask in another encoding would make an image without objects, and nobody would notice
+        strange = np.unique(mask[(mask >= self.num_classes) & (mask != self.ignore_index)])
+        if strange.size:
+            raise UserError(
+                f"mask {entry.mask} holds {', '.join(map(str, strange[:3]))}: values are classes, "
+                f"0 to {self.num_classes - 1}, or {self.ignore_index}"
+            )
 
 
 def collate(samples: list[tuple[Tensor, Tensor] | UserError]) -> tuple[Tensor, Tensor] | UserError:

@@ -28,7 +28,7 @@ class MeanLosses:
         """Add a batch: B values for each loss."""
         self.images += len(losses["loss"])
         for name, values in losses.items():
-            self.sums[name] = self.sums.get(name, 0.0) + float(values.detach().double().sum())
+            self.sums[name] = self.sums.get(name, 0.0) + float(values.detach().cpu().double().sum())
 
     def means(self) -> dict[str, float]:
         """The mean of each loss over all images so far."""

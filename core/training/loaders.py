@@ -25,7 +25,13 @@ class Batches:
     """
 
     def __init__(
-        self, samples: ImageLevelSamples, batch_size: int, workers: int, *, training: bool
+        self,
+        samples: ImageLevelSamples,
+        batch_size: int,
+        workers: int,
+        device: torch.device,
+        *,
+        training: bool,
     ) -> None:
         self.sampler = EpochSampler(len(samples), samples.seed, shuffle=training)
         self.loader = DataLoader(
@@ -35,7 +41,9 @@ class Batches:
             drop_last=training,
             num_workers=workers,
             collate_fn=collate,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=device.type == "cuda",
+            # the workers' own seeds, of which nothing depends, leave the global generator alone
+            generator=torch.Generator(),
             persistent_workers=workers > 0 and training,
         )
 
@@ -51,7 +59,9 @@ class Batches:
             yield batch
 
 
-def training_batches(config: Config, record: DatasetRecord, seed: int) -> Batches:
+def training_batches(
+    config: Config, record: DatasetRecord, seed: int, device: torch.device
+) -> Batches:
     """Random views of the training list in random order; a last batch that is not full is dropped.
 
     Raises:
@@ -59,7 +69,7 @@ def training_batches(config: Config, record: DatasetRecord, seed: int) -> Batche
     """
     data = config.DATASET
     transform = train_transform(data.CROP_SIZE, data.SCALE_FROM, data.SCALE_TO)
-    batches = _batches(config, record, record.train_list, transform, seed, training=True)
+    batches = _batches(config, record, record.train_list, transform, seed, device, training=True)
     if len(batches) == 0:
         raise UserError(
             f"TRAIN.BATCH_SIZE {config.TRAIN.BATCH_SIZE} exceeds the "
@@ -68,11 +78,13 @@ def training_batches(config: Config, record: DatasetRecord, seed: int) -> Batche
     return batches
 
 
-def validation_batches(config: Config, record: DatasetRecord) -> dict[str, Batches]:
+def validation_batches(
+    config: Config, record: DatasetRecord, device: torch.device
+) -> dict[str, Batches]:
     """The validation lists by the writer of their scores; each image whole, always the same."""
     transform = val_transform(config.DATASET.CROP_SIZE)
     return {
-        writer: _batches(config, record, name, transform, seed=0, training=False)
+        writer: _batches(config, record, name, transform, 0, device, training=False)
         for writer, name in record.val_lists.items()
     }
 
@@ -83,9 +95,12 @@ def _batches(
     name: str,
     transform: Callable[[Image.Image], Tensor],
     seed: int,
+    device: torch.device,
     *,
     training: bool,
 ) -> Batches:
     root = Path(config.DATASET.PATH)
-    samples = ImageLevelSamples(read_list(root / name, root), transform, record.num_classes, seed)
-    return Batches(samples, config.TRAIN.BATCH_SIZE, config.TRAIN.NUM_WORKERS, training=training)
+    entries = read_list(root / name, root)
+    samples = ImageLevelSamples(entries, transform, record.num_classes, record.ignore_index, seed)
+    train = config.TRAIN
+    return Batches(samples, train.BATCH_SIZE, train.NUM_WORKERS, device, training=training)

@@ -28,7 +28,7 @@ class Logbook:
     def __init__(self, folder: Path, record: DatasetRecord, start_epoch: int) -> None:
         self.record = record
         self.writers = {
-            name: SummaryWriter(str(folder / name), purge_step=start_epoch or None)
+            name: SummaryWriter(str(folder / name), purge_step=start_epoch)
             for name in record.val_lists
         }
 
@@ -66,10 +66,11 @@ class Logbook:
             writer.close()
 
 
-def discard_events(folder: Path, record: DatasetRecord) -> None:
-    """Remove the events that an earlier run left in FOLDER/train and FOLDER/val."""
-    for name in record.val_lists:
-        for path in (folder / name).glob("events.out.tfevents.*"):
+def discard_logs(folder: Path, record: DatasetRecord) -> None:
+    """Remove what an earlier run left in its log folder: events and records."""
+    patterns = [f"{name}/events.out.tfevents.*" for name in record.val_lists]
+    for pattern in (*patterns, "config*.yaml", "environment*.yaml", "diff*.patch"):
+        for path in folder.glob(pattern):
             path.unlink()
 
 
@@ -84,7 +85,8 @@ def draw_batch(
     """
     model.eval()
     raw_images, labels = (tensor.to(device) for tensor in batch)
-    outputs = model(normalise(raw_images), raw_images, labels, with_masks=True)
+    # by position: DataParallel gives a keyword to GPUs that have no images left
+    outputs = model(normalise(raw_images), raw_images, labels, True)
     images = (raw_images * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
     columns = {"input": list(images)}

@@ -14,7 +14,7 @@ from core.provenance import record_run
 from core.training.engine import train_one_epoch, validate
 from core.training.keeper import SnapshotKeeper, discard_existing, refuse_existing
 from core.training.loaders import Batches, training_batches, validation_batches
-from core.training.logbook import Logbook, discard_events, draw_batch
+from core.training.logbook import Logbook, discard_logs, draw_batch
 from core.training.losses import Criterion
 from core.training.optimizer import build_optimizer
 from datasets.records import DatasetRecord
@@ -23,6 +23,7 @@ from models import get_model
 from models.backbones import get_backbone_record
 from models.network import Network
 from utils.errors import UserError
+from utils.files import require_writable_folder
 
 PICTURED_IMAGES = 8
 
@@ -64,12 +65,12 @@ class TrainingRun:
     def __init__(self, config: Config, record: DatasetRecord, settings: RunSettings) -> None:
         snapshot = _starting_point(settings)
         self.start = snapshot.epoch if snapshot else 0
-        _check_plan(config, self.start)
+        _check_plan(config, self.start, settings.device)
         self.config = config
         self.record = record
         self.settings = settings
-        self.train_batches = training_batches(config, record, settings.seed)
-        self.val_batches = validation_batches(config, record)
+        self.train_batches = training_batches(config, record, settings.seed, settings.device)
+        self.val_batches = validation_batches(config, record, settings.device)
         self.criterion = Criterion(config)
 
         torch.manual_seed(settings.seed)
@@ -81,13 +82,24 @@ class TrainingRun:
             self.keeper = SnapshotKeeper.resume(snapshot, self.optimizer)
         else:
             self.keeper = SnapshotKeeper(settings.snapshots)
+        require_writable_folder(settings.snapshots, "--snapshot-dir")
+        require_writable_folder(settings.logs, "--logdir")
 
     def run(self) -> None:
         """Train all epochs that are left.
 
         Raises:
-            UserError: a file cannot be used, or the loss is not finite.
+            UserError: a file cannot be used, the loss is not finite, or the GPU's memory is short.
         """
+        try:
+            self._run()
+        except torch.cuda.OutOfMemoryError as error:
+            raise UserError(
+                "the GPU's memory does not hold this network and batch; lower TRAIN.BATCH_SIZE or "
+                f"DATASET.CROP_SIZE, or use more GPUs ({str(error).splitlines()[0]})"
+            ) from error
+
+    def _run(self) -> None:
         last = self.config.TRAIN.NUM_EPOCHS
         pictured = _first_images(self.val_batches["train"])
         self._open_logs()
@@ -106,14 +118,14 @@ class TrainingRun:
         settings = self.settings
         if settings.overwrite:
             discard_existing(settings.snapshots)
-            discard_events(settings.logs, self.record)
-        mark = f"_e{self.start:03d}" if self.start else ""
+            discard_logs(settings.logs, self.record)
+        mark = f"_e{self.start:03d}" if settings.resume else ""
         record_run(settings.logs, self.config, settings.device, mark, seed=settings.seed)
         self.logbook = Logbook(settings.logs, self.record, self.start)
 
     def _train(self, epoch: int) -> None:
         # all chance in an epoch follows from the seed and its number, whatever came before it
-        torch.manual_seed(mix_seed(self.settings.seed, epoch))
+        seed_all(self.settings.seed, epoch)
         losses = train_one_epoch(
             self.model,
             self.train_batches,
@@ -133,13 +145,21 @@ class TrainingRun:
             mean = 100 * result.mean_average_precision
             file = self.record.val_lists[name]
             print(f"epoch {epoch}, {file}: mAP {mean:.2f}, {_shown(result.losses)}", flush=True)
-            if name == self.record.scored_list and epoch >= self.config.TRAIN.PRETRAIN:
+            if name == "val" and epoch >= self.config.TRAIN.PRETRAIN:
                 self._keep_if_best(1 - result.losses["loss"], epoch)
 
     def _keep_if_best(self, score: float, epoch: int) -> None:
         self.logbook.checkpoint_score(score, epoch)
         if path := self.keeper.offer(self.network, self.optimizer, epoch, score):
             print(f"epoch {epoch}: best score so far, {score:.3f}; saved {path}", flush=True)
+
+
+def seed_all(seed: int, epoch: int) -> None:
+    """Seed all that draws from PyTorch in an epoch; each GPU draws its own numbers."""
+    torch.manual_seed(mix_seed(seed, epoch))
+    for index in range(torch.cuda.device_count()):
+        with torch.cuda.device(index):
+            torch.cuda.manual_seed(mix_seed(seed, epoch, index))
 
 
 def _starting_point(settings: RunSettings) -> Snapshot | None:
@@ -152,7 +172,7 @@ def _starting_point(settings: RunSettings) -> Snapshot | None:
     return None
 
 
-def _check_plan(config: Config, start: int) -> None:
+def _check_plan(config: Config, start: int, device: torch.device) -> None:
     last = config.TRAIN.NUM_EPOCHS
     if start > last:
         raise UserError(
@@ -165,10 +185,13 @@ def _check_plan(config: Config, start: int) -> None:
             "which on models are scored: no snapshot would be saved; raise the one or lower the "
             "other"
         )
-    if config.TRAIN.BATCH_SIZE == 1 and not config.NET.FREEZE_BN:
+    devices = torch.cuda.device_count() if device.type == "cuda" else 1
+    share = -(-config.TRAIN.BATCH_SIZE // devices)
+    if not config.NET.FREEZE_BN and config.TRAIN.BATCH_SIZE % share == 1 % share:
         raise UserError(
-            "TRAIN.BATCH_SIZE 1 gives BatchNorm nothing to take statistics of, and with "
-            "NET.FREEZE_BN False it trains; raise the one or set the other True"
+            f"TRAIN.BATCH_SIZE {config.TRAIN.BATCH_SIZE} leaves a device with one image, whose "
+            "pooled features give BatchNorm nothing to take statistics of, and with "
+            "NET.FREEZE_BN False it trains; change the batch size or the number of GPUs"
         )
 
 

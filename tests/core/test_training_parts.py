@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import scatter_gather
 
 from core.checkpoint import find_snapshot, list_snapshots
 from core.config import load_config
@@ -15,8 +16,10 @@ from core.training.engine import MeanLosses, train_one_epoch, validate
 from core.training.keeper import MOST_KEPT, SnapshotKeeper, refuse_existing
 from core.training.logbook import draw_batch
 from core.training.losses import Criterion
+from core.training.optimizer import build_optimizer
 from datasets.records import PASCAL_VOC
 from datasets.transforms import normalise
+from models import get_model
 from models.network import Network
 from utils.errors import UserError
 
@@ -190,14 +193,31 @@ def test_keeper_keeps_the_best_five_and_drops_its_oldest(tmp_path):
     saved = [keeper.offer(model, optimizer, e, s) is not None for e, s in enumerate(scores)]
     assert saved == [True, False, True, False, True, True, False, True, True]
     kept = [s.suffix for s in list_snapshots(tmp_path) if s.path != foreign]
+    assert keeper.best_score == 0.5
     assert len(kept) == MOST_KEPT
     assert kept == ["e002Xs0.100", "e004Xs0.200", "e005Xs0.300", "e007Xs0.400", "e008Xs0.500"]
     assert foreign.read_bytes() == b"somebody's own"
     files = sorted(path.name for path in tmp_path.iterdir())
     assert files == sorted(
-        [foreign.name]
+        [foreign.name, "written.json"]
         + [f"{kind}_enc_{suffix}.pth" for suffix in kept for kind in ("model", "opt")]
     )
+
+
+def test_a_snapshot_that_cannot_be_written_costs_nothing(tmp_path, monkeypatch):
+    model = TinyNetwork()
+    optimizer = optimizer_for(model)
+    keeper = SnapshotKeeper(tmp_path)
+    keeper.offer(model, optimizer, 0, 0.1)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def full_disk(*_arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full_disk)
+    with pytest.raises(UserError, match="No space left"):
+        keeper.offer(model, optimizer, 1, 0.2)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_keeper_goes_on_where_it_stopped(tmp_path):
@@ -206,16 +226,30 @@ def test_keeper_goes_on_where_it_stopped(tmp_path):
     keeper = SnapshotKeeper(tmp_path)
     for epoch in range(MOST_KEPT):
         keeper.offer(model, optimizer, epoch, epoch / 10 + 0.00049)
-    fresh = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    # what is configured now holds, not what held when the snapshot was taken
+    fresh = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.8)
     resumed = SnapshotKeeper.resume(find_snapshot(tmp_path, "best"), fresh)
     assert resumed.best_score == 0.40049  # not the rounded one of the file's name
     for old, new in zip(
         optimizer.state_dict()["state"].values(), fresh.state_dict()["state"].values(), strict=True
     ):
         assert torch.equal(old["momentum_buffer"], new["momentum_buffer"])
+    assert (fresh.param_groups[0]["lr"], fresh.param_groups[0]["momentum"]) == (0.01, 0.8)
     assert resumed.offer(model, fresh, 5, 0.4) is None
     resumed.offer(model, fresh, 6, 0.6)
     assert [s.epoch for s in list_snapshots(tmp_path)] == [1, 2, 3, 4, 6]
+
+
+def test_going_on_from_an_older_snapshot_names_the_later_ones(tmp_path, capsys):
+    model = TinyNetwork()
+    optimizer = optimizer_for(model)
+    keeper = SnapshotKeeper(tmp_path)
+    for epoch in range(MOST_KEPT):
+        keeper.offer(model, optimizer, epoch, epoch / 10)
+    resumed = SnapshotKeeper.resume(find_snapshot(tmp_path, "e001Xs0.100"), optimizer)
+    assert "e004Xs0.400" in capsys.readouterr().out
+    resumed.offer(model, optimizer, 2, 0.15)
+    assert len(list_snapshots(tmp_path)) == MOST_KEPT
 
 
 def test_a_published_snapshot_resumes_without_optimizer_state(tmp_path, capsys):
@@ -235,6 +269,9 @@ def test_an_optimizer_of_another_network_is_refused(tmp_path):
     other = torch.optim.SGD([nn.Parameter(torch.zeros(2))], lr=0.1)
     with pytest.raises(UserError, match=r"opt_enc_e000Xs0\.500\.pth"):
         SnapshotKeeper.resume(find_snapshot(tmp_path, "best"), other)
+    adam = torch.optim.Adam(model.parameters())
+    with pytest.raises(UserError, match="is of SGD, not Adam"):
+        SnapshotKeeper.resume(find_snapshot(tmp_path, "best"), adam)
 
 
 def test_a_folder_with_snapshots_is_refused_with_three_ways_out(tmp_path):
@@ -258,3 +295,43 @@ def test_the_picture_has_a_row_per_image_and_the_classes_colours():
     person = np.rint(0.7 * np.array(PASCAL_VOC.palette[45:48])).astype(np.uint8)
     # three columns in the class's colour, three images of 8×8 each
     assert (image == person).all(axis=2).sum() == 3 * 3 * 64
+
+
+def test_the_optimizers_options_are_the_configured_ones():
+    words = ["NET.MODEL", "bsl", "NET.BACKBONE", "vgg16", "NET.MOMENTUM", "0.7", "NET.BETA1", "0.6"]
+    net = load_config(None, words).NET
+    with torch.device("meta"):
+        model = get_model(net)
+    sgd = build_optimizer(model, net)
+    assert type(sgd) is torch.optim.SGD
+    assert {group["momentum"] for group in sgd.param_groups} == {0.7}
+    adam = build_optimizer(model, load_config(None, [*words, "NET.OPT", "Adam"]).NET)
+    assert type(adam) is torch.optim.Adam
+    assert {group["betas"] for group in adam.param_groups} == {(0.6, 0.999)}
+    assert [group["lr"] for group in adam.param_groups] == [
+        pytest.approx(net.LR * factor) for factor in (1, 2, 10, 20)
+    ]
+
+
+@pytest.mark.parametrize("devices", [2, 5])
+def test_a_batch_is_drawn_alike_however_dataparallel_splits_it(devices, monkeypatch):
+    """DataParallel's own splitting and joining; only the copying between GPUs is left out."""
+    monkeypatch.setattr(
+        scatter_gather.Scatter,
+        "apply",
+        lambda targets, _sizes, dim, tensor: tensor.chunk(len(targets), dim),
+    )
+
+    class Split(nn.Module):
+        def __init__(self, module: nn.Module) -> None:
+            super().__init__()
+            self.module = module
+
+        def forward(self, *inputs, **keywords):
+            parts = scatter_gather.scatter_kwargs(inputs, keywords, list(range(devices)))
+            outputs = [self.module(*some, **more) for some, more in zip(*parts, strict=True)]
+            return {name: torch.cat([output[name] for output in outputs]) for name in outputs[0]}
+
+    model, batch = TinyNetwork(), random_batches(8).batches[0]
+    pictures = [draw_batch(m, batch, PASCAL_VOC, CPU) for m in (model, Split(model))]
+    assert (pictures[0] == pictures[1]).all()

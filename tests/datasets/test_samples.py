@@ -30,7 +30,7 @@ def entries(tmp_path):
 
 
 def samples(entries, transform=None, seed=1):
-    return ImageLevelSamples(entries, transform or train_transform(24, 0.5, 1.0), 21, seed)
+    return ImageLevelSamples(entries, transform or train_transform(24, 0.5, 1.0), 21, 255, seed)
 
 
 def test_labels_come_from_the_whole_mask(entries):
@@ -163,3 +163,10 @@ def test_an_unusable_file_comes_through_a_worker_as_one_line(entries, tmp_path):
 def test_a_list_without_masks_cannot_be_trained_on(entries):
     with pytest.raises(UserError, match="no mask"):
         samples([ListEntry(entries[0].image, None)])
+
+
+def test_a_mask_in_another_encoding_is_named(entries):
+    Image.fromarray(np.full((40, 60), 100, dtype=np.uint8)).save(entries[1].mask)
+    error = samples(entries)[0, 1]
+    assert isinstance(error, UserError)
+    assert "1_mask.png" in str(error) and "100" in str(error)
