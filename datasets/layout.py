@@ -59,3 +59,6 @@ class SbdFolder:
 VOC = VocFolder(Path("voc/VOCdevkit/VOC2012"))
 VOC_TEST = VocFolder(Path("voc_test/VOCdevkit/VOC2012"))
 SBD = SbdFolder(Path("sbd/benchmark_RELEASE/dataset"))
+
+# In a data root that mini-VOC was drawn into: with what settings, and whether all of it.
+MINI_VOC_MARKER = Path("mini_voc.json")

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
-from datasets.layout import SBD, VOC, VOC_TEST
+from datasets.layout import MINI_VOC_MARKER, SBD, VOC, VOC_TEST
+from datasets.records import PASCAL_VOC
 from datasets.sbd_masks import convert_masks
+from datasets.sources import SBD_SOURCE, VOC_SOURCE
 from utils.errors import UserError, run_command
 from utils.files import write_text
 
@@ -50,6 +54,8 @@ def prepare(root: Path, workers: int = 1) -> None:
     if converted:
         print(f"converted {converted} SBD masks to {root / SBD.mask('ID')}")
     written = [write_list(root / name, lines) for name, lines in lists.items()]
+    if not _is_mini_voc(root):
+        note_unusual_counts({name: len(lines) for name, lines in lists.items()})
     if not (root / VOC_TEST.path).is_dir():
         print(f"note: no {root / VOC_TEST.path}, so no test.txt; only VOC's test set needs it")
     if not converted and not any(written):
@@ -58,12 +64,27 @@ def prepare(root: Path, workers: int = 1) -> None:
 
 def require_folders(root: Path) -> None:
     """Raise `UserError` unless VOC and SBD are under `root`."""
-    for name, folder in (("VOC 2012", VOC.path), ("SBD", SBD.path)):
-        if not (root / folder).is_dir():
-            raise UserError(
-                f"{name} is missing: there is no folder {root / folder}; put the data set (or a "
-                f"link to it) at {root / folder.parts[0]}"
-            )
+    for source, folder in ((VOC_SOURCE, VOC.path), (SBD_SOURCE, SBD.path)):
+        if (root / folder).is_dir():
+            continue
+        remedy = (
+            f"download {source.url} (md5 {source.md5}), unpack it, and put what it holds (or a "
+            f"link to it) at {root / folder.parts[0]}"
+        )
+        if _is_mini_voc(root):
+            remedy = _how_to_restore(root)
+        raise UserError(f"{source.name} is missing: there is no folder {root / folder}; {remedy}")
+
+
+def _is_mini_voc(root: Path) -> bool:
+    return (root / MINI_VOC_MARKER).is_file()
+
+
+def _how_to_restore(root: Path) -> str:
+    """What to do where a data set under `root` lacks files."""
+    if _is_mini_voc(root):
+        return f"draw mini-VOC again: python -m datasets.mini_voc --out {shlex.quote(str(root))}"
+    return "unpack the data set again"
 
 
 def build_lists(root: Path) -> dict[str, ListLines]:
@@ -72,9 +93,9 @@ def build_lists(root: Path) -> dict[str, ListLines]:
     train_augvoc holds (SBD train ∪ SBD val ∪ VOC train) without VOC val, with SBD's image and mask
     wherever SBD has the id. test.txt is left out where there is no voc_test.
     """
-    voc_train = read_ids(root / VOC.id_file("train"))
-    voc_val = read_ids(root / VOC.id_file("val"))
-    sbd = read_ids(root / SBD.id_file("train")) | read_ids(root / SBD.id_file("val"))
+    voc_train = read_ids(root, VOC.id_file("train"))
+    voc_val = read_ids(root, VOC.id_file("val"))
+    sbd = read_ids(root, SBD.id_file("train")) | read_ids(root, SBD.id_file("val"))
     augmented = {
         image_id: SBD if image_id in sbd else VOC for image_id in (sbd | voc_train) - voc_val
     }
@@ -86,19 +107,20 @@ def build_lists(root: Path) -> dict[str, ListLines]:
         ],
     }
     if (root / VOC_TEST.path).is_dir():
-        test = read_ids(root / VOC_TEST.id_file("test"))
+        test = read_ids(root, VOC_TEST.id_file("test"))
         lists["test.txt"] = [(VOC_TEST.image(i), None) for i in sorted(test)]
     return lists
 
 
-def read_ids(path: Path) -> set[str]:
-    """The ids in `path`, one a line; a `UserError` if it is missing or has none."""
+def read_ids(root: Path, file: Path) -> set[str]:
+    """The ids in `root`/`file`, one a line; a `UserError` if it is missing or has none."""
+    path = root / file
     try:
         ids = set(path.read_text(encoding="utf-8").split())
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the id file {path}; unpack its data set again") from error
+        raise UserError(f"cannot read the id file {path}; {_how_to_restore(root)}") from error
     if not ids:
-        raise UserError(f"the id file {path} holds no ids; unpack its data set again")
+        raise UserError(f"the id file {path} holds no ids; {_how_to_restore(root)}")
     return ids
 
 
@@ -110,7 +132,7 @@ def require_files(root: Path, name: str, lines: ListLines) -> None:
         shown = ", ".join(str(path) for path in missing[:3])
         raise UserError(
             f"{name} names files that are missing, {len(missing)} in all: {shown}"
-            f"{', ...' if len(missing) > 3 else ''}; unpack their data set again"
+            f"{', ...' if len(missing) > 3 else ''}; {_how_to_restore(root)}"
         )
 
 
@@ -129,6 +151,16 @@ def write_list(path: Path, lines: ListLines) -> bool:
         write_text(path, text)
     print(f"{path}: {len(lines)} lines{' (unchanged)' if unchanged else ''}")
     return not unchanged
+
+
+def note_unusual_counts(counts: Mapping[str, int]) -> None:
+    """Print a note for each list that has not as many lines as the whole data sets give it."""
+    for name, expected in PASCAL_VOC.expected_counts.items():
+        if counts.get(name, expected) != expected:
+            print(
+                f"note: {name} has {counts[name]} lines, but VOC 2012 and SBD as published give "
+                f"{expected}; check that both are whole"
+            )
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from scipy.sparse import csc_matrix
 from tqdm import tqdm
 
 from datasets.files import write_mask
-from datasets.layout import SBD, VOC
+from datasets.layout import MINI_VOC_MARKER, SBD, VOC
 from datasets.mini_voc.scene import Scene, draw_scene
 from datasets.mini_voc.splits import PlannedImage, plan_images
 from datasets.records import PASCAL_VOC
@@ -24,7 +24,6 @@ from utils.files import atomic_path, write_text
 
 # Raised whenever the same seed would give other files than before.
 FORMAT_VERSION = 2
-MARKER = "mini_voc.json"
 JPEG_QUALITY = 92
 MIN_IMAGES = 20
 MAX_IMAGES = 5000
@@ -46,29 +45,36 @@ class MiniVocSettings:
 
 
 def generate(out: Path, settings: MiniVocSettings) -> None:
-    """Write mini-VOC under `out`, unless it is there already with the same settings.
+    """Write mini-VOC under `out`, unless it is there already, whole and with the same settings.
 
     A marker file says what `out` holds. It is written before anything is touched and again, as
-    complete, after the last file: an interrupted or differently made mini-VOC is replaced. Raises
-    `UserError` for sizes out of range and for a folder that holds anything else.
+    complete, after the last file: an interrupted or differently made mini-VOC is replaced, and so
+    is one that has lost files. Raises `UserError` for sizes out of range and for a folder that
+    holds anything else.
     """
     _check_settings(settings)
-    marker = out / MARKER
+    marker = out / MINI_VOC_MARKER
     made = {"format": FORMAT_VERSION, **asdict(settings)}
-    if _holds(out) == {**made, "complete": True}:
-        print(f"{out} already holds this mini-VOC (seed {settings.seed}): nothing to do")
-        return
+    held = _holds(out)
+    planned = plan_images(
+        PASCAL_VOC.classes[1:], settings.train, settings.val, np.random.default_rng(settings.seed)
+    )
+    if held == {**made, "complete": True}:
+        missing = [path for path in _planned_files(planned) if not (out / path).is_file()]
+        if not missing:
+            print(f"{out} already holds this mini-VOC (seed {settings.seed}): nothing to do")
+            return
+        print(f"{out} has lost {len(missing)} files, {missing[0]} for one: drawing mini-VOC anew")
     write_text(marker, json.dumps({**made, "complete": False}) + "\n")
     _clear(out)
 
-    rng = np.random.default_rng(settings.seed)
-    planned = plan_images(PASCAL_VOC.classes[1:], settings.train, settings.val, rng)
     for number, image in enumerate(tqdm(planned, desc="drawing mini-VOC", disable=None)):
         width, height = image.size
         # a generator of its own for each image, so that no image depends on those before it
         image_rng = np.random.default_rng([settings.seed, number])
         _write_image(out, image, draw_scene(image.classes, height, width, image_rng))
-    _write_id_files(out, planned)
+    for path, ids in _id_files(planned).items():
+        write_text(out / path, "".join(f"{image_id}\n" for image_id in ids))
     write_text(marker, json.dumps({**made, "complete": True}) + "\n")
     print(f"wrote {len(planned)} images with their masks under {out}")
 
@@ -91,12 +97,22 @@ def _holds(out: Path) -> dict | None:
     if not any(out.iterdir()):
         return None
     try:
-        return json.loads((out / MARKER).read_text(encoding="utf-8"))
+        return json.loads((out / MINI_VOC_MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(
-            f"--out {out} is not empty and no mini-VOC (it has no readable {MARKER}); "
+            f"--out {out} is not empty and no mini-VOC (it has no readable {MINI_VOC_MARKER}); "
             "give a new or empty folder"
         ) from error
+
+
+def _planned_files(planned: Sequence[PlannedImage]) -> Iterator[Path]:
+    """Every file of a whole mini-VOC but the marker, relative to its folder."""
+    yield from _id_files(planned)
+    for image in planned:
+        if image.voc_split:
+            yield from (VOC.image(image.id), VOC.mask(image.id))
+        if image.sbd_split:
+            yield from (SBD.image(image.id), SBD.mat(image.id))
 
 
 def _clear(out: Path) -> None:
@@ -158,14 +174,13 @@ def _write_mat(path: Path, segmentation: np.ndarray) -> None:
         savemat(temporary, {"GTcls": struct}, do_compression=True)
 
 
-def _write_id_files(out: Path, planned: Sequence[PlannedImage]) -> None:
-    voc_ids = {
-        "train": [image.id for image in planned if image.voc_split == "train"],
-        "val": [image.id for image in planned if image.voc_split == "val"],
-        "trainval": [image.id for image in planned if image.voc_split],
+def _id_files(planned: Sequence[PlannedImage]) -> dict[Path, list[str]]:
+    """The ids in each of the two data sets' id files, by its path in mini-VOC's folder."""
+    files = {
+        VOC.id_file(split): [image.id for image in planned if image.voc_split == split]
+        for split in ("train", "val")
     }
-    for split, ids in voc_ids.items():
-        write_text(out / VOC.id_file(split), "".join(f"{image_id}\n" for image_id in ids))
+    files[VOC.id_file("trainval")] = [image.id for image in planned if image.voc_split]
     for split in ("train", "val"):
-        ids = [image.id for image in planned if image.sbd_split == split]
-        write_text(out / SBD.id_file(split), "".join(f"{image_id}\n" for image_id in ids))
+        files[SBD.id_file(split)] = [image.id for image in planned if image.sbd_split == split]
+    return files

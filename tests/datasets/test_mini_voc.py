@@ -236,6 +236,18 @@ def test_a_second_run_leaves_everything_as_it_is(root):
     assert before == {path: path.stat().st_mtime_ns for path in root.rglob("*")}
 
 
+@pytest.mark.parametrize("pattern", ["*/*/*/JPEGImages/*.jpg", "*/*/*/cls/*.mat", "*/*/*/val.txt"])
+def test_lost_files_are_drawn_anew(tmp_path, small, pattern):
+    assert mini_voc(tmp_path, "--seed", 5, *SMALL).returncode == 0
+    lost = sorted(tmp_path.glob(pattern))[0]
+    lost.unlink()
+    result = mini_voc(tmp_path, "--seed", 5, *SMALL)
+    assert result.returncode == 0
+    assert "nothing to do" not in result.stdout
+    assert f"lost 1 files, {lost.relative_to(tmp_path)} " in result.stdout
+    assert digests(tmp_path) == small
+
+
 def test_same_seed_same_files_and_whatever_else_was_made_before_is_replaced(tmp_path, small):
     assert mini_voc(tmp_path, "--seed", 6, *SMALL).returncode == 0
     other = digests(tmp_path)

@@ -1,5 +1,6 @@
 """datasets.prepare: SBD's masks as PNGs and the file lists, as users run it."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -155,12 +156,43 @@ def test_data_sets_may_be_links(root, tmp_path):
     assert (tmp_path / "elsewhere sbd/benchmark_RELEASE/dataset/cls_png").is_dir()
 
 
-@pytest.mark.parametrize("folder, name", [(VOC, "VOC 2012"), (SBD, "SBD")])
-def test_a_missing_data_set_is_named_with_where_it_belongs(root, folder, name):
+@pytest.mark.parametrize(
+    "folder, name, archive, md5",
+    [
+        (VOC, "VOC 2012", "VOCtrainval_11-May-2012.tar", "6cd6e144f989b92b3379bac3b3de84fd"),
+        (SBD, "SBD", "benchmark.tgz", "82b4d87ceb2ed10f6038a1cba92111cb"),
+    ],
+)
+def test_a_missing_data_set_is_named_with_its_address(root, folder, name, archive, md5):
+    (root / "mini_voc.json").unlink()
     shutil.rmtree(root / folder.parts[0])
     result = prepare(root)
-    assert_refused(result, name, root / folder, root / folder.parts[0])
+    assert_refused(result, name, root / folder, f"at {root / folder.parts[0]}", archive, md5)
+    assert "://" in result.stderr
     assert not any((root / name).exists() for name in LISTS)
+
+
+def test_what_mini_voc_lacks_is_to_be_drawn_again(root):
+    remedy = f"python -m datasets.mini_voc --out '{root}'"
+    next((root / VOC / "JPEGImages").iterdir()).unlink()
+    assert_refused(prepare(root), remedy)
+    (root / SBD / "train.txt").unlink()
+    assert_refused(prepare(root), remedy)
+    shutil.rmtree(root / "voc")
+    result = prepare(root)
+    assert_refused(result, remedy)
+    assert "download" not in result.stderr
+
+
+def test_unofficial_numbers_of_lines_are_noted_but_for_mini_voc(root):
+    assert "lines, but" not in prepare(root).stdout
+    (root / "mini_voc.json").unlink()
+    result = prepare(root)
+    assert result.returncode == 0
+    for name, published in (("train_augvoc", 10582), ("train_voc", 1464), ("val_voc", 1449)):
+        number = len((root / f"{name}.txt").read_text().splitlines())
+        assert re.search(f"note: {name}.txt has {number} lines.* {published};", result.stdout)
+    assert "note: test.txt" not in result.stdout
 
 
 def test_missing_or_empty_id_files_are_named(root):
