@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from collections.abc import Sequence
 
 from core.evaluation.evaluate import Predict, evaluate, masks_from
 from core.evaluation.oracle import oracle_mask
@@ -35,7 +36,7 @@ def main() -> None:
         write_ranking(args.log_scores, evaluation, record.classes)
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", metavar="ROOT", default="./data", help="data root")
     parser.add_argument("--filelist", metavar="LIST", required=True, help="lines of `IMAGE MASK`")
@@ -57,7 +58,7 @@ def parse_args() -> argparse.Namespace:
         action="store_true",
         help="leave out images whose mask is missing, unreadable or wrongly sized, and count them",
     )
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.masks is None and args.oracle_from is None:
         raise UserError("nothing to evaluate: give --masks DIR or --oracle-from HxW")
     return args

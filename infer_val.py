@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from core.arguments import add_common_arguments, config_from_arguments, run_folder
@@ -20,6 +21,7 @@ def main() -> None:
     from core.distributed import parallelise, select_device
     from core.inference.run import infer
     from core.inference.samples import check_samples
+    from core.provenance import record_run
     from models import get_model
 
     args = parse_args()
@@ -42,9 +44,19 @@ def main() -> None:
 
     model = get_model(cfg.NET, num_classes=record.num_classes)
     load_model(model, snapshot.path)
+    placed = parallelise(model, device)
+    # only now: a run that fails a check leaves the record of the masks that are there
+    record_run(
+        args.mask_output_dir,
+        cfg,
+        device,
+        snapshot=str(snapshot.path),
+        filelist=str(args.infer_list),
+        images=len(entries),
+    )
     print(f"{snapshot.path} on {device.type}: {len(entries)} images of {args.infer_list}")
     infer(
-        parallelise(model, device),
+        placed,
         entries,
         cfg.TEST,
         args.mask_output_dir,
@@ -56,7 +68,7 @@ def main() -> None:
         print(f"{len(entries)} {kind}: {folder}")
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add_common_arguments(parser)
     parser.add_argument(
@@ -74,7 +86,7 @@ def parse_args() -> argparse.Namespace:
         default=Path("results"),
         help="where ID.png, crf/ID.png and vis/ID.png go (default: results)",
     )
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":

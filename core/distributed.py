@@ -30,10 +30,20 @@ def select_device(name: str = "auto") -> torch.device:
 
 
 def parallelise(model: nn.Module, device: torch.device) -> nn.Module:
-    """Put `model` on `device`; with several visible GPUs, split every batch over all of them."""
+    """Put `model` on `device`; with several visible GPUs, split every batch over all of them.
+
+    Raises:
+        UserError: the GPU's memory does not hold it.
+    """
     # PyTorch's CPU convolutions take about half the time when channels lie innermost
     memory_format = torch.channels_last if device.type == "cpu" else torch.contiguous_format
-    model = model.to(device, memory_format=memory_format)
+    try:
+        model = model.to(device, memory_format=memory_format)
+    except torch.cuda.OutOfMemoryError as error:
+        raise UserError(
+            "the GPU has no memory left for the network; end what else runs there, choose another "
+            "GPU with CUDA_VISIBLE_DEVICES, or give --device cpu"
+        ) from error
     if device.type == "cuda" and torch.cuda.device_count() > 1:
         return nn.DataParallel(model)
     return model

@@ -45,16 +45,9 @@ def blend(image: np.ndarray, colours: np.ndarray, alpha: float = 0.7) -> np.ndar
     return np.rint(alpha * colours + (1 - alpha) * image).astype(np.uint8)
 
 
-def side_by_side(panels: Sequence[np.ndarray], gap: int = 0) -> np.ndarray:
-    """Join H×W×3 uint8 panels of one height from left to right, `gap` white pixels between them.
-
-    Raises ValueError if the heights differ.
-    """
-    spacer = np.full((len(panels[0]), gap, 3), WHITE, dtype=np.uint8)
-    parts = [panels[0]]
-    for panel in panels[1:]:
-        parts += [spacer, panel]
-    return np.concatenate(parts, axis=1)
+def side_by_side(panels: Sequence[np.ndarray]) -> np.ndarray:
+    """Join H×W×3 uint8 panels from left to right; raises ValueError if their heights differ."""
+    return np.concatenate(panels, axis=1)
 
 
 def enlarge(image: np.ndarray, factor: int, smooth: bool) -> np.ndarray:

@@ -103,7 +103,8 @@ def evaluate(
             by_class = {int(index): int(agreement[index]) for index in present}
             result.images.append(ImageAgreement(entry.id, by_class))
     if not result.images:
-        raise UserError(f"none of the {len(entries)} images has a usable mask: {counts}")
+        last = result.left_out[-1]
+        raise UserError(f"none of the {len(entries)} images has a usable mask: {last}")
     return result
 
 

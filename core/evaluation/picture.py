@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from core.evaluation.evaluate import read_prediction
+from core.inference.results import CRF_FOLDER
 from datasets.files import ListEntry, read_image, read_list, read_mask
 from datasets.records import DATASETS, DatasetRecord, get_record
 from utils.drawing import blend, colorize, enlarge, legend, picture
@@ -46,7 +48,7 @@ def draw_results(entries: list[ListEntry], masks: Path, record: DatasetRecord) -
         labels = [
             ground_truth,
             read_prediction(masks / f"{entry.id}.png", ground_truth.shape),
-            read_prediction(masks / "crf" / f"{entry.id}.png", ground_truth.shape),
+            read_prediction(masks / CRF_FOLDER / f"{entry.id}.png", ground_truth.shape),
         ]
         shown.update(int(index) for mask in labels for index in np.unique(mask))
         factor = -(-MIN_SIDE // min(ground_truth.shape))
@@ -66,7 +68,7 @@ def spread(entries: list[ListEntry], count: int) -> list[ListEntry]:
     return [entries[index] for index in indices]
 
 
-def main() -> None:
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", metavar="ROOT", default="./data", help="data root")
     parser.add_argument("--filelist", metavar="LIST", required=True, help="lines of `IMAGE MASK`")
@@ -74,12 +76,16 @@ def main() -> None:
     parser.add_argument("--out", metavar="FILE", type=Path, required=True, help="a .png to write")
     parser.add_argument("--count", type=int, default=6, help="how many images (6)")
     parser.add_argument("--dataset", default="pascal_voc", help=f"one of {', '.join(DATASETS)}")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.count < 1:
         raise UserError(f"--count {args.count}: expected at least 1")
     if args.out.suffix.lower() != ".png":
         raise UserError(f"--out {args.out}: pictures are written as .png")
+    return args
 
+
+def main() -> None:
+    args = parse_args()
     entries = spread(read_list(args.filelist, args.data), args.count)
     drawn = draw_results(entries, args.masks, get_record(args.dataset))
     try:

@@ -49,7 +49,7 @@ def predict(
 
     Raises:
         UserError: a view does not fit TEST.PAD_SIZE, or the crops do not; a group does not fit
-            the GPU's memory.
+            the GPU's memory; the network's answer is not finite.
     """
     model.eval()
     groups = _one_ahead(_cut_groups(samples, test))
@@ -103,4 +103,9 @@ def _finish(sample: Sample, merger: Merger, test: InferenceConfig) -> np.ndarray
     merged = merger.merged(labels)
     if test.METHOD == "multiscale":
         merged[0] **= test.BG_POW
+    if not (merged.isfinite().all() and merger.scores.isfinite().all()):
+        raise UserError(
+            f"the network's answer to {sample.id} is not finite: the snapshot's training has "
+            "diverged; choose an earlier snapshot, or train with a lower NET.LR"
+        )
     return merged.cpu().numpy()

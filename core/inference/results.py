@@ -6,7 +6,9 @@ Worker processes import this module; it stays free of PyTorch so that they start
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -90,7 +92,7 @@ def result_writer(
 
     # not fork: a copy of a process that uses CUDA or threads may hang
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_leave_interrupts)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_follow_main_process)
     pending: set[Future[None]] = set()
 
     def collect(most: int) -> None:
@@ -120,6 +122,14 @@ def result_writer(
         pool.shutdown(cancel_futures=True)
 
 
-def _leave_interrupts() -> None:
+def _follow_main_process() -> None:
+    """Let the process end with the main one, and not otherwise."""
     # Ctrl-C reaches all processes of a terminal; the main one ends the others in good order
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_after_main_process, daemon=True).start()
+
+
+def _end_after_main_process() -> None:
+    # a main process that is killed cannot end the others, which would wait for work for ever
+    multiprocessing.parent_process().join()
+    os._exit(1)

@@ -43,6 +43,9 @@ def infer(
     Raises:
         UserError: an image or mask cannot be used, or results cannot be written.
     """
+    # by default cuDNN rounds convolutions to TF32's ten bits on GPUs that can; the published masks
+    # were made in float32, and pixels at the borders of objects tell the difference
+    torch.backends.cudnn.allow_tf32 = False
     samples = (load_sample(entry) for entry in entries)
     predictions = predict(model, samples, test, device)
     every = max(1, len(entries) // LINES_IN_A_LOG)

@@ -70,6 +70,12 @@ class View:
         resized = F.interpolate(whole[None], image_size, mode="bilinear", align_corners=False)[0]
         return resized.flip(-1) if self.mirrored else resized
 
+    @property
+    def shows_all(self) -> bool:
+        """Whether the whole image is in the window."""
+        in_image, _ = self._overlap()
+        return in_image[1:] == tuple(slice(0, length) for length in self.size)
+
     def _overlap(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """Indices of what image and window share: its rows and columns counted in each of them."""
         in_image, in_window = [], []
@@ -147,7 +153,11 @@ class Merger:
         self._scores = highest if self._scores is None else torch.maximum(self._scores, highest)
         for view, mask in zip(views, masks.float(), strict=True):
             self._sum = self._sum + view.undo(mask, self._image_size)
-            self._count = self._count + view.undo(torch.ones_like(mask[:1]), self._image_size)
+            if view.shows_all:  # spares resizing a map of ones
+                self._count = self._count + 1
+            else:
+                ones = torch.ones_like(mask[:1])
+                self._count = self._count + view.undo(ones, self._image_size)
 
     @property
     def scores(self) -> Tensor:

@@ -78,6 +78,15 @@ def test_other_devices_than_gpus_are_one(monkeypatch, device):
     assert layer.moved[0] == torch.device(device)
 
 
+def test_a_gpu_that_is_full_is_named():
+    class Large(nn.Conv2d):
+        def to(self, device, memory_format):
+            raise torch.cuda.OutOfMemoryError
+
+    with pytest.raises(UserError, match=r"no memory left for the network.*--device cpu"):
+        parallelise(Large(3, 4, 3), torch.device("cuda"))
+
+
 def test_the_memory_format_does_not_change_what_is_computed():
     layer, images = nn.Conv2d(3, 4, 3), torch.randn(2, 3, 8, 8)
     expected = layer(images)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 import infer_val
@@ -25,6 +26,7 @@ TEST: {SCALES: [1.0], PAD_SIZE: [64, 64], USE_GT_LABELS: true, BG_POW: 1}
 DATASET: {PATH: .}
 NET: {MODEL: bsl, BACKBONE: vgg16, PRE_WEIGHTS_PATH: models/weights/nowhere.pth}
 """
+RECORDS = ["config.yaml", "diff.patch", "environment.yaml"]
 NAMES = ["2007_00003jpg", "b.with.dots", "c"]
 
 
@@ -78,7 +80,7 @@ def test_masks_of_a_list(workplace, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     expected = [f"{folder}{name}.png" for folder in ("", "crf/", "vis/") for name in NAMES]
-    assert files_below(tmp_path) == sorted(expected)
+    assert files_below(tmp_path) == sorted(expected + RECORDS)
     assert f"3 masks: {tmp_path}" in done.stdout
     assert "3/3" in done.stderr
 
@@ -114,7 +116,14 @@ def test_own_images_without_masks(workplace, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     name = f"{NAMES[0]}.png"
-    assert files_below(tmp_path) == [name, f"crf/{name}", f"vis/{name}"]
+    assert files_below(tmp_path) == sorted([name, f"crf/{name}", f"vis/{name}", *RECORDS])
+
+    record = yaml.safe_load((tmp_path / "environment.yaml").read_text())
+    assert record["snapshot"] == "snapshots/pascal_voc/main/v01/model_enc_e002Xs0.500.pth"
+    assert (record["filelist"], record["images"]) == ("images.txt", 1)
+    assert "--resume best" in record["command"]
+    # the configuration as it was used, --set included, not a path to a file that may change
+    assert load_config(tmp_path / "config.yaml").TEST.METHOD == "multicrop"
     assert Image.open(tmp_path / "vis" / name).size == (2 * 50, 40)
 
 
@@ -135,12 +144,15 @@ MISTAKES = {
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_mistakes_show_before_anything_runs(workplace, tmp_path, monkeypatch, mistake):
     arguments, words = MISTAKES[mistake]
+    earlier = {name: f"{name} of masks that are there" for name in RECORDS}
+    for name, text in earlier.items():
+        (tmp_path / name).write_text(text)
     monkeypatch.chdir(workplace)
     monkeypatch.setattr(sys, "argv", command_line(tmp_path, *arguments)[1:])
     with pytest.raises(UserError) as error:
         infer_val.main()
     assert words in str(error.value)
-    assert files_below(tmp_path) == []
+    assert {name: (tmp_path / name).read_text() for name in files_below(tmp_path)} == earlier
 
 
 def test_a_mistake_ends_with_status_2_and_one_line(workplace, tmp_path):

@@ -11,8 +11,11 @@ from torch import nn
 
 from core.config import InferenceConfig
 from core.inference.predict import _one_ahead, predict
+from core.inference.run import infer
 from core.inference.samples import Sample
 from core.inference.views import make_views
+from datasets.files import ListEntry
+from datasets.records import PASCAL_VOC
 from utils.errors import UserError
 
 CLASSES = 4
@@ -215,6 +218,47 @@ def test_order_of_views():
     crops = make_views((31, 38), settings(METHOD="multicrop", CROP_SIZE=(31, 20)))
     assert [view.mirrored for view in crops] == [True, False] * 4
     assert [view.corner[1] for view in crops if not view.mirrored] == [0, 18, 0, 18]
+
+
+def test_views_that_show_the_whole_image():
+    assert all(view.shows_all for view in make_views((10, 8), settings()))
+    # the grid's columns begin at 0 and 12 of 24, the image fills 8 to 16 and 6 to 18 of them
+    crops = settings(
+        METHOD="multicrop", PAD_SIZE=(12, 24), CROP_SIZE=(12, 16), CROP_GRID_SIZE=(1, 2)
+    )
+    shown = [[view.shows_all for view in make_views((10, width), crops)] for width in (8, 12)]
+    assert shown == [[True] * 4, [False] * 4]
+    lower = dataclasses.replace(crops, CROP_SIZE=(8, 24), CROP_GRID_SIZE=(2, 1))
+    assert not any(view.shows_all for view in make_views((10, 8), lower))
+
+
+@pytest.mark.parametrize("broken", ["scores", "masks"])
+def test_a_diverged_snapshot_is_told_with_the_image(broken):
+    class Diverged(StandIn):
+        def forward(self, images):
+            scores, masks = super().forward(images)
+            # one class that no view has, so that nothing else would tell
+            scores[:, 1] = float("nan") if broken == "scores" else -50
+            masks[:, 2, 5:9, 5:9] = float("nan") if broken == "masks" else 0
+            return scores, masks
+
+    sample = make_sample(14, 17, name="2007_000033")
+    with pytest.raises(UserError, match=r"2007_000033 is not finite.*diverged"):
+        run(sample, settings(PAD_SIZE=(28, 34)), Diverged())
+
+
+def test_convolutions_are_not_rounded_to_tf32(tmp_path, monkeypatch):
+    class Asking(StandIn):
+        def forward(self, images):
+            asked.append(torch.backends.cudnn.allow_tf32)
+            return super().forward(images)
+
+    asked = []
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    make_sample(14, 17).image.save(tmp_path / "a.png")
+    entries = [ListEntry(tmp_path / "a.png", None)]
+    infer(Asking(), entries, settings(), tmp_path, PASCAL_VOC.palette, device=CPU, workers=0)
+    assert asked and not any(asked)
 
 
 def test_a_class_stays_only_above_the_threshold():

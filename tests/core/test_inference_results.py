@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-import threading
+import textwrap
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from utils.errors import UserError
 
 PALETTE = voc_palette()
 CLASSES = 21
+ROOT = Path(__file__).parents[2]
 
 
 def make_result(name="a", height=10, width=12, seed=0, ground_truth=True):
@@ -132,6 +133,32 @@ def test_a_dead_process_is_told(tmp_path):
         write(Result("a", Deadly(), Deadly(), None))
 
 
+def test_processes_end_with_a_main_one_that_is_killed(tmp_path):
+    code = f"""
+        import sys, time
+        from pathlib import Path
+        sys.path.insert(0, {str(ROOT / "tests/core")!r})
+        from core.inference.results import result_writer
+        from test_inference_results import PALETTE, make_result
+
+        folder = Path(sys.argv[1])
+        with result_writer(folder, PALETTE, 2) as write:
+            write(make_result())
+            while not (folder / "vis" / "a.png").exists():
+                time.sleep(0.02)
+            print("working", flush=True)
+            time.sleep(600)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as main:
+        try:
+            assert main.stdout.readline() == "working\n"
+        finally:
+            main.kill()
+        # they hold its standard output, which ends when the last of them has
+        assert main.communicate(timeout=60)[0] == ""
+
+
 def test_few_results_wait(tmp_path, monkeypatch):
     unfinished, most = set(), 0
 
@@ -144,17 +171,18 @@ def test_few_results_wait(tmp_path, monkeypatch):
             future = Future()
             unfinished.add(future)
             most = max(most, len(unfinished))
-            timer = threading.Timer(0.02, lambda: (unfinished.discard(future), finish(future)))
-            timer.start()
             return future
 
         def shutdown(self, cancel_futures):
             assert not unfinished
 
-    def finish(future):
+    def finish_one(pending, return_when):
+        future = next(iter(pending))
+        unfinished.discard(future)
         future.set_result(None)
 
     monkeypatch.setattr(results, "ProcessPoolExecutor", SlowPool)
+    monkeypatch.setattr(results, "wait", finish_one)
     with result_writer(tmp_path, PALETTE, 3) as write:
         for _ in range(20):
             write(make_result())
@@ -163,8 +191,7 @@ def test_few_results_wait(tmp_path, monkeypatch):
 
 def test_processes_start_without_torch():
     code = "import infer_val, core.inference.results, sys; sys.exit('torch' in sys.modules)"
-    root = Path(__file__).parents[2]
-    subprocess.run([sys.executable, "-c", code], cwd=root, check=True)
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
 def write_pair(folder, name, size=(9, 7), mask_size=None):

@@ -35,11 +35,9 @@ def test_blend_is_seven_to_three_and_rounded():
         blend(image, colours[:, :1])
 
 
-def test_side_by_side_keeps_order_and_gap():
+def test_side_by_side_keeps_the_order():
     joined = side_by_side([panel(2, 3, 1), panel(2, 1, 2), panel(2, 2, 3)])
     assert joined[0, :, 0].tolist() == [1, 1, 1, 2, 3, 3]
-    gapped = side_by_side([panel(2, 2, 1), panel(2, 1, 2)], gap=3)
-    assert gapped[1, :, 2].tolist() == [1, 1, 255, 255, 255, 2]
     with pytest.raises(ValueError):
         side_by_side([panel(2, 2, 1), panel(3, 2, 1)])
 
