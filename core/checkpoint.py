@@ -9,6 +9,7 @@ each model declares. `EEE` is the epoch, `S.SSS` the score. The optimizer's stat
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,9 +145,9 @@ def load_pretrained(model: Network, record: BackboneRecord, path: str | Path) ->
     path = Path(path)
     if not path.is_file():
         raise UserError(
-            f"the ImageNet weights {path} (NET.PRE_WEIGHTS_PATH) do not exist; download "
-            f"{record.weights.url} to that path, or train from scratch with --set "
-            'NET.FREEZE_BN False NET.PRE_WEIGHTS_PATH ""'
+            f"the ImageNet weights {path} (NET.PRE_WEIGHTS_PATH) do not exist; get them with "
+            f"`curl -fL --create-dirs -o {shlex.quote(str(path))} {record.weights.url}`, or train "
+            'from scratch with --set NET.FREEZE_BN False NET.PRE_WEIGHTS_PATH ""'
         )
     state = read_weights(path)
     expected = model.backbone.state_dict()

@@ -205,10 +205,9 @@ def _load_weights(network: Network, config: Config, snapshot: Snapshot | None) -
         print(load_pretrained(network, backbone, net.PRE_WEIGHTS_PATH), flush=True)
     elif net.FREEZE_BN:
         raise UserError(
-            "NET.PRE_WEIGHTS_PATH is empty, and training starts from ImageNet weights: download "
-            f"{backbone.weights.url} to models/weights/ and set it to "
-            f"models/weights/{backbone.weights.filename}, or train from scratch with --set "
-            "NET.FREEZE_BN False"
+            "NET.PRE_WEIGHTS_PATH is empty, but training starts from ImageNet weights: set it to "
+            f"models/weights/{backbone.weights.filename} (from {backbone.weights.url}), or train "
+            "from scratch with --set NET.FREEZE_BN False"
         )
 
 
