@@ -45,7 +45,7 @@ data_hint() {
 
 # Set PYTHON: the one given, else .venv's, else the active environment's.
 choose_python() {
-    local remedy="run \`bash launch/setup.sh\`"
+    local lacks remedy="run \`bash launch/setup.sh\`"
     if [ -n "${PYTHON:-}" ]; then
         remedy="install requirements.txt there, or unset PYTHON and $remedy"
     elif [ -x .venv/bin/python ]; then
@@ -55,22 +55,50 @@ choose_python() {
     fi
     command -v -- "$PYTHON" >/dev/null || fail "there is no Python at $PYTHON: $remedy"
     # looked for, not imported: that takes seconds
-    "$PYTHON" -c 'import sys; from importlib.util import find_spec
-sys.exit(not all(find_spec(name) for name in sys.argv[1:]))' torch torchvision pydensecrf ||
-        fail "$PYTHON lacks packages of requirements.txt: $remedy"
+    lacks=$("$PYTHON" -c 'import sys; from importlib.util import find_spec
+lacks = [] if sys.version_info >= (3, 10) else ["Python 3.10 or newer"]
+print(*lacks, *(name for name in sys.argv[1:] if not find_spec(name)), sep=", ")' \
+        torch torchvision numpy PIL scipy sklearn tensorboard tqdm yaml pydensecrf) ||
+        fail "$PYTHON does not run, or is no Python 3: $remedy"
+    [ -z "$lacks" ] || fail "$PYTHON lacks $lacks: $remedy"
 }
 
-# Append the shell words of EXTRA_ARGS to the array python_command. xargs knows quotes but, unlike
-# eval, expands nothing: `--set TEST.SCALES "[1, 0.5]"` stays what it is.
-append_extra_args() {
+# --OPTION=REMEDY: what a script that calls add_further_arguments refuses
+refused_options=()
+
+# add_further_arguments ARGUMENT ...: append the shell words of EXTRA_ARGS, then the arguments, to
+# the array python_command. xargs knows quotes but, unlike eval, expands nothing:
+# `--set TEST.SCALES "[1, 0.5]"` stays what it is.
+add_further_arguments() {
     local words word
-    [[ $EXTRA_ARGS =~ [^[:space:]] ]] || return 0
-    words=$(printf '%s' "$EXTRA_ARGS" | xargs printf '=%s\n' 2>/dev/null) ||
-        fail "EXTRA_ARGS cannot be split into words, is a quote left open? $EXTRA_ARGS"
-    while IFS= read -r word; do
-        # the = in front keeps an empty last word from being lost with the last newline
-        python_command+=("${word#=}")
-    done <<<"$words"
+    if [[ $EXTRA_ARGS =~ [^[:space:]] ]]; then
+        command -v xargs >/dev/null ||
+            fail "EXTRA_ARGS is split into words by xargs, which is not installed; the package" \
+                "findutils has it"
+        words=$(printf '%s' "$EXTRA_ARGS" | xargs printf '=%s\n' 2>/dev/null) ||
+            fail "EXTRA_ARGS cannot be split into words, is a quote left open? $EXTRA_ARGS"
+        while IFS= read -r word; do
+            # the = in front keeps an empty last word from being lost with the last newline
+            add_argument "${word#=}"
+        done <<<"$words"
+    fi
+    for word in "$@"; do
+        add_argument "$word"
+    done
+}
+
+# Append one argument to python_command. Options that a variable gives are refused: the log's name
+# and the folders of results, made from the variables, would tell of something else.
+add_argument() {
+    local refused option name=${1%%=*}
+    for refused in "${refused_options[@]}"; do
+        option=${refused%%=*}
+        # Python takes abbreviations too
+        if [ "${#name}" -gt 2 ] && [[ $option == "$name"* ]]; then
+            fail "$name is not for further arguments: ${refused#*=}"
+        fi
+    done
+    python_command+=("$1")
 }
 
 # Print the time and the command line, and become the command.
@@ -85,8 +113,10 @@ start() {
 # logs/DATASET/EXP/RUN_ID.log; end with its exit status. DETACH=1 leaves it in the background.
 run_logged() {
     local log=logs/$DATASET/$EXP/$RUN_ID.log status=0
-    mkdir -p -- "$(dirname -- "$log")"
-    case ${DETACH:-0} in
+    [[ $DETACH == [01] ]] || fail "DETACH must be 0 or 1, found $DETACH"
+    { mkdir -p -- "$(dirname -- "$log")" && : >>"$log"; } 2>/dev/null ||
+        fail "cannot write the log $ROOT/$log; make it writable, or choose another RUN_ID"
+    case $DETACH in
         0)
             # tee -i: at Ctrl-C the command still has its last words
             "$@" 2>&1 | tee -i -a -- "$log" || status=${PIPESTATUS[0]}
@@ -103,6 +133,5 @@ run_logged() {
             echo "running in the background as process $! (stop it with: kill -- -$!)"
             echo "its output goes to $ROOT/$log"
             ;;
-        *) fail "DETACH must be 0 or 1, found $DETACH" ;;
     esac
 }

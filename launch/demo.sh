@@ -2,12 +2,14 @@
 # From a fresh clone to an IoU table, on the embedded mini data set: sets up, writes and prepares
 # the data, trains, infers with CRF, draws a picture, evaluates.
 #     bash ./launch/demo.sh
-# Further arguments go to train.py. A second demo takes the place of the first.
+#     MODEL=bsl bash ./launch/demo.sh
+# A second demo takes the place of the first. It takes no arguments.
 
 MODEL=${MODEL:-ae} # ae: the segmentation network; bsl: the CAM baseline
 
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
+[ $# -eq 0 ] || fail "the demo takes no arguments, found $*; the other scripts in launch/ do"
 case $MODEL in
     ae) EXTRA_ARGS="" ;;
     bsl) EXTRA_ARGS="--set NET.MODEL bsl" ;;
@@ -42,7 +44,7 @@ step "Set-up" bash launch/setup.sh
 export PYTHON=$ROOT/.venv/bin/python
 step "Data" "$PYTHON" -m datasets.mini_voc --out "$DATA_ROOT"
 step "Preparation" "$PYTHON" -m datasets.prepare --root "$DATA_ROOT"
-step "Training" bash launch/run_voc_resnet50.sh --overwrite "$@"
+step "Training" bash launch/run_voc_resnet50.sh --overwrite
 step "Inference" bash launch/infer_val.sh
 picture=$SAVE_DIR/picture.png
 step "Picture" "$PYTHON" -m core.evaluation.picture --data "$DATA_ROOT" --filelist "$FILELIST" \

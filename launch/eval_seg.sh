@@ -2,8 +2,8 @@
 # Prints the IoU of the masks that infer_val.sh has written, without and with CRF. Set the values
 # here or before the command:
 #     SAVE_DIR=results/baselines/v01 bash ./launch/eval_seg.sh
-# Further arguments go to eval_seg.py, for both tables. Relative paths start at the repository's
-# root.
+# EXTRA_ARGS (quotes in it keep spaces and backslashes), then further arguments go to eval_seg.py,
+# for both tables. Relative paths start at the repository's root.
 
 SAVE_DIR=${SAVE_DIR:-}                      # to be set: the folder with the masks
 FILELIST=${FILELIST:-data/val_voc.txt}      # the images and their ground truth
@@ -37,8 +37,11 @@ demand SAVE_DIR=results/baselines/v01
 require_filelist
 choose_python
 
+once="this script evaluates twice; call \`.venv/bin/python eval_seg.py --data $DATA_ROOT --filelist"
+once+=" $FILELIST --masks $SAVE_DIR\` with it instead"
+refused_options=("--data=set DATA_ROOT" "--dataset=set DATASET" "--filelist=set FILELIST"
+    "--masks=set SAVE_DIR" "--log-scores=$once" "--oracle-from=$once")
 python_command=("$PYTHON" eval_seg.py --dataset "$DATASET" --data "$DATA_ROOT" --filelist "$FILELIST")
-append_extra_args
-python_command+=("$@")
+add_further_arguments "$@"
 
 run_logged evaluate_both

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Trains the CAM baseline with the ResNet50 backbone. Set the values here or before the command:
 #     EXP=baselines RUN_ID=v01 bash ./launch/run_bsl_resnet50.sh
-# Further arguments go to train.py. Relative paths start at the repository's root.
+# EXTRA_ARGS (quotes in it keep spaces and backslashes), then further arguments go to train.py.
+# Relative paths start at the repository's root.
 
 EXP=${EXP:-}                                # to be set: a name for the experiment
 RUN_ID=${RUN_ID:-}                          # to be set: a name for this run of it

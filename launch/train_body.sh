@@ -6,6 +6,8 @@ demand EXP=baselines RUN_ID=v01
 require_config
 choose_python
 
+refused_options=("--dataset=set DATASET" "--cfg=set CONFIG" "--exp=set EXP" "--run=set RUN_ID"
+    "--resume=set RESUME")
 python_command=("$PYTHON" train.py --dataset "$DATASET" --cfg "$CONFIG" --exp "$EXP" --run "$RUN_ID")
 if [ -n "$RESUME" ]; then
     python_command+=(--resume "$RESUME")
@@ -14,7 +16,6 @@ if [ -n "$MODEL_SETTINGS" ]; then
     read -ra settings <<<"$MODEL_SETTINGS"
     python_command+=(--set "${settings[@]}")
 fi
-append_extra_args
-python_command+=("$@")
+add_further_arguments "$@"
 
 run_logged start "${python_command[@]}"

@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 from launch_checkout import REPOSITORY, STUB_PYTHON, Checkout
 
+TOOLS = ("bash", "basename", "cat", "cksum", "cp", "date", "dirname", "env", "find", "git")
+TOOLS += ("id", "mkdir", "rm", "tee", "touch", "wc")
+
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Checkout:
@@ -22,3 +25,13 @@ def checkout(tmp_path: Path) -> Checkout:
     stub.mkdir()
     python = shutil.copy(STUB_PYTHON, stub / "python3")
     return Checkout(root, elsewhere, stub, Path(python))
+
+
+@pytest.fixture
+def bare(checkout: Checkout) -> str:
+    """A PATH with the tools every machine has, the stand-in as python3, and a compiler."""
+    for tool in TOOLS:
+        if where := shutil.which(tool):
+            (checkout.stub / tool).symlink_to(where)
+    checkout.add_tool("c++")
+    return str(checkout.stub)

@@ -41,6 +41,13 @@ class Checkout:
         files = sorted(self.stub.glob("call.*"))
         return [file.read_text().split("\0")[:-1] for file in files]
 
+    def add_tool(self, name: str, text: str = "#!/bin/sh\n") -> Path:
+        """Write a program to the folder of the stand-in."""
+        tool = self.stub / name
+        tool.write_text(text)
+        tool.chmod(0o755)
+        return tool
+
     def write(self, path: str, text: str = "") -> Path:
         """Write a file below the root."""
         file = self.root / path

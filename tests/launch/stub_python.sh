@@ -11,7 +11,10 @@ case "$1" in
         done
         case $2 in
             *'print("python'*) echo python3.11 ;;
-            *find_snapshot*) echo "$3/model_enc_e004Xs0.500.pth" ;;
+            *find_snapshot*)
+                [ -z "${STUB_REAL_PYTHON:-}" ] || exec "$STUB_REAL_PYTHON" "$@"
+                echo "$3/model_enc_e004Xs0.500.pth"
+                ;;
         esac
         exit 0
         ;;
@@ -30,6 +33,7 @@ case "$1 ${2:-}" in
         folder=${!#}
         mkdir -p "$folder/bin"
         cp "$0" "$folder/bin/python"
+        cp "$0" "$folder/bin/shellcheck"
         touch "$folder/pyvenv.cfg"
         ;;
     "-m datasets.prepare")
@@ -39,6 +43,10 @@ case "$1 ${2:-}" in
     *.py*)
         echo "unbuffered=${PYTHONUNBUFFERED:-} in $PWD"
         echo "to stderr" >&2
+        words=("$@")
+        for i in "${!words[@]}"; do
+            [ "${words[i]}" != --mask-output-dir ] || mkdir -p "${words[i + 1]}"
+        done
         if [ -n "${STUB_SLEEPS:-}" ]; then
             trap 'echo "interrupted cleanly"; exit 130' INT
             touch "$STUB/sleeping"

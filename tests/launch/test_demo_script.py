@@ -1,7 +1,9 @@
 """demo.sh from set-up to summary, with a stand-in for Python."""
 
+import sys
+
 import pytest
-from launch_checkout import Checkout
+from launch_checkout import REPOSITORY, Checkout
 
 CONFIG = "configs/mini_resnet50.yaml"
 ROOT = "data/mini_voc"
@@ -27,7 +29,7 @@ def test_the_demo_goes_from_set_up_to_tables(mini: Checkout, model: str) -> None
         "DETACH": "1",
         "SAVE_ID": "z",
     }
-    result = mini.run("demo.sh", "--random-seed", "1", MODEL=model, **leftovers)
+    result = mini.run("demo.sh", MODEL=model, **leftovers)
     assert result.returncode == 0, result.stderr
 
     run = f"mini_{model or 'ae'}"
@@ -41,7 +43,7 @@ def test_the_demo_goes_from_set_up_to_tables(mini: Checkout, model: str) -> None
     assert (after(train, "--exp"), after(train, "--run")) == ("demo", run)
     assert after(train, "--cfg") == CONFIG
     assert "--resume" not in train
-    assert train[9:] == [*settings, "--overwrite", "--random-seed", "1"]
+    assert train[9:] == [*settings, "--overwrite"]
     assert infer[0] == "infer_val.py"
     assert (after(infer, "--resume"), after(infer, "--mask-output-dir")) == ("best", masks)
     assert after(infer, "--infer-list") == f"{ROOT}/val_voc.txt"
@@ -76,6 +78,24 @@ def test_a_demo_stops_at_the_first_failing_step(mini: Checkout, failing: str) ->
     assert result.returncode == 7
     assert failing in " ".join(mini.calls()[-1])
     assert "=== Done" not in result.stdout
+
+
+def test_the_snapshot_is_found_by_the_code_itself(mini: Checkout) -> None:
+    snapshots = "snapshots/pascal_voc/demo/mini_ae"
+    for suffix in ("e004Xs0.500", "e006Xs0.625", "e012Xs0.375"):
+        mini.write(f"{snapshots}/model_enc_{suffix}.pth")
+    real = {"STUB_REAL_PYTHON": sys.executable, "PYTHONPATH": str(REPOSITORY)}
+    result = mini.run("demo.sh", **real)
+    assert result.returncode == 0, result.stderr
+    assert f"{mini.root}/{snapshots}/model_enc_e006Xs0.625.pth\n" in result.stdout
+
+
+def test_arguments_are_errors(mini: Checkout) -> None:
+    result = mini.run("demo.sh", "--run", "other")
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert "takes no arguments, found --run other" in line
+    assert mini.calls() == []
 
 
 def test_an_unknown_model_is_an_error(mini: Checkout) -> None:

@@ -1,8 +1,10 @@
 """The eight run scripts, which share one body: what reaches train.py, the log, the exit status."""
 
 import os
+import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -113,6 +115,31 @@ def test_an_open_quote_in_extra_arguments_is_an_error(checkout: Checkout) -> Non
     assert checkout.calls() == []
 
 
+def test_backslashes_in_extra_arguments_need_quotes(checkout: Checkout) -> None:
+    extra = r"""--set A a\b B "a\b" C 'a\b'"""
+    assert checkout.run("run_voc_resnet38.sh", EXTRA_ARGS=extra, **RUN).returncode == 0
+    assert checkout.calls()[0][-6:] == ["A", "ab", "B", r"a\b", "C", r"a\b"]
+
+
+def test_extra_arguments_without_xargs_name_the_package(checkout: Checkout, bare: str) -> None:
+    plain = checkout.run("run_voc_resnet38.sh", PATH=bare, **RUN)
+    assert plain.returncode == 0, plain.stderr
+    result = checkout.run("run_voc_resnet38.sh", EXTRA_ARGS="--set A 1", PATH=bare, **RUN)
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert "findutils" in line and "quote" not in line
+
+
+def test_a_log_that_cannot_be_written_is_an_error(checkout: Checkout) -> None:
+    (checkout.root / LOG).mkdir(parents=True)
+    for detach in "01":
+        result = checkout.run("run_voc_resnet38.sh", DETACH=detach, **RUN)
+        assert result.returncode == 2
+        (line,) = result.stderr.splitlines()
+        assert f"cannot write the log {checkout.root / LOG}" in line
+    assert checkout.calls() == []
+
+
 def test_output_is_shown_and_added_to_the_log(checkout: Checkout) -> None:
     log = checkout.write(LOG, "an earlier run\n")
     result = checkout.run("run_voc_resnet38.sh", **RUN)
@@ -162,6 +189,8 @@ def test_detach_takes_no_other_value(checkout: Checkout) -> None:
     result = checkout.run("run_voc_resnet38.sh", DETACH="yes", **RUN)
     assert result.returncode == 2
     assert "DETACH must be 0 or 1" in result.stderr
+    assert checkout.calls() == []
+    assert not (checkout.root / "logs").exists()
 
 
 def test_the_environment_of_the_set_up_is_preferred(checkout: Checkout) -> None:
@@ -190,3 +219,30 @@ def test_a_python_that_is_not_there_is_named(checkout: Checkout) -> None:
     result = checkout.run("run_voc_resnet38.sh", PYTHON="/no/python", **RUN)
     assert result.returncode == 2
     assert "there is no Python at /no/python" in result.stderr
+
+
+def test_a_python_is_asked_for_all_that_is_required(checkout: Checkout) -> None:
+    differing = {"Pillow": "PIL", "scikit-learn": "sklearn", "PyYAML": "yaml"}
+    differing["pydensecrf2"] = "pydensecrf"
+    required = re.findall(r"^[\w-]+", (REPOSITORY / "requirements.txt").read_text(), re.MULTILINE)
+    modules = {differing.get(name, name) for name in required}
+
+    # -S: without the packages that are installed
+    bare = checkout.add_tool("bare", f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
+    result = checkout.run("run_voc_resnet38.sh", PYTHON=str(bare), **RUN)
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert set(re.search(r" lacks (.*): install", line)[1].split(", ")) == modules
+
+    result = checkout.run("run_voc_resnet38.sh", PYTHON=sys.executable, **RUN)
+    assert result.stderr == ""
+    assert "can't open file" in result.stdout  # the copy has no train.py
+
+
+def test_an_old_python_is_named(checkout: Checkout) -> None:
+    pretend = "import sys; sys.version_info = (3, 9, 18); del sys.argv[1]; exec(sys.argv.pop(1))"
+    old = checkout.add_tool("old", f'#!/bin/sh\nexec "{sys.executable}" -c "{pretend}" "$@"\n')
+    result = checkout.run("run_voc_resnet38.sh", PYTHON=str(old), **RUN)
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert f"{old} lacks Python 3.10 or newer: install" in line

@@ -1,4 +1,4 @@
-"""setup.sh, test.sh and demo.sh on machines that have or lack things; nothing is installed."""
+"""setup.sh and test.sh on machines that have or lack things; nothing is installed."""
 
 import os
 import shutil
@@ -7,25 +7,6 @@ import subprocess
 
 import pytest
 from launch_checkout import REPOSITORY, Checkout
-
-TOOLS = ("bash", "basename", "cat", "cksum", "cp", "date", "dirname", "env", "find", "git")
-TOOLS += ("id", "mkdir", "rm", "tee", "touch", "wc")
-
-
-@pytest.fixture
-def bare(checkout: Checkout) -> str:
-    """A PATH with the tools every machine has, the stand-in as python3, and a compiler."""
-    for tool in TOOLS:
-        if where := shutil.which(tool):
-            (checkout.stub / tool).symlink_to(where)
-    add_tool(checkout, "c++")
-    return str(checkout.stub)
-
-
-def add_tool(checkout: Checkout, name: str) -> None:
-    tool = checkout.stub / name
-    tool.write_text("#!/bin/sh\n")
-    tool.chmod(0o755)
 
 
 def set_up(checkout: Checkout, path: str, *arguments: str, **variables: str):
@@ -137,7 +118,7 @@ def test_all_that_is_missing_is_named_in_one_go(checkout: Checkout, bare: str) -
 
 def test_another_compiler_than_pythons_own_is_named_to_it(checkout: Checkout, bare: str) -> None:
     (checkout.stub / "c++").unlink()
-    add_tool(checkout, "clang++")
+    checkout.add_tool("clang++")
     script = checkout.python.read_text()
     checkout.python.write_text(
         script.replace("set -eu\n", 'set -eu\necho "${CXX:-}" >>"$STUB/cxx"\n')
@@ -182,8 +163,38 @@ def test_test_sh_sets_up_and_hands_arguments_to_pytest(checkout: Checkout, bare:
         "-r", "requirements.txt", "-r", "tests/requirements.txt"
     ]  # fmt: skip
     assert checkout.calls()[-1] == ["-m", "pytest", "-k", "two words"]
-    failed = checkout.run("test.sh", PATH=bare, PYTHON="", STUB_FAILS="pytest", STUB_STATUS="1")
-    assert failed.returncode == 1
+
+
+def test_test_sh_runs_every_linter_before_pytest(checkout: Checkout, bare: str) -> None:
+    assert checkout.run("test.sh", PATH=bare, PYTHON="").returncode == 0
+    check, layout, shellcheck, pytest_call = checkout.calls()[-4:]
+    assert check == ["-m", "ruff", "check", "."]
+    assert layout == ["-m", "ruff", "format", "--check", "."]
+    scripts = {f"launch/{path.name}" for path in (REPOSITORY / "launch").glob("*.sh")}
+    assert scripts | {".ci/run"} <= set(shellcheck)
+    assert pytest_call == ["-m", "pytest"]
+
+
+@pytest.mark.parametrize(
+    ("failing", "title"),
+    [
+        ("ruff check", "ruff check;"),
+        ("ruff format", "ruff format;"),
+        (".ci/run", "shellcheck;"),
+        ("pytest", "pytest;"),
+        ("ruff", "ruff check; ruff format;"),
+    ],
+)
+def test_test_sh_runs_all_and_fails_if_one_does(
+    checkout: Checkout, bare: str, failing: str, title: str
+) -> None:
+    failed = {"STUB_FAILS": failing, "STUB_STATUS": "3"}
+    checkout.run("setup.sh", "--tests", PATH=bare, PYTHON="")
+    before = len(checkout.calls())
+    result = checkout.run("test.sh", PATH=bare, PYTHON="", **failed)
+    assert result.returncode == 1
+    assert len(checkout.calls()) == before + 4
+    assert result.stderr.splitlines()[-1] == f"error: not in order: {title} see above"
 
 
 def test_ci_runs_the_tests(checkout: Checkout, bare: str) -> None:

@@ -1,0 +1,62 @@
+"""What the scripts hand to Python, read by the parsers that will read it."""
+
+from pathlib import Path
+
+import pytest
+from launch_checkout import Checkout
+
+import eval_seg
+import infer_val
+import train
+from core.evaluation import picture
+
+EXTRA = {"EXTRA_ARGS": "--set NET.LR 0.5"}
+
+
+@pytest.mark.parametrize("script", ["run_voc_resnet38.sh", "run_bsl_vgg16.sh"])
+def test_training(checkout: Checkout, script: str) -> None:
+    checkout.run(script, EXP="a", RUN_ID="b", RESUME="best", DATASET="other_voc", **EXTRA)
+    ((door, *arguments),) = checkout.calls()
+    assert door == "train.py"
+    args = train.parse_args(arguments)
+    assert (args.dataset, args.exp, args.run, args.resume) == ("other_voc", "a", "b", "best")
+    assert args.cfg.name.startswith("voc_")
+    assert args.set[-2:] == ["NET.LR", "0.5"]
+    assert ("bsl" in args.set) == ("bsl" in script)
+
+
+def test_inference(checkout: Checkout) -> None:
+    checkout.write("list.txt")
+    checkout.run("infer_val.sh", EXP="a", RUN_ID="b", SNAPSHOT="best", FILELIST="list.txt", **EXTRA)
+    ((door, *arguments),) = checkout.calls()
+    assert door == "infer_val.py"
+    args = infer_val.parse_args(arguments)
+    assert (args.exp, args.run, args.resume) == ("a", "b", "best")
+    assert (args.infer_list, args.mask_output_dir) == (Path("list.txt"), Path("results/a/b"))
+    assert args.set == ["NET.LR", "0.5"]
+
+
+def test_evaluation(checkout: Checkout) -> None:
+    checkout.write("my data/list.txt")
+    checkout.write("masks/a.png")
+    values = {"SAVE_DIR": "masks", "FILELIST": "my data/list.txt", "DATA_ROOT": "my data"}
+    checkout.run("eval_seg.sh", EXTRA_ARGS="--allow-missing", **values)
+    for (door, *arguments), masks in zip(checkout.calls(), ["masks", "masks/crf"], strict=True):
+        assert door == "eval_seg.py"
+        args = eval_seg.parse_args(arguments)
+        assert (args.masks, args.filelist, args.data) == (masks, "my data/list.txt", "my data")
+        assert (args.dataset, args.allow_missing) == ("pascal_voc", True)
+
+
+def test_demo(checkout: Checkout) -> None:
+    result = checkout.run("demo.sh")
+    assert result.returncode == 0, result.stderr
+    doors = {call[0]: call[1:] for call in checkout.calls() if call[0].endswith(".py")}
+    assert train.parse_args(doors["train.py"]).overwrite
+    assert infer_val.parse_args(doors["infer_val.py"]).resume == "best"
+    assert eval_seg.parse_args(doors["eval_seg.py"]).data == "data/mini_voc"
+    (arguments,) = (call[2:] for call in checkout.calls() if "core.evaluation.picture" in call)
+    args = picture.parse_args(arguments)
+    assert (args.data, args.dataset) == ("data/mini_voc", "pascal_voc")
+    assert args.filelist == "data/mini_voc/val_voc.txt"
+    assert args.out == args.masks / "picture.png"

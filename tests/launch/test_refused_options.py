@@ -1,0 +1,62 @@
+"""Options that have a variable, given past it: they would split logs, records and masks."""
+
+import pytest
+from launch_checkout import Checkout
+
+VALUES = {"EXP": "baselines", "RUN_ID": "v01", "SNAPSHOT": "best", "SAVE_DIR": "results/a/b"}
+TRAIN = {"--dataset": "DATASET", "--cfg": "CONFIG", "--exp": "EXP", "--run": "RUN_ID"}
+INFER = {"--resume": "SNAPSHOT", "--infer-list": "FILELIST"}
+EVALUATE = {"--data": "DATA_ROOT", "--dataset": "DATASET", "--filelist": "FILELIST"}
+OPTIONS = {
+    "run_voc_vgg16.sh": {**TRAIN, "--resume": "RESUME"},
+    "infer_val.sh": {**TRAIN, **INFER, "--mask-output-dir": "OUTPUT_DIR and SAVE_ID"},
+    "eval_seg.sh": {**EVALUATE, "--masks": "SAVE_DIR"},
+}
+
+
+@pytest.fixture
+def with_data(checkout: Checkout) -> Checkout:
+    checkout.write("data/val_voc.txt", "a.jpg a.png\n")
+    checkout.write(f"{VALUES['SAVE_DIR']}/a.png")
+    return checkout
+
+
+def refusal(checkout: Checkout, script: str, *arguments: str, **variables: str) -> str:
+    """The one line that a script refuses its arguments with."""
+    result = checkout.run(script, *arguments, **variables, **VALUES)
+    assert result.returncode == 2
+    assert checkout.calls() == []
+    assert not (checkout.root / "logs").exists()
+    (line,) = result.stderr.splitlines()
+    return line
+
+
+@pytest.mark.parametrize("script", OPTIONS)
+def test_the_variable_is_named(with_data: Checkout, script: str) -> None:
+    for option, variable in OPTIONS[script].items():
+        expected = f"error: {option} is not for further arguments: set {variable}"
+        assert refusal(with_data, script, "--more", option, "other") == expected
+    assert refusal(with_data, script, f"{option}=other") == expected
+    assert refusal(with_data, script, EXTRA_ARGS=f"--more {option} other") == expected
+
+
+def test_abbreviations_that_python_would_take_are_refused(with_data: Checkout) -> None:
+    assert "set EXP" in refusal(with_data, "run_voc_vgg16.sh", "--ex", "other")
+    assert "set OUTPUT_DIR" in refusal(with_data, "infer_val.sh", "--mask-output=other")
+    assert "set SAVE_DIR" in refusal(with_data, "eval_seg.sh", "--mask", "other")
+
+
+@pytest.mark.parametrize("option", ["--log-scores", "--oracle-from", "--oracle"])
+def test_what_makes_sense_once_names_the_direct_call(with_data: Checkout, option: str) -> None:
+    for given in ({"EXTRA_ARGS": f"{option} x"}, {"EXTRA_ARGS": f"{option}=x"}):
+        line = refusal(with_data, "eval_seg.sh", **given)
+        assert line.startswith(f"error: {option} is not for further arguments")
+        call = ".venv/bin/python eval_seg.py --data data --filelist data/val_voc.txt --masks"
+        assert f"`{call} results/a/b`" in line
+    refusal(with_data, "eval_seg.sh", option, "x")
+
+
+def test_other_options_pass(with_data: Checkout) -> None:
+    for arguments in (["--random-seed", "1"], ["--device", "cpu"], ["--set", "NET.LR", "--1"]):
+        assert with_data.run("run_voc_vgg16.sh", *arguments, **VALUES).returncode == 0
+        assert with_data.calls()[-1][-len(arguments) :] == arguments
