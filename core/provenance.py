@@ -15,6 +15,7 @@ import torchvision
 import yaml
 
 from core.config import Config
+from utils.errors import UserError
 from utils.files import write_text
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -32,6 +33,9 @@ def record_run(
         folder: of the logs or the results.
         mark: stands before the names' suffix, for a run that keeps the records of an earlier part.
         facts: plain values to add to environment.yaml, such as the seed.
+
+    Raises:
+        UserError: a file cannot be written.
     """
     commit, changes = _commit_and_changes()
     environment = {
@@ -46,9 +50,16 @@ def record_run(
         "threads": torch.get_num_threads(),
         **facts,
     }
-    write_text(folder / f"config{mark}.yaml", config.to_yaml())
-    write_text(folder / f"environment{mark}.yaml", yaml.safe_dump(environment, sort_keys=False))
-    write_text(folder / f"diff{mark}.patch", changes)
+    records = {
+        f"config{mark}.yaml": config.to_yaml(),
+        f"environment{mark}.yaml": yaml.safe_dump(environment, sort_keys=False),
+        f"diff{mark}.patch": changes,
+    }
+    try:
+        for name, text in records.items():
+            write_text(folder / name, text)
+    except OSError as error:
+        raise UserError(f"cannot write {name} to {folder}: {error.strerror}") from error
 
 
 def _commit_and_changes() -> tuple[str, str]:

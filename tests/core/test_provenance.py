@@ -1,0 +1,74 @@
+"""What is recorded of a run."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+import torch
+import yaml
+
+from core import provenance
+from core.config import load_config
+from core.provenance import record_run
+from utils.errors import UserError
+
+CPU = torch.device("cpu")
+
+
+def git(folder, *arguments):
+    identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    done = subprocess.run(
+        ["git", "-C", folder, *identity, *arguments], check=True, capture_output=True, text=True
+    )
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """A repository of one file, in place of ours."""
+    folder = tmp_path / "re po"
+    folder.mkdir()
+    git(folder, "init", "-q")
+    (folder / "code.py").write_text("a = 1\n")
+    git(folder, "add", ".")
+    git(folder, "commit", "-qm", "first")
+    monkeypatch.setattr(provenance, "REPOSITORY", folder.resolve())
+    return folder
+
+
+def record(folder, **facts):
+    record_run(folder, load_config(None, ["NET.LR", "0.5"]), CPU, **facts)
+    return yaml.safe_load((folder / "environment.yaml").read_text())
+
+
+def test_commit_changes_and_configuration_are_kept(repository, tmp_path):
+    (repository / "code.py").write_text("a = 2\n")
+    found = record(tmp_path / "logs", seed=7, snapshot="e001Xs0.100")
+    assert found["commit"] == git(repository, "rev-parse", "HEAD")
+    assert (found["seed"], found["snapshot"]) == (7, "e001Xs0.100")
+    assert found["torch"] == torch.__version__
+    patch = (tmp_path / "logs" / "diff.patch").read_text()
+    assert "-a = 1" in patch and "+a = 2" in patch
+    assert load_config(tmp_path / "logs" / "config.yaml").NET.LR == 0.5
+
+
+def test_a_copy_inside_another_repository_has_no_commit(repository, tmp_path, monkeypatch):
+    inner = repository / "copy"
+    inner.mkdir()
+    monkeypatch.setattr(provenance, "REPOSITORY", inner.resolve())
+    assert record(tmp_path / "logs")["commit"] == "unknown: not a git checkout"
+
+
+def test_git_is_quoted_where_it_has_no_commit_to_tell(tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance, "REPOSITORY", tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert "not a git repository" in record(tmp_path / "logs")["commit"]
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert record(tmp_path / "logs")["commit"] == "unknown: git is not installed"
+
+
+def test_a_folder_that_takes_no_files_is_named(tmp_path):
+    (tmp_path / "logs").write_text("")
+    with pytest.raises(UserError, match="logs"):
+        record_run(tmp_path / "logs", load_config(), CPU)
