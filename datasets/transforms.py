@@ -50,4 +50,4 @@ def to_unit_tensor(image: Image.Image) -> Tensor:
 
 
 def _to_unit_tensor() -> list[v2.Transform]:
-    return [v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
+    return [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.ToPureTensor()]

@@ -125,7 +125,7 @@ class TrainingRun:
 
     def _train(self, epoch: int) -> None:
         # all chance in an epoch follows from the seed and its number, whatever came before it
-        seed_all(self.settings.seed, epoch)
+        _seed_all(self.settings.seed, epoch, self.settings.device)
         losses = train_one_epoch(
             self.model,
             self.train_batches,
@@ -154,10 +154,10 @@ class TrainingRun:
             print(f"epoch {epoch}: best score so far, {score:.3f}; saved {path}", flush=True)
 
 
-def seed_all(seed: int, epoch: int) -> None:
+def _seed_all(seed: int, epoch: int, device: torch.device) -> None:
     """Seed all that draws from PyTorch in an epoch; each GPU draws its own numbers."""
     torch.manual_seed(mix_seed(seed, epoch))
-    for index in range(torch.cuda.device_count()):
+    for index in range(torch.cuda.device_count() if device.type == "cuda" else 0):
         with torch.cuda.device(index):
             torch.cuda.manual_seed(mix_seed(seed, epoch, index))
 
