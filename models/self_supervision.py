@@ -57,9 +57,10 @@ def balanced_mask_loss(
     num_classes = logits.shape[1]
     # a class of its own for unlabelled pixels makes counting one scatter
     classes = pseudo_labels.masked_fill(pseudo_labels == ignore_index, num_classes).flatten(1)
-    # in float32 whatever the logits are: half precision cannot count that far
-    counts = torch.zeros(len(logits), num_classes + 1, device=logits.device)
-    counts.scatter_add_(1, classes, torch.ones_like(classes, dtype=counts.dtype))
+    # half precision cannot count that far
+    precision = torch.promote_types(logits.dtype, torch.float32)
+    counts = torch.zeros(len(logits), num_classes + 1, dtype=precision, device=logits.device)
+    counts.scatter_add_(1, classes, torch.ones_like(classes, dtype=precision))
     counts[:, num_classes] = 0
     total = counts.sum(dim=1, keepdim=True)
     class_weight = (total - counts) / (1 + total)

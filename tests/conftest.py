@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from datasets.mini_voc.generate import MiniVocSettings, generate
 from datasets.prepare import prepare
+
+
+@pytest.fixture(autouse=True, scope="session")
+def ctrl_c_works() -> Iterator[None]:
+    """A shell's background jobs ignore Ctrl-C, and so would the commands that tests interrupt."""
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

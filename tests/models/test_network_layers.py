@@ -24,7 +24,11 @@ HEADS_OF_AE = ("aspp.", "shallow_mask.", "fc8_skip.", "fc8_x.", "last_conv.")
 
 def build(backbone: str, model: str, **net: object) -> Network:
     torch.manual_seed(0)
-    return get_model(golden_config(backbone, model, **net))
+    network = get_model(golden_config(backbone, model, **net))
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d) and module.affine:
+            nn.init.ones_(module.weight)  # those at the end of a fresh ResNet's blocks are zero
+    return network
 
 
 def without_memory(backbone: str, model: str, **net: object) -> Network:
