@@ -41,7 +41,12 @@ class Snapshot:
     @property
     def optimizer_path(self) -> Path:
         """Where the optimizer's state belongs; a published snapshot has none."""
-        return self.path.with_name(f"opt_enc_{self.suffix}.pth")
+        return optimizer_path(self.path)
+
+
+def optimizer_path(model_path: Path) -> Path:
+    """Where the optimizer's state that belongs to a model file lies."""
+    return model_path.with_name(model_path.name.replace("model_enc_", "opt_enc_", 1))
 
 
 def snapshot_path(folder: Path, epoch: int, score: float) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,6 +75,18 @@ def require_unique_ids(entries: list[ListEntry], path: str | Path) -> None:
             raise UserError(
                 f"{path}: {other} and {entry.image} would write the same result {entry.id}.png; "
                 "remove or rename one of them"
+            )
+
+
+def require_masks(entries: Sequence[ListEntry], remedy: str, lack: str = "no ground truth") -> None:
+    """Raise `UserError` where a line of a list has no mask column.
+
+    The message begins with `lack`, what that means to the caller, and ends in `remedy`.
+    """
+    for entry in entries:
+        if entry.mask is None:
+            raise UserError(
+                f"{lack} for {entry.image}: the list has no mask column there; {remedy}"
             )
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from datasets.files import ListEntry, labels_of_mask, read_image, read_mask
+from datasets.files import ListEntry, labels_of_mask, read_image, read_mask, require_masks
 from utils.errors import UserError
 
 
@@ -40,11 +40,7 @@ class ImageLevelSamples(Dataset):
         ignore_index: int,
         seed: int,
     ) -> None:
-        for entry in entries:
-            if entry.mask is None:
-                raise UserError(
-                    f"{entry.image} has no mask in its list; training reads labels there"
-                )
+        require_masks(entries, "training reads labels from it")
         self.entries = entries
         self.transform = transform
         self.num_classes = num_classes

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from datasets.files import ListEntry, read_mask
+from datasets.files import ListEntry, read_mask, require_masks
 from utils.errors import UserError
 from utils.metrics import class_agreement, joint_histogram
 
@@ -73,12 +73,7 @@ def evaluate(
         UserError: an entry has no ground truth, or it cannot be read; a mask is unusable and that
             was not allowed; or none is usable.
     """
-    for entry in entries:
-        if entry.mask is None:
-            raise UserError(
-                f"no ground truth for {entry.image}: the list has no mask column there; evaluate "
-                "with a list whose lines are `IMAGE MASK`"
-            )
+    require_masks(entries, "evaluate with a list whose lines are `IMAGE MASK`")
 
     def count(entry: ListEntry) -> np.ndarray | UnusableMaskError:
         ground_truth = read_mask(entry.mask)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from core.evaluation.evaluate import read_prediction
 from core.inference.results import CRF_FOLDER
-from datasets.files import ListEntry, read_image, read_list, read_mask
+from datasets.files import ListEntry, read_image, read_list, read_mask, require_masks
 from datasets.records import DATASETS, DatasetRecord, get_record
 from utils.drawing import blend, colorize, enlarge, legend, picture
 from utils.errors import UserError, run_command
@@ -36,11 +36,10 @@ def draw_results(entries: list[ListEntry], masks: Path, record: DatasetRecord) -
     Raises:
         UserError: a file is missing or unreadable, or its size is not the ground truth's.
     """
+    require_masks(entries, "draw from a list whose lines are `IMAGE MASK`")
     rows = []
     shown: set[int] = set()
     for entry in entries:
-        if entry.mask is None:
-            raise UserError(f"no ground truth for {entry.image}: the list has no mask column there")
         image = np.array(read_image(entry.image))
         ground_truth = read_mask(entry.mask)
         if ground_truth.shape != image.shape[:2]:

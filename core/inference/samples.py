@@ -11,7 +11,7 @@ from PIL import Image
 
 from core.config import InferenceConfig
 from core.inference.views import Size, check_sizes
-from datasets.files import ListEntry, read_image, read_mask
+from datasets.files import ListEntry, read_image, read_mask, require_masks
 from utils.errors import UserError
 
 
@@ -66,12 +66,11 @@ def check_samples(entries: Sequence[ListEntry], test: InferenceConfig, threads: 
             object to.
     """
     if test.USE_GT_LABELS:
-        for entry in entries:
-            if entry.mask is None:
-                raise UserError(
-                    f"TEST.USE_GT_LABELS takes labels from masks, but the list names none for "
-                    f"{entry.image}; add the mask column or set TEST.USE_GT_LABELS False"
-                )
+        require_masks(
+            entries,
+            remedy="add it or set TEST.USE_GT_LABELS False",
+            lack="TEST.USE_GT_LABELS takes labels from masks, but there is none",
+        )
     with ThreadPoolExecutor(max(1, threads)) as pool:
         sizes = list(pool.map(lambda entry: load_sample(entry).size, entries))
     images = [str(entry.image) for entry in entries]

@@ -34,8 +34,22 @@ class MeanLosses:
         """The mean of each loss over all images so far."""
         return {name: total / self.images for name, total in self.sums.items()}
 
-    def __str__(self) -> str:
-        return " ".join(f"{name} {value:.4f}" for name, value in self.means().items())
+
+def describe(losses: Mapping[str, float]) -> str:
+    """Losses as words for a line of the log."""
+    return ", ".join(f"{name} {value:.4f}" for name, value in losses.items())
+
+
+def run_batch(
+    model: nn.Module,
+    batch: tuple[Tensor, Tensor],
+    device: torch.device,
+    with_masks: bool = False,
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Bring a batch to the device and through the model; returns the outputs and the labels."""
+    raw_images, labels = (tensor.to(device, non_blocking=True) for tensor in batch)
+    # by position: DataParallel gives a keyword to GPUs that have no images left
+    return model(normalise(raw_images), raw_images, labels, with_masks), labels
 
 
 @dataclass(frozen=True)
@@ -69,11 +83,15 @@ def train_one_epoch(
     model.train()
     means = MeanLosses()
     steps = track(
-        batches.epoch(epoch), len(batches), "step", f"epoch {epoch}", status=lambda: str(means)
+        batches.epoch(epoch),
+        len(batches),
+        "step",
+        f"epoch {epoch}",
+        status=lambda: describe(means.means()),
     )
     for step, batch in enumerate(steps):
-        raw_images, labels = (tensor.to(device, non_blocking=True) for tensor in batch)
-        losses = criterion(model(normalise(raw_images), raw_images, labels), labels, epoch)
+        outputs, labels = run_batch(model, batch, device)
+        losses = criterion(outputs, labels, epoch)
         loss = losses["loss"].mean()
         _require_finite(loss, f"epoch {epoch}, step {step}")
         optimizer.zero_grad(set_to_none=True)
@@ -102,8 +120,7 @@ def validate(
     targets, scores = [], []
     steps = track(batches.epoch(0), len(batches), "batch", f"validation on {name}")
     for batch in steps:
-        raw_images, labels = (tensor.to(device, non_blocking=True) for tensor in batch)
-        outputs = model(normalise(raw_images), raw_images, labels)
+        outputs, labels = run_batch(model, batch, device)
         losses = criterion(outputs, labels, epoch)
         _require_finite(losses["loss"].mean(), f"validation on {name}, epoch {epoch}")
         means.update(losses)

@@ -13,6 +13,7 @@ from core.checkpoint import (
     Snapshot,
     list_snapshots,
     load_file,
+    optimizer_path,
     save_file,
     save_model,
     snapshot_path,
@@ -62,14 +63,14 @@ class SnapshotKeeper:
             "best_score": score,
         }
         # the optimizer's state goes first: a model file says that the snapshot is complete
-        save_file(state, _optimizer_path(path))
+        save_file(state, optimizer_path(path))
         save_model(model, path)
         self.best_score = score
         self.written = written[-MOST_KEPT:]
         write_text(self.folder / WRITTEN, json.dumps([other.name for other in self.written]))
         for old in written[:-MOST_KEPT]:
             old.unlink(missing_ok=True)
-            _optimizer_path(old).unlink(missing_ok=True)
+            optimizer_path(old).unlink(missing_ok=True)
         return path
 
     @classmethod
@@ -139,7 +140,3 @@ def _read_written(folder: Path) -> list[Path]:
     except (OSError, ValueError, TypeError):
         return []
     return [path for path in paths if path.exists()]
-
-
-def _optimizer_path(path: Path) -> Path:
-    return path.with_name(path.name.replace("model_enc_", "opt_enc_", 1))

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
-from core.training.engine import Validation
+from core.training.engine import Validation, run_batch
 from datasets.records import DatasetRecord
-from datasets.transforms import normalise
 from utils.drawing import blend, colorize, picture
 
 
@@ -84,10 +83,8 @@ def draw_batch(
     labels; masks of objects that the image does not have are left out.
     """
     model.eval()
-    raw_images, labels = (tensor.to(device) for tensor in batch)
-    # by position: DataParallel gives a keyword to GPUs that have no images left
-    outputs = model(normalise(raw_images), raw_images, labels, True)
-    images = (raw_images * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    outputs, _ = run_batch(model, batch, device, with_masks=True)
+    images = (batch[0] * 255).round().byte().permute(0, 2, 3, 1).numpy()
 
     columns = {"input": list(images)}
     for key, title in (("masks", "masks"), ("refined_masks", "PAMR masks")):

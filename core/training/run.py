@@ -11,7 +11,7 @@ from core.checkpoint import Snapshot, find_snapshot, load_model, load_pretrained
 from core.config import Config
 from core.distributed import parallelise
 from core.provenance import record_run
-from core.training.engine import train_one_epoch, validate
+from core.training.engine import describe, train_one_epoch, validate
 from core.training.keeper import SnapshotKeeper, discard_existing, refuse_existing
 from core.training.loaders import Batches, training_batches, validation_batches
 from core.training.logbook import Logbook, discard_logs, draw_batch
@@ -134,7 +134,7 @@ class TrainingRun:
             epoch,
             self.settings.device,
         )
-        print(f"epoch {epoch}, trained: {_shown(losses)}", flush=True)
+        print(f"epoch {epoch}, trained: {describe(losses)}", flush=True)
 
     def _validate(self, epoch: int) -> None:
         """Validate as of `epoch`, and keep the model if it is the best so far."""
@@ -144,7 +144,7 @@ class TrainingRun:
             self.logbook.validation(name, result, epoch)
             mean = 100 * result.mean_average_precision
             file = self.record.val_lists[name]
-            print(f"epoch {epoch}, {file}: mAP {mean:.2f}, {_shown(result.losses)}", flush=True)
+            print(f"epoch {epoch}, {file}: mAP {mean:.2f}, {describe(result.losses)}", flush=True)
             if name == "val" and epoch >= self.config.TRAIN.PRETRAIN:
                 self._keep_if_best(1 - result.losses["loss"], epoch)
 
@@ -214,7 +214,3 @@ def _load_weights(network: Network, config: Config, snapshot: Snapshot | None) -
 def _first_images(batches: Batches) -> tuple[torch.Tensor, torch.Tensor]:
     images, labels = next(batches.epoch(0))
     return images[:PICTURED_IMAGES], labels[:PICTURED_IMAGES]
-
-
-def _shown(losses: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4f}" for name, value in losses.items())
