@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from utils.errors import UserError
+
+# what `atomic_path` calls its files: tempfile adds eight of these characters
+_TEMPORARY = re.compile(r"\.(.+)\.[a-z0-9_]{8}")
 
 
 @contextmanager
@@ -38,6 +43,39 @@ def write_text(path: str | Path, text: str) -> None:
     """Write `text` (UTF-8) to `path` in one step."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def remove_leftovers(folder: Path, stems: Container[str]) -> None:
+    """Remove what killed processes left in `folder` while they wrote files of these stems.
+
+    Only the temporary names of `atomic_path` are touched. No other process may be writing there.
+    """
+    for path in folder.glob(".*"):
+        match = _TEMPORARY.fullmatch(path.stem)
+        if match and match[1] in stems:
+            path.unlink()
+
+
+@contextmanager
+def only_process(folder: Path) -> Iterator[None]:
+    """Hold a lock on `folder`, which must exist, so that commands of this kind run one at a time.
+
+    The lock goes with the process, however it ends. Raises `UserError` if another one holds it. A
+    file system without locks gives none.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"another process is at work on {folder}; wait for its end, or stop it"
+            ) from error
+        except OSError:
+            pass  # some network file systems have no locks
+        yield
+    finally:
+        os.close(handle)
 
 
 def require_writable_folder(folder: Path, option: str) -> None:

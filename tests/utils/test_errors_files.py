@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from utils.errors import UserError
-from utils.files import atomic_path, require_writable_folder, write_text
+from utils.files import (
+    atomic_path,
+    only_process,
+    remove_leftovers,
+    require_writable_folder,
+    write_text,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -84,3 +90,52 @@ def test_a_folder_is_made_or_refused_by_the_options_name(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"file/masks .*choose another --logdir"):
         require_writable_folder(tmp_path / "file" / "masks", "--logdir")
+
+
+KILLED = """
+import os, signal, sys
+from utils.files import atomic_path
+with atomic_path(sys.argv[1]) as temporary:
+    temporary.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    for name in ("a mask.png", "other.png"):
+        subprocess.run([sys.executable, "-c", KILLED, tmp_path / name], cwd=ROOT, check=False)
+    for name in (".a mask.png", ".a mask.short.png", "a mask.png"):
+        (tmp_path / name).touch()
+    assert len(list(tmp_path.iterdir())) == 5
+    remove_leftovers(tmp_path, {"a mask"})
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left > {".a mask.png", ".a mask.short.png", "a mask.png"}
+    assert [name[:7] for name in left if "other" in name] == [".other."]
+    assert len(left) == 4
+
+
+LOCK = """
+import sys
+from pathlib import Path
+from utils.errors import run_command
+from utils.files import only_process
+def main():
+    with only_process(Path(sys.argv[1])):
+        print("at work", flush=True)
+        sys.stdin.read()
+run_command(main)
+"""
+
+
+def test_one_process_at_a_time(tmp_path):
+    command = [sys.executable, "-c", LOCK, tmp_path]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as first:
+        assert first.stdout.readline() == "at work\n"
+        with pytest.raises(UserError, match=f"another process is at work on {tmp_path}"):
+            only_process(tmp_path).__enter__()
+        first.kill()
+    with only_process(tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []
