@@ -43,7 +43,7 @@ def main() -> None:
     check_samples(entries, cfg.TEST, cfg.TRAIN.NUM_WORKERS)
 
     model = get_model(cfg.NET, num_classes=record.num_classes)
-    load_model(model, snapshot.path)
+    print(load_model(model, snapshot.path))
     placed = parallelise(model, device)
     # only now: a run that fails a check leaves the record of the masks that are there
     record_run(
@@ -54,7 +54,7 @@ def main() -> None:
         filelist=str(args.infer_list),
         images=len(entries),
     )
-    print(f"{snapshot.path} on {device.type}: {len(entries)} images of {args.infer_list}")
+    print(f"{len(entries)} images of {args.infer_list}, on {device.type}")
     infer(
         placed,
         entries,

@@ -1,23 +1,23 @@
 """Weights on disk: snapshots in the published layout, and ImageNet weights.
 
-A snapshot `model_enc_eEEEXsS.SSS.pth` is a plain dictionary of tensors under the published names:
-the backbone's entries without prefix, the heads' as they are, and the aliases and constants that
-each model declares. `EEE` is the epoch, `S.SSS` the score. The optimizer's state lies beside it in
-`opt_enc_eEEEXsS.SSS.pth`, for our own use.
+A snapshot `model_enc_eEEEXsS.SSS.pth` is a plain dictionary of tensors under the published names
+(see `core.published`). `EEE` is the epoch, `S.SSS` the score. The optimizer's state lies beside it
+in `opt_enc_eEEEXsS.SSS.pth`, for our own use.
 """
 
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from core.published import own_state, published_state
+from core.recognition import recognise
 from models.backbones.record import BackboneRecord
 from models.network import Network
 from utils.errors import UserError
@@ -25,7 +25,6 @@ from utils.files import atomic_path
 
 IMAGENET_CLASSES = 1000
 
-_PREFIX = "backbone."
 _SUFFIX = re.compile(r"e(\d{3,})Xs(-?\d+\.\d{3})")
 
 
@@ -72,7 +71,11 @@ def find_snapshot(folder: Path, suffix: str) -> Snapshot:
     """
     snapshots = list_snapshots(folder)
     if not snapshots:
-        raise UserError(f"--resume {suffix}: there are no snapshots in {folder}; train first")
+        raise UserError(
+            f"--resume {suffix}: there are no snapshots in {folder}; train first, or take the "
+            "published one, which `bash launch/get_weights.sh snapshot` gets: EXP=published "
+            "RUN_ID=resnet38 SNAPSHOT=e020Xs0.928"
+        )
     if suffix == "best":
         return max(snapshots, key=lambda snapshot: (snapshot.score, snapshot.epoch))
     for snapshot in snapshots:
@@ -85,19 +88,6 @@ def find_snapshot(folder: Path, suffix: str) -> Snapshot:
     )
 
 
-def published_state(model: Network) -> dict[str, Tensor]:
-    """The model's weights under the published names, in the published order."""
-    state: dict[str, Tensor] = {}
-    constants = model.published_constants()
-    for child, _ in model.named_children():
-        prefix = f"{child}."
-        for name, tensor in model.get_submodule(child).state_dict(prefix=prefix).items():
-            for published in model.published_aliases.get(name, (name.removeprefix(_PREFIX),)):
-                state[published] = tensor
-        state |= {name: value for name, value in constants.items() if name.startswith(prefix)}
-    return state
-
-
 def save_model(model: Network, path: str | Path) -> None:
     """Write the model's weights to `path` in the published layout, on the CPU, in one step.
 
@@ -108,30 +98,29 @@ def save_model(model: Network, path: str | Path) -> None:
     save_file(state, path)
 
 
-def load_model(model: Network, path: str | Path) -> None:
+def load_model(model: Network, path: str | Path) -> str:
     """Load a snapshot, published or ours, into the model; every entry must match.
 
-    Where aliases of one tensor differ in the file, the last one holds, as when the published code
-    loads it.
+    Returns:
+        A line that says what was loaded.
 
     Raises:
         UserError: the file is missing, is no weights file, or is of another network.
     """
+    state = read_snapshot(model, path)
+    model.load_state_dict(own_state(model, state))
+    return f"{path}: all {len(state)} entries loaded"
+
+
+def read_snapshot(model: Network, path: str | Path) -> dict[str, Tensor]:
+    """The entries of a snapshot, by their published names, if they are those of the model.
+
+    Raises:
+        UserError: as `load_model`.
+    """
     state = read_weights(path)
-    expected = published_state(model)
-    _require_match(path, state, expected)
-    own: dict[str, Tensor] = {}
-    constants = model.published_constants()
-    originals = {
-        alias: name for name, aliases in model.published_aliases.items() for alias in aliases
-    }
-    backbone = model.backbone.state_dict()
-    for published in expected:
-        if published in constants:
-            continue
-        name = f"{_PREFIX}{published}" if published in backbone else published
-        own[originals.get(published, name)] = state[published]
-    model.load_state_dict(own)
+    _require_match(path, state, published_state(model))
+    return state
 
 
 def load_pretrained(model: Network, record: BackboneRecord, path: str | Path) -> str:
@@ -144,18 +133,31 @@ def load_pretrained(model: Network, record: BackboneRecord, path: str | Path) ->
         A line that says what was loaded and what was left out.
 
     Raises:
-        UserError: the file is missing (the message says where it is to be had), is no weights
-            file, or is of another network.
+        UserError: the file is missing (the message says how to get it), is no weights file, or is
+            of another network.
     """
-    path = Path(path)
-    if not path.is_file():
+    if not Path(path).is_file():
         raise UserError(
-            f"the ImageNet weights {path} (NET.PRE_WEIGHTS_PATH) do not exist; get them with "
-            f"`curl -fL --create-dirs -o {shlex.quote(str(path))} {record.weights.url}`, or train "
-            'from scratch with --set NET.FREEZE_BN False NET.PRE_WEIGHTS_PATH ""'
+            f"the ImageNet weights {path} (NET.PRE_WEIGHTS_PATH) do not exist; `bash "
+            f"launch/get_weights.sh {record.name}` puts them at "
+            f"models/weights/{record.weights.filename}; or train from scratch with --set "
+            'NET.FREEZE_BN False NET.PRE_WEIGHTS_PATH ""'
         )
+    state, left_out = read_pretrained(model.backbone, record, path)
+    model.backbone.load_state_dict(state)
+    return f"{path}: {len(state)} entries loaded; left out: {', '.join(left_out) or 'none'}"
+
+
+def read_pretrained(
+    backbone: nn.Module, record: BackboneRecord, path: str | Path
+) -> tuple[dict[str, Tensor], list[str]]:
+    """The entries of ImageNet weights for the backbone, and the names of those left out.
+
+    Raises:
+        UserError: as `load_pretrained`.
+    """
     state = read_weights(path)
-    expected = model.backbone.state_dict()
+    expected = backbone.state_dict()
     left_out = [
         name
         for name, tensor in state.items()
@@ -163,13 +165,12 @@ def load_pretrained(model: Network, record: BackboneRecord, path: str | Path) ->
         # converted files differ in what they call the classifier, not in its number of classes
         or (name not in expected and tensor.shape[:1] == (IMAGENET_CLASSES,))
     ]
-    state = {name: tensor for name, tensor in state.items() if name not in left_out}
+    kept = {name: tensor for name, tensor in state.items() if name not in left_out}
     for name in expected:
         if name.endswith("num_batches_tracked"):
-            state.setdefault(name, expected[name])
-    _require_match(path, state, expected)
-    model.backbone.load_state_dict(state)
-    return f"{path}: {len(expected)} entries loaded; left out: {', '.join(left_out) or 'none'}"
+            kept.setdefault(name, expected[name])
+    _require_match(path, kept, expected)
+    return kept, left_out
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
@@ -234,8 +235,10 @@ def _require_match(
         _some(shapes),
     ]
     if any(faults):
+        matched = len(expected) - len(missing) - len(shapes)
         raise UserError(
-            f"{path} is of another network than NET.MODEL and NET.BACKBONE describe: "
+            f"{path} does not fit NET.MODEL and NET.BACKBONE: it looks like {recognise(found)}, "
+            f"needed is {recognise(expected)}; {matched} of {len(expected)} entries match: "
             + "; ".join(fault for fault in faults if fault)
         )
 

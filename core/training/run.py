@@ -199,15 +199,15 @@ def _load_weights(network: Network, config: Config, snapshot: Snapshot | None) -
     net = config.NET
     backbone = get_backbone_record(net.BACKBONE)
     if snapshot:
-        load_model(network, snapshot.path)
-        print(f"resuming from {snapshot.path}", flush=True)
+        print(f"resuming from {load_model(network, snapshot.path)}", flush=True)
     elif net.PRE_WEIGHTS_PATH:
         print(load_pretrained(network, backbone, net.PRE_WEIGHTS_PATH), flush=True)
     elif net.FREEZE_BN:
         raise UserError(
-            "NET.PRE_WEIGHTS_PATH is empty, but training starts from ImageNet weights: set it to "
-            f"models/weights/{backbone.weights.filename} (from {backbone.weights.url}), or train "
-            "from scratch with --set NET.FREEZE_BN False"
+            "NET.PRE_WEIGHTS_PATH is empty, but training starts from ImageNet weights: `bash "
+            f"launch/get_weights.sh {backbone.name}` gets them; set it to "
+            f"models/weights/{backbone.weights.filename}, or train from scratch with --set "
+            "NET.FREEZE_BN False"
         )
 
 

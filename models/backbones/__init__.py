@@ -12,7 +12,7 @@ from models.backbones.vgg16 import VGG16_20M
 from utils.errors import UserError
 
 BACKBONES: Mapping[str, BackboneRecord] = MappingProxyType(
-    {"resnet38": RESNET38, "vgg16": VGG16_20M, "resnet50": RESNET50, "resnet101": RESNET101}
+    {record.name: record for record in (RESNET38, VGG16_20M, RESNET50, RESNET101)}
 )
 
 

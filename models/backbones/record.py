@@ -18,17 +18,22 @@ class Tap:
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """Where a backbone's ImageNet weights come from.
+    """Where weights come from; `bash launch/get_weights.sh` fetches them.
 
     Attributes:
-        filename: its name in models/weights/.
-        url: its address.
+        url: the file's address, which ends in its name.
+        mebibytes: about its size.
         sha256_prefix: the first hexadecimal digits of its SHA-256, or "" where none is known.
     """
 
-    filename: str
     url: str
+    mebibytes: int
     sha256_prefix: str = ""
+
+    @property
+    def filename(self) -> str:
+        """The file's name, in models/weights/ too."""
+        return self.url.rsplit("/", 1)[-1]
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,7 @@ class BackboneRecord:
     """A backbone's builder and its fixed facts.
 
     Attributes:
+        name: what NET.BACKBONE calls it.
         build: makes the network; given the class of its batch normalisation layers. Called with
             images B×3×H×W, the network returns the two taps' maps, (conv3, conv6).
         conv3, conv6: the taps.
@@ -46,6 +52,7 @@ class BackboneRecord:
         ignored_weights: prefixes of that file's entries that belong to its classifier.
     """
 
+    name: str
     build: Callable[[type[nn.BatchNorm2d]], nn.Module]
     conv3: Tap
     conv6: Tap

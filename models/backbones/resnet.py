@@ -42,22 +42,36 @@ class ResNet(nn.Module):
         return conv3, self.layer4(self.layer3(self.layer2(conv3)))
 
 
-def _record(make: Callable[..., torchvision.models.ResNet], filename: str) -> BackboneRecord:
-    stem, _ = filename.split(".")
+def _record(
+    name: str, make: Callable[..., torchvision.models.ResNet], weights: WeightsFile
+) -> BackboneRecord:
     return BackboneRecord(
+        name=name,
         build=partial(ResNet, make),
         conv3=Tap(channels=256, stride=4),
         conv6=Tap(channels=2048, stride=16),
         frozen=("conv1.", "bn1."),
         lr_multipliers=(1, 1, 10, 10),
-        weights=WeightsFile(
-            filename=filename,
-            url=f"https://download.pytorch.org/models/{filename}",
-            sha256_prefix=stem.rsplit("-", 1)[-1],
-        ),
+        weights=weights,
         ignored_weights=("fc.",),
     )
 
 
-RESNET50 = _record(torchvision.models.resnet50, "resnet50-19c8e357.pth")
-RESNET101 = _record(torchvision.models.resnet101, "resnet101-5d3b4d8f.pth")
+RESNET50 = _record(
+    "resnet50",
+    torchvision.models.resnet50,
+    WeightsFile(
+        "https://download.pytorch.org/models/resnet50-19c8e357.pth",
+        mebibytes=98,
+        sha256_prefix="19c8e357",
+    ),
+)
+RESNET101 = _record(
+    "resnet101",
+    torchvision.models.resnet101,
+    WeightsFile(
+        "https://download.pytorch.org/models/resnet101-5d3b4d8f.pth",
+        mebibytes=170,
+        sha256_prefix="5d3b4d8f",
+    ),
+)

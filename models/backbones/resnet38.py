@@ -131,15 +131,16 @@ class ResNet38(nn.Module):
 
 
 RESNET38 = BackboneRecord(
+    name="resnet38",
     build=ResNet38,
     conv3=Tap(channels=256, stride=4),
     conv6=Tap(channels=4096, stride=8),
     frozen=("conv1a.", "b2.", "b2_1.", "b2_2."),
     lr_multipliers=(1, 2, 10, 20),
     weights=WeightsFile(
-        filename="ilsvrc-cls_rna-a1_cls1000_ep-0001.pth",
         url="https://download.visinf.tu-darmstadt.de/data/2020-cvpr-araslanov-1-stage-wseg/models/"
         "ilsvrc-cls_rna-a1_cls1000_ep-0001.pth",
+        mebibytes=402,
     ),
     ignored_weights=("linear1000.", "fc.", "fc8."),
 )

@@ -61,15 +61,16 @@ def _max_pool(x: Tensor, stride: int) -> Tensor:
 
 
 VGG16_20M = BackboneRecord(
+    name="vgg16",
     build=VGG16,
     conv3=Tap(channels=256, stride=4),
     conv6=Tap(channels=1024, stride=8),
     frozen=("conv1_1.", "conv1_2."),
     lr_multipliers=(1, 2, 10, 20),
     weights=WeightsFile(
-        filename="vgg16_20M.pth",
         url="https://download.visinf.tu-darmstadt.de/data/2020-cvpr-araslanov-1-stage-wseg/models/"
         "vgg16_20M.pth",
+        mebibytes=79,
     ),
     ignored_weights=("fc8.",),
 )

@@ -4,6 +4,7 @@ import os
 import pickle
 import subprocess
 import sys
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from core.checkpoint import (
 )
 from core.distributed import parallelise
 from models import get_model
+from models.backbones import get_backbone_record
 from models.backbones.record import BackboneRecord, Tap, WeightsFile
 from models.network import Network
 from utils.errors import UserError
@@ -67,12 +69,13 @@ SMALL = {
 }
 
 RECORD = BackboneRecord(
+    name="small",
     build=nn.Identity,
     conv3=Tap(256, 4),
     conv6=Tap(4, 8),
     frozen=(),
     lr_multipliers=(1, 2, 10, 20),
-    weights=WeightsFile("small.pth", "https://example.org/small.pth"),
+    weights=WeightsFile("https://example.org/small.pth", mebibytes=1),
     ignored_weights=("fc8.", "fc9."),
 )
 
@@ -132,7 +135,7 @@ def test_the_file_is_a_plain_dictionary_of_tensors(tmp_path):
 
 def test_a_small_network_comes_back(saved):
     network = SmallNetwork()
-    load_model(network, saved[0])
+    assert load_model(network, saved[0]) == f"{saved[0]}: all 13 entries loaded"
     content = saved[1]
     assert torch.equal(network.backbone[1].running_var, content["1.running_var"])
     assert torch.equal(network.tail.bias, content["tail.bias"])
@@ -150,12 +153,18 @@ def test_of_aliases_that_differ_the_last_holds(saved):
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize("prefix", ["", "module."])
-def test_old_files_and_those_of_several_gpus_load(saved, zipped, prefix):
+@pytest.mark.parametrize("location", ["cpu", "cuda:1"])
+def test_old_files_and_those_of_several_gpus_load(saved, monkeypatch, zipped, prefix, location):
     path, content = saved
-    content = {f"{prefix}{name}": tensor for name, tensor in content.items()}
+    content = OrderedDict((f"{prefix}{name}", tensor) for name, tensor in content.items())
+    # what a file of tensors on that GPU says of them
+    monkeypatch.setattr(torch.serialization, "location_tag", lambda storage: location)
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    monkeypatch.undo()
+    assert zipped or location.encode() in path.read_bytes()
     network = SmallNetwork()
     load_model(network, path)
+    assert network.head.weight.device.type == "cpu"
     assert torch.equal(network.head.weight, content[f"{prefix}head.weight"])
 
 
@@ -169,9 +178,10 @@ def test_a_file_that_does_not_match_names_both_sides(saved):
     network = SmallNetwork()
     before = [parameter.clone() for parameter in network.parameters()]
     assert message(load_model, network, path) == (
-        f"{path} is of another network than NET.MODEL and NET.BACKBONE describe: it lacks "
-        "tail.bias; the network does not have ending.bias; 1.num_batches_tracked is 1, the "
-        "network's is scalar, head.weight is 2×5×1×1, the network's is 2×4×1×1"
+        f"{path} does not fit NET.MODEL and NET.BACKBONE: it looks like a network not known here, "
+        "needed is a network not known here; 10 of 13 entries match: it lacks tail.bias; the "
+        "network does not have ending.bias; 1.num_batches_tracked is 1, the network's is scalar, "
+        "head.weight is 2×5×1×1, the network's is 2×4×1×1"
     )
     assert all(map(torch.equal, before, network.parameters()))
 
@@ -180,15 +190,59 @@ def test_a_file_that_does_not_match_names_both_sides(saved):
 def test_every_entry_is_demanded(saved, name):
     path, content = saved
     torch.save({other: content[other] for other in content if other != name}, path)
-    assert message(load_model, SmallNetwork(), path).endswith(f"describe: it lacks {name}")
+    assert message(load_model, SmallNetwork(), path).endswith(
+        f"; 12 of 13 entries match: it lacks {name}"
+    )
 
 
 def test_another_network_is_summed_up(saved):
     path, _ = saved
     torch.save(published_state(get_model(golden_config("vgg16", "bsl"))), path)
     line = message(load_model, SmallNetwork(), path)
-    assert "it lacks 0.weight, 0.bias, 1.weight and 10 more" in line
+    assert "it looks like a snapshot of bsl with vgg16, needed is a network not known" in line
+    assert "; 0 of 13 entries match: it lacks 0.weight, 0.bias, 1.weight and 10 more; " in line
     assert "does not have conv1_1.weight, conv1_1.bias, conv1_2.weight and " in line
+
+
+@pytest.mark.parametrize(
+    ("backbone", "model", "other"),
+    [
+        ("vgg16", "ae", ("vgg16", "bsl")),
+        ("resnet50", "bsl", ("resnet101", "bsl")),
+        ("resnet101", "ae", ("resnet50", "ae")),
+        ("resnet38", "bsl", ("resnet38", "ae")),
+    ],
+)
+def test_a_snapshot_of_another_network_names_both(tmp_path, backbone, model, other):
+    path = tmp_path / "model.pth"
+    torch.save({name: torch.zeros(()).expand(shape) for name, shape in entries(*other)}, path)
+    with torch.device("meta"):
+        network = get_model(golden_config(backbone, model))
+    line = message(load_model, network, path)
+    assert f"it looks like a snapshot of {other[1]} with {other[0]}, " in line
+    assert f"needed is a snapshot of {model} with {backbone}; " in line
+
+
+def test_imagenet_weights_and_snapshots_are_told_apart(tmp_path):
+    network = get_model(golden_config("vgg16", "ae"))
+    record = get_backbone_record("vgg16")
+    path = tmp_path / "model.pth"
+    torch.save(network.backbone.state_dict(), path)
+    line = message(load_model, network, path)
+    assert "it looks like ImageNet weights of vgg16, needed is a snapshot of ae with vgg16" in line
+    save_model(network, path)
+    line = message(load_pretrained, network, record, path)
+    assert "it looks like a snapshot of ae with vgg16, needed is ImageNet weights of vgg16" in line
+
+
+def test_a_damaged_snapshot_is_recognised_all_the_same(tmp_path):
+    network = get_model(golden_config("vgg16", "ae"))
+    state = published_state(network)
+    del state["fc6.bias"]
+    torch.save(state, tmp_path / "model.pth")
+    line = message(load_model, network, tmp_path / "model.pth")
+    assert line.count("a snapshot of ae with vgg16") == 2
+    assert line.endswith("110 of 111 entries match: it lacks fc6.bias")
 
 
 class Intruder:
@@ -292,14 +346,15 @@ def test_pretrained_weights_of_another_network(tmp_path, imagenet, change, words
     changed = imagenet | change
     torch.save({name: changed[name] for name in changed if changed[name] is not None}, path)
     line = message(load_pretrained, SmallNetwork(), RECORD, path)
-    assert line.startswith(str(path)) and line.endswith(f"describe: {words}")
+    assert line.startswith(str(path)) and line.endswith(f"entries match: {words}")
 
 
 def test_missing_pretrained_weights_say_where_to_get_them(tmp_path):
     path = tmp_path / "none.pth"
     line = message(load_pretrained, SmallNetwork(), RECORD, path)
-    for words in (str(path), "NET.PRE_WEIGHTS_PATH", RECORD.weights.url, "NET.FREEZE_BN False"):
+    for words in ("NET.PRE_WEIGHTS_PATH", "models/weights/small.pth", "NET.FREEZE_BN False"):
         assert words in line
+    assert str(path) in line and "`bash launch/get_weights.sh small`" in line
 
 
 def test_a_save_that_fails_midway_keeps_the_earlier_file(saved, monkeypatch):

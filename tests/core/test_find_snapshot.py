@@ -91,4 +91,7 @@ def test_an_unknown_suffix_lists_those_that_exist(run, suffix):
 def test_an_empty_or_missing_folder(tmp_path, suffix):
     for folder in (tmp_path, tmp_path / "none"):
         line = message(folder, suffix)
-        assert line == f"--resume {suffix}: there are no snapshots in {folder}; train first"
+        assert line.startswith(
+            f"--resume {suffix}: there are no snapshots in {folder}; train first"
+        )
+        assert "`bash launch/get_weights.sh snapshot`" in line
