@@ -5,11 +5,15 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from tqdm import tqdm
 
 T = TypeVar("T")
+
+BYTE_LINES_EVERY = 10.0
+"""Seconds between two lines about bytes."""
 
 
 def track(
@@ -40,10 +44,50 @@ def track(
     for done, item in enumerate(items, start=1):
         yield item
         if done % every == 0 or done == total:
-            # a coarse clock may not have moved yet
-            seconds = max(time.monotonic() - start, 1e-9)
-            left = seconds / done * (total - done)
-            line = (
-                f"{description}: {done}/{total}, {done / seconds:.2f} {unit}/s, {left:.0f} s left"
-            )
+            pace = _pace(done, total - done, time.monotonic() - start, unit)
+            line = f"{description}: {done}/{total}, {pace}"
             print(", ".join(filter(None, (line, status()))), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def track_bytes(
+    total: int | None, description: str, start: int = 0
+) -> Iterator[Callable[[int], object]]:
+    """Give a function to call with each count of bytes dealt with; show on stderr how far it is.
+
+    Args:
+        total: the bytes of the whole, if that is known.
+        description: what the work is.
+        start: how many of them were there before; the rate leaves them out.
+    """
+    if sys.stderr.isatty():
+        with tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=description) as bar:
+            yield bar.update
+        return
+    begun = shown = time.monotonic()
+    done = 0
+
+    def line() -> str:
+        whole, left = "", None
+        if total is not None:
+            whole, left = f"/{total / 1e6:.0f}", max(total - start - done, 0) / 1e6
+        pace = _pace(done / 1e6, left, time.monotonic() - begun, "MB")
+        return f"{description}: {(start + done) / 1e6:.0f}{whole} MB, {pace}"
+
+    def advance(count: int) -> None:
+        nonlocal done, shown
+        done += count
+        if time.monotonic() - shown >= BYTE_LINES_EVERY:
+            shown = time.monotonic()
+            print(line(), file=sys.stderr, flush=True)
+
+    yield advance
+    if done:
+        print(line(), file=sys.stderr, flush=True)
+
+
+def _pace(done: float, left: float | None, seconds: float, unit: str) -> str:
+    # a coarse clock may not have moved yet
+    seconds = max(seconds, 1e-9)
+    rate = f"{done / seconds:.2f} {unit}/s"
+    return rate if left is None else f"{rate}, {seconds / done * left:.0f} s left"

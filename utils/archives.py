@@ -1,0 +1,145 @@
+"""Unpacking archives from the web into a folder of their own, whole or not at all."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import shutil
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from utils.errors import UserError
+from utils.progress import track_bytes
+
+_CHUNK = 1 << 20
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+def unpack(archive: Path, folder: Path, name: str) -> None:
+    """Unpack a tar archive, plain or with gzip, into the new folder `folder`.
+
+    Only regular files and folders are made, only inside `folder`, and with the modes that the
+    umask gives. A `folder` that is there, left by a process that was killed, is removed first;
+    after an error there is none.
+
+    Args:
+        archive: the file; its content tells whether it is compressed.
+        folder: where the members go; no other process may be using it.
+        name: what users call the content.
+
+    Raises:
+        UserError: the archive is damaged or cut off, a member is a link or a device or lies
+            outside of `folder`, or something cannot be written.
+    """
+    try:
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
+        _unpack_members(archive, folder, name)
+    except BaseException as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise UserError(
+                f"cannot unpack {archive} to {folder}: {error.strerror or error}; once that is "
+                "mended, run this again"
+            ) from error
+        raise
+
+
+def _unpack_members(archive: Path, folder: Path, name: str) -> None:
+    total = archive.stat().st_size
+    with archive.open("rb") as source, track_bytes(total, f"unpacking {name}") as advance:
+        compressed = source.peek(2)[:2] == _GZIP_MAGIC
+        stream = gzip.GzipFile(fileobj=source) if compressed else source
+        with _reading(archive):
+            tar = tarfile.TarFile(fileobj=stream, tarinfo=_Member)
+        position = 0
+        for member in _members(tar, archive):
+            target = _target(member, folder, archive)
+            try:
+                _write(tar, member, target, archive)
+            except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+                raise _refusal(archive, member, "it is a file and a folder at once") from error
+            advance(source.tell() - position)
+            position = source.tell()
+        with _reading(archive):
+            # gzip's checksum stands behind the last byte, and tarfile has stopped before it
+            while stream.read(_CHUNK):
+                pass
+        advance(source.tell() - position)
+
+
+class _Member(tarfile.TarInfo):
+    """A member whose header is whole: tarfile takes a damaged or a missing one for the end."""
+
+    @classmethod
+    def fromtarfile(cls, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        try:
+            member = super().fromtarfile(tar)
+        except tarfile.EOFHeaderError:
+            # the block of zeros that ends an archive
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(str(error)) from error
+        if member.size < 0:
+            raise tarfile.ReadError("a member of negative size")
+        return member
+
+
+def _members(tar: tarfile.TarFile, archive: Path) -> Iterator[tarfile.TarInfo]:
+    while True:
+        with _reading(archive):
+            member = tar.next()
+        if member is None:
+            return
+        yield member
+
+
+@contextmanager
+def _reading(archive: Path) -> Iterator[None]:
+    """Turn what damaged bytes lead to (zlib.error, EOFError, ValueError, ...) into `UserError`."""
+    try:
+        yield
+    except Exception as error:
+        raise UserError(
+            f"{archive} is damaged, cut off or no tar archive ({error or type(error).__name__}); "
+            "delete it and run this again to get it anew"
+        ) from error
+
+
+def _target(member: tarfile.TarInfo, folder: Path, archive: Path) -> Path:
+    """Where the member goes; a `UserError` if it may not be made."""
+    parts = [part for part in member.name.split("/") if part not in ("", ".")]
+    if member.issym() or member.islnk():
+        raise _refusal(archive, member, f"it is a link to {member.linkname!r}")
+    if not (member.isreg() or member.isdir()) or member.issparse():
+        raise _refusal(archive, member, "it is neither a plain file nor a folder")
+    outside = member.name.startswith("/") or ".." in parts or re.match("[A-Za-z]:", member.name)
+    if outside or re.search(r"[\\\0]", member.name):
+        raise _refusal(archive, member, "its path leads out of the folder")
+    if not member.name or (member.isreg() and not parts):
+        raise _refusal(archive, member, "it has no name")
+    return folder.joinpath(*parts)
+
+
+def _refusal(archive: Path, member: tarfile.TarInfo, reason: str) -> UserError:
+    return UserError(
+        f"{archive} is not unpacked, for its member {member.name!r}: {reason}; get the archive "
+        "from its official address"
+    )
+
+
+def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path, archive: Path) -> None:
+    if member.isdir():
+        target.mkdir(parents=True, exist_ok=True)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tar.extractfile(member) as content, target.open("wb") as file:
+        while True:
+            with _reading(archive):
+                chunk = content.read(_CHUNK)
+            if not chunk:
+                return
+            file.write(chunk)
