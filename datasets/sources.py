@@ -11,25 +11,33 @@ class Source:
 
     Attributes:
         name: what users call the data set in it.
-        url: its address.
+        urls: its addresses; the second is asked where the first does not have it.
         md5: the checksum of the whole file, in hexadecimal digits.
     """
 
     name: str
-    url: str
+    urls: tuple[str, ...]
     md5: str
+
+    @property
+    def filename(self) -> str:
+        """The archive's name."""
+        return self.urls[0].rsplit("/", 1)[-1]
 
 
 VOC_SOURCE = Source(
     name="VOC 2012",
-    url="http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
+    urls=(
+        "https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
+        "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
+    ),
     md5="6cd6e144f989b92b3379bac3b3de84fd",
 )
 SBD_SOURCE = Source(
     name="SBD",
-    url=(
+    urls=(
         "https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/"
-        "semantic_contours/benchmark.tgz"
+        "semantic_contours/benchmark.tgz",
     ),
     md5="82b4d87ceb2ed10f6038a1cba92111cb",
 )

@@ -39,8 +39,7 @@ require_filelist() {
 }
 
 data_hint() {
-    echo "README.md says how to get the data; its lists are made by" \
-        "\`python -m datasets.prepare --root DIR\`"
+    echo "VOC 2012 and SBD, with their lists, are had by \`bash launch/get_data.sh\`"
 }
 
 # Set PYTHON: the one given, else .venv's, else the active environment's.
@@ -61,6 +60,14 @@ print(*lacks, *(name for name in sys.argv[1:] if not find_spec(name)), sep=", ")
         torch torchvision numpy PIL scipy sklearn tensorboard tqdm yaml pydensecrf) ||
         fail "$PYTHON does not run, or is no Python 3: $remedy"
     [ -z "$lacks" ] || fail "$PYTHON lacks $lacks: $remedy"
+}
+
+# Set PYTHON as choose_python does; where none was named or set up, set up .venv first.
+set_up_python() {
+    if [ -z "${PYTHON:-}" ] && ! (choose_python) 2>/dev/null; then
+        bash launch/setup.sh
+    fi
+    choose_python
 }
 
 # --OPTION=REMEDY: what a script that calls add_further_arguments refuses

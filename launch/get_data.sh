@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# From nothing to a verified VOC 2012 + SBD: downloads them, or takes copies of yours, converts
+# SBD's masks, writes the file lists, checks every file.
+#     bash ./launch/get_data.sh
+#     VOC=/datasets/VOC2012 SBD=/datasets/sbd bash ./launch/get_data.sh
+# What is there already stays; interrupted, the same command goes on. Further arguments go to
+# datasets/get_data.py (--help lists them). Relative paths start at the repository's root.
+
+DATA_ROOT=${DATA_ROOT:-data}
+VOC=${VOC:-}                                # a copy: any folder of it (to link), or its archive
+SBD=${SBD:-}                                # likewise
+VOC_TEST=${VOC_TEST:-}                      # the test images, likewise; their server wants a login
+VOC_URL=${VOC_URL:-}                        # a mirror's address of the archive
+VOC_MD5=${VOC_MD5:-}                        # and its MD5, if it is not the official one
+SBD_URL=${SBD_URL:-}
+SBD_MD5=${SBD_MD5:-}
+
+source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
+
+set_up_python
+exec "$PYTHON" -m datasets.get_data --root "$DATA_ROOT" --voc "$VOC" --sbd "$SBD" \
+    --voc-test "$VOC_TEST" --voc-url "$VOC_URL" --voc-md5 "$VOC_MD5" --sbd-url "$SBD_URL" \
+    --sbd-md5 "$SBD_MD5" "$@"
