@@ -86,7 +86,7 @@ def test_weights_come_to_where_training_finds_them(get, server, tmp_path, files)
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_the_configurations_name_these_paths(backbone):
     config = load_config(REPOSITORY / f"configs/voc_{backbone}.yaml")
-    assert config.NET.BACKBONE == backbone
+    assert backbone == config.NET.BACKBONE
     assert Path(config.NET.PRE_WEIGHTS_PATH) == weights_path(backbone)
     record = BACKBONES[backbone]
     assert record.weights.sha256_prefix in record.weights.filename
@@ -137,10 +137,10 @@ def test_the_name_of_a_file_holds_its_checksum(get, tmp_path, monkeypatch, files
 
 def test_another_networks_weights_are_refused(get, server, files, tmp_path):
     server.files["a mirror/ilsvrc-cls_rna-a1_cls1000_ep-0001.pth"] = files["vgg16_20M.pth"]
-    with pytest.raises(UserError, match="looks like ImageNet weights of vgg16.*of resnet38"):
+    with pytest.raises(UserError, match=r"looks like ImageNet weights of vgg16.*of resnet38"):
         get("resnet38")
     server.files[f"a mirror/{SNAPSHOT.filename}"] = small_file(entries("resnet38", "bsl"))
-    with pytest.raises(UserError, match="a snapshot of bsl with resnet38, needed is .* ae with"):
+    with pytest.raises(UserError, match=r"like a snapshot of bsl with resnet38, needed is .* ae"):
         get("snapshot")
     assert everything(tmp_path) == set()
 

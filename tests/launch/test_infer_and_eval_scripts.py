@@ -64,7 +64,7 @@ def test_a_list_that_is_not_there_says_how_lists_are_made(checkout: Checkout, sc
     assert result.returncode == 2
     (line,) = result.stderr.splitlines()
     assert "there is no file data/val_voc.txt" in line
-    assert "python -m datasets.prepare" in line
+    assert "bash launch/get_data.sh" in line
 
 
 def test_the_script_leaves_records_to_python(with_data: Checkout) -> None:

@@ -1,0 +1,64 @@
+"""get_data.sh and get_weights.sh: arguments, and the set-up where there is none."""
+
+import pytest
+from launch_checkout import Checkout
+
+
+def test_data_takes_its_values_from_the_environment(checkout: Checkout) -> None:
+    variables = {
+        "DATA_ROOT": "my data",
+        "VOC": "/some where/VOC2012",
+        "VOC_TEST": "test.tar",
+        "SBD_URL": "http://127.0.0.1/sbd.tgz",
+        "SBD_MD5": "12ab",
+    }
+    result = checkout.run("get_data.sh", "--any-number", **variables)
+    assert result.returncode == 0, result.stderr
+    (call,) = checkout.calls()
+    assert call[:2] == ["-m", "datasets.get_data"] and call[-1] == "--any-number"
+    assert dict(zip(call[2:-1:2], call[3:-1:2], strict=True)) == {
+        "--root": "my data",
+        "--voc": "/some where/VOC2012",
+        "--sbd": "",
+        "--voc-test": "test.tar",
+        "--voc-url": "",
+        "--voc-md5": "",
+        "--sbd-url": "http://127.0.0.1/sbd.tgz",
+        "--sbd-md5": "12ab",
+    }
+
+
+def test_data_goes_to_the_folder_of_the_configurations(checkout: Checkout) -> None:
+    assert checkout.run("get_data.sh").returncode == 0
+    assert checkout.calls()[0][2:4] == ["--root", "data"]
+
+
+def test_weights_are_named_as_arguments(checkout: Checkout) -> None:
+    result = checkout.run("get_weights.sh", "vgg16", "snapshot", WEIGHTS_URL="http://127.0.0.1/w")
+    assert result.returncode == 0, result.stderr
+    expected = ["-m", "core.get_weights", "--url", "http://127.0.0.1/w", "vgg16", "snapshot"]
+    assert checkout.calls() == [expected]
+
+
+@pytest.mark.parametrize("script", ["get_data.sh", "get_weights.sh"])
+def test_their_status_is_pythons(checkout: Checkout, script: str) -> None:
+    result = checkout.run(script, STUB_FAILS="get_", STUB_STATUS="2")
+    assert result.returncode == 2
+
+
+@pytest.mark.parametrize("script", ["get_data.sh", "get_weights.sh"])
+def test_they_set_up_what_is_not_set_up(checkout: Checkout, bare: str, script: str) -> None:
+    real = checkout.add_tool("real_stub", (checkout.stub / "python3").read_text())
+    checkout.add_tool(
+        "python3", f'#!/usr/bin/env bash\n[[ $2 != *find_spec* ]] || exit 1\nexec {real} "$@"\n'
+    )
+    result = checkout.run(script, PYTHON="", PATH=bare)
+    assert result.returncode == 0, result.stderr
+    assert "set-up: done" in result.stdout
+    assert checkout.calls()[-1][1].endswith(script.removesuffix(".sh"))
+    result = checkout.run(script, PYTHON="", PATH=bare)
+    assert "set-up" not in result.stdout
+
+    # a Python that the user named is not replaced
+    result = checkout.run(script, PYTHON=str(checkout.stub / "python3"), PATH=bare)
+    assert result.returncode == 2 and "unset PYTHON" in result.stderr
