@@ -25,8 +25,8 @@ class LoopbackServer:
         self.requests: list[tuple[str, str | None]] = []
         # answer every request with this status
         self.status: int | None = None
-        # answer so many requests with these first, one each
-        self.statuses: list[int] = []
+        # answer the first requests with these, one each; None is an answer as usual
+        self.statuses: list[int | None] = []
         # False: ignore ranges and If-Range, and answer 200
         self.ranges = True
         # False: ignore If-Range, as some servers do

@@ -73,6 +73,7 @@ def download(
             wrong, or it cannot be written.
     """
     part = path.with_name(f"{path.name}.part")
+    find_fault = partial(_fault, checksum=checksum, check=check)
     try:
         if path.exists():
             if checksum:
@@ -83,7 +84,7 @@ def download(
             print(f"{name}: {path} is there already{', and verified' if checksum or check else ''}")
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        _fetch_from_first(urls, part, name, partial(_fault, checksum=checksum, check=check), remedy)
+        _fetch_from_first(urls, part, name, find_fault, remedy)
         finish(part, path)
     except OSError as error:
         raise UserError(
@@ -129,14 +130,14 @@ def _fetch_from_first(
             return _fetch_right(url, part, name, find_fault)
         except AddressError as error:
             faults.append(f"{url}: {error}")
-    kept = ""
-    if held_bytes(part):
-        kept = (
-            f"; {held_bytes(part)} bytes are kept in {part}, and running this again goes on there"
-        )
+    held, kept = held_bytes(part), ""
+    if held:
+        kept = f"; {held} bytes are kept in {part}, and running this again goes on there"
     else:
         discard(part)
-    raise UserError(f"cannot download {name} ({'; '.join(faults)}){kept}; {remedy}")
+    raise UserError(
+        f"cannot download {name} to {part.with_suffix('')} ({'; '.join(faults)}){kept}; {remedy}"
+    )
 
 
 def _fetch_right(url: str, part: Path, name: str, find_fault: Callable[[Path], str | None]) -> None:

@@ -77,7 +77,7 @@ def track_bytes(
     def advance(count: int) -> None:
         nonlocal done, shown
         done += count
-        if time.monotonic() - shown >= BYTE_LINES_EVERY:
+        if done and time.monotonic() - shown >= BYTE_LINES_EVERY:
             shown = time.monotonic()
             print(line(), file=sys.stderr, flush=True)
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from utils.progress import track
+from utils.progress import track, track_bytes
 
 
 @pytest.fixture(params=[False, True], ids=["log", "terminal"])
@@ -116,3 +116,66 @@ def test_an_error_of_the_source_passes_through(capsys):
         list(track(source(), 2, "step", "work", every=1))
     shown = capsys.readouterr().err
     assert "1/2" in shown and "2/2" not in shown
+
+
+@pytest.fixture
+def seconds(monkeypatch):
+    """A clock that moves by so many seconds as a test lets pass."""
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    def wait(count):
+        now[0] += count
+
+    return wait
+
+
+def test_bytes_in_a_log_have_a_line_every_ten_seconds_and_one_at_the_end(capsys, seconds):
+    with track_bytes(1_907_000_000, "VOC 2012", start=500_000_000) as advance:
+        for _ in range(7):
+            seconds(4)
+            advance(40_000_000)
+    assert lines(capsys) == [
+        "VOC 2012: 620/1907 MB, 10.00 MB/s, 129 s left",
+        "VOC 2012: 740/1907 MB, 10.00 MB/s, 117 s left",
+        "VOC 2012: 780/1907 MB, 10.00 MB/s, 113 s left",
+    ]
+
+
+def test_bytes_of_no_known_total(capsys, seconds):
+    with track_bytes(None, "SBD") as advance:
+        seconds(2)
+        advance(30_000_000)
+    assert lines(capsys) == ["SBD: 30 MB, 15.00 MB/s"]
+
+
+def test_more_bytes_than_the_total_leave_no_time(capsys, seconds):
+    with track_bytes(10_000_000, "SBD") as advance:
+        seconds(1)
+        advance(20_000_000)
+    assert lines(capsys) == ["SBD: 20/10 MB, 20.00 MB/s, 0 s left"]
+
+
+def test_no_bytes_in_a_log(capsys, seconds):
+    with track_bytes(0, "empty") as advance:
+        seconds(20)
+        advance(0)
+    assert lines(capsys) == []
+
+
+def test_bytes_that_end_in_an_error_have_no_last_line(capsys, seconds):
+    with pytest.raises(ValueError, match="no more"), track_bytes(100, "work") as advance:
+        seconds(1)
+        advance(50)
+        raise ValueError("no more")
+    assert lines(capsys) == []
+
+
+@pytest.mark.parametrize("total", [2_000_000, None])
+def test_bytes_on_a_terminal_have_a_bar(capsys, monkeypatch, total):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with track_bytes(total, "VOC 2012", start=500_000) as advance:
+        advance(750_000)
+    bar = lines(capsys)[-1]
+    assert "VOC 2012: " in bar and "1.25M" in bar and "B/s" in bar
+    assert ("62%" in bar) == (total is not None)

@@ -1,0 +1,181 @@
+"""Transfers that break off, are taken up again, or find the disk full."""
+
+import os
+import resource
+import shutil
+import time
+
+import pytest
+from download_case import CONTENT, break_off, fetch, names, part_of, ranges, start
+from loopback_server import LoopbackServer
+
+from utils import transfer
+from utils.download import download
+from utils.errors import UserError
+
+
+class TestResuming:
+    @pytest.mark.parametrize("chunked", [False, True])
+    def test_dropped_connections_are_taken_up_at_once(self, server, path, chunked):
+        server.drops, server.drop_after, server.chunked = 3, 7000, chunked
+        fetch(server, path)
+        assert path.read_bytes() == CONTENT
+        assert ranges(server) == [None, "bytes=7000-", "bytes=14000-", "bytes=21000-"]
+        assert names(path) == ["data.tar"]
+
+    def test_more_drops_than_attempts_while_bytes_arrive(self, server, path):
+        server.drops, server.drop_after = 20, 1000
+        fetch(server, path)
+        assert path.read_bytes() == CONTENT
+
+    @pytest.mark.parametrize("date", [None, "Wed, 11 May 2011 10:00:00 GMT"])
+    @pytest.mark.parametrize("etag", [False, True])
+    def test_a_later_call_goes_on(self, server, path, etag, date, capsys):
+        server.validator, server.last_modified = etag, date
+        break_off(server, path)
+        capsys.readouterr()
+        fetch(server, path)
+        assert path.read_bytes() == CONTENT
+        assert ranges(server) == ["bytes=9000-"]
+        assert names(path) == ["data.tar"]
+        assert f"going on with {part_of(path)}, which holds 9000 bytes" in capsys.readouterr().out
+
+    @pytest.mark.parametrize("heeds", [True, False])
+    @pytest.mark.parametrize("etag", [True, False])
+    def test_a_file_that_changed_on_the_server_starts_over(self, server, path, etag, heeds):
+        server.validator, server.if_range = etag, heeds
+        server.last_modified = "Wed, 11 May 2011 10:00:00 GMT"
+        break_off(server, path)
+        server.files["data.tar"] = changed = CONTENT[::-1]
+        server.last_modified = "Thu, 12 May 2011 10:00:00 GMT"
+        fetch(server, path, checksum=None)
+        assert path.read_bytes() == changed
+
+    def test_a_server_that_refuses_ranges_starts_over(self, server, path, capsys):
+        server.ranges = False
+        break_off(server, path)
+        fetch(server, path)
+        assert path.read_bytes() == CONTENT
+        assert ranges(server) == ["bytes=9000-"]
+        assert "starting over" in capsys.readouterr().out
+
+    def test_other_bytes_than_asked_for_are_not_taken(self, server, path):
+        break_off(server, path)
+        server.wrong_start = 8000
+        fetch(server, path, checksum=None)
+        assert path.read_bytes() == CONTENT
+        assert ranges(server) == ["bytes=9000-", None]
+
+    def test_a_part_that_is_whole_already(self, server, path):
+        path.parent.mkdir()
+        part_of(path).write_bytes(CONTENT)
+        fetch(server, path)
+        assert path.read_bytes() == CONTENT
+        assert ranges(server) == [f"bytes={len(CONTENT)}-"]
+
+    def test_a_part_that_is_longer_than_the_file(self, server, path):
+        path.parent.mkdir()
+        part_of(path).write_bytes(CONTENT + b"more")
+        fetch(server, path, checksum=None)
+        assert path.read_bytes() == CONTENT
+
+    def test_a_killed_process_leaves_what_the_next_one_goes_on_with(self, server, path):
+        server.bytes_per_second = 20_000
+        process = start(f"{server.url}/data.tar", path)
+        deadline = time.monotonic() + 30
+        while not (part_of(path).exists() and part_of(path).stat().st_size > 2000):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.01)
+        process.kill()
+        process.communicate()
+        assert not path.exists()
+        held = part_of(path).stat().st_size
+        assert part_of(path).read_bytes() == CONTENT[:held]
+        server.requests.clear()
+        server.bytes_per_second = None
+        fetch(server, path)
+        assert path.read_bytes() == CONTENT
+        assert ranges(server) == [f"bytes={held}-"]
+        assert names(path) == ["data.tar"]
+
+
+class TestTryingAgain:
+    def test_passing_statuses(self, server, path):
+        server.statuses = [503, 429, 500]
+        fetch(server, path)
+        assert path.read_bytes() == CONTENT
+
+    def test_a_stalled_server(self, server, path, monkeypatch):
+        monkeypatch.setattr(transfer, "TIMEOUT", 0.2)
+        server.stalls, server.drop_after = 1, 5000
+        fetch(server, path)
+        assert path.read_bytes() == CONTENT
+        assert ranges(server) == [None, "bytes=5000-"]
+
+    def test_has_an_end(self, server, path):
+        server.status = 503
+        with pytest.raises(
+            UserError, match=r"503 Service Unavailable, 5 times .*; try again later"
+        ):
+            fetch(server, path)
+        assert len(server.requests) == 5
+        assert names(path) == []
+
+    def test_has_an_end_with_no_server(self, server, path):
+        with LoopbackServer({}) as closed:
+            url = closed.url
+        with pytest.raises(UserError, match="Connection refused, 5 times"):
+            download([f"{url}/data.tar"], path, "the data")
+
+    def test_has_an_end_where_every_attempt_starts_over(self, server, path):
+        server.ranges, server.drops, server.drop_after = False, 99, 5000
+        with pytest.raises(UserError, match="5000 bytes are kept"):
+            fetch(server, path)
+        assert len(server.requests) == 6
+
+    def test_the_waits_grow_to_a_limit(self, server, path, monkeypatch):
+        waits = []
+        monkeypatch.setattr(transfer, "FIRST_WAIT", 1.5)
+        monkeypatch.setattr(time, "sleep", waits.append)
+        server.status = 500
+        with pytest.raises(UserError):
+            fetch(server, path)
+        assert waits == [3, 4, 4, 4]
+
+
+class TestDisks:
+    def test_too_little_room_is_told_before(self, server, path, monkeypatch):
+        usage = shutil.disk_usage(path.parent.parent)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=len(CONTENT) - 1))
+        with pytest.raises(UserError, match=f"{path.parent} has 0 MB free, but the data needs"):
+            fetch(server, path)
+        assert names(path) == []
+
+    def test_what_is_held_needs_no_room(self, server, path, monkeypatch):
+        break_off(server, path, 20_000)
+        usage = shutil.disk_usage(path.parent)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=5000))
+        fetch(server, path)
+        assert path.read_bytes() == CONTENT
+
+    def test_a_disk_that_takes_no_more_ends_in_one_line_and_is_gone_on_with(self, server, path):
+        process = start(
+            f"{server.url}/data.tar",
+            path,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192)),
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        )
+        shown = process.communicate()[1]
+        assert process.returncode == 2
+        assert shown.splitlines()[-1].startswith(f"error: cannot write {part_of(path)}")
+        assert "File too large" in shown
+        assert "Traceback" not in shown
+        assert part_of(path).read_bytes() == CONTENT[:8192]
+        fetch(server, path)
+        assert path.read_bytes() == CONTENT
+        assert ranges(server) == [None, "bytes=8192-"]
+
+    def test_a_folder_that_cannot_be_made(self, server, path):
+        path.parent.write_bytes(b"in the way")
+        with pytest.raises(UserError, match=f"cannot write {path.parent}"):
+            fetch(server, path)
