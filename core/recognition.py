@@ -23,8 +23,8 @@ Entries = set[tuple[str, tuple[int, ...]]]
 def recognise(state: Mapping[str, Tensor]) -> str:
     """The network that weights are of, in words, even if some entries are not as they should be.
 
-    "a snapshot of ae with vgg16", "ImageNet weights of vgg16" (the backbone alone), or "a network not
-    known here".
+    As "a snapshot of ae with vgg16", "ImageNet weights of vgg16" (the backbone alone), or "a
+    network not known here".
     """
     found = _entries(state)
     overlaps = {
