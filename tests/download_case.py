@@ -43,6 +43,7 @@ def start(url: str, path: Path, **options: Any) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", _COMMAND, url, str(path), MD5.digits],
         cwd=Path(__file__).parents[1],
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
         **options,

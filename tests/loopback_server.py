@@ -46,6 +46,8 @@ class LoopbackServer:
         self.chunked = False
         # what Content-Length says beyond the truth
         self.extra_length = 0
+        # what is sent behind the body, though no header speaks of it
+        self.tail = b""
         self.bytes_per_second: int | None = None
         self.closing = threading.Event()
 
@@ -125,6 +127,8 @@ class _Handler(BaseHTTPRequestHandler):
             body = body[: plan.drop_after]
             plan.stalls -= stalls
             plan.drops -= drops and not stalls
+        else:
+            body += plan.tail
         step = 1 << 16
         if plan.bytes_per_second:
             step = max(plan.bytes_per_second // 50, 1)

@@ -4,7 +4,7 @@ import hashlib
 import socket
 
 import pytest
-from download_case import CONTENT, MD5, fetch, names, part_of, ranges, start
+from download_case import CONTENT, MD5, break_off, fetch, names, part_of, ranges, start
 
 from utils import transfer
 from utils.download import Checksum, download, verify
@@ -168,9 +168,15 @@ class TestWrongContent:
         assert names(path) == []
 
     def test_more_bytes_than_promised_are_not_written(self, server, path):
-        server.extra_length = -500
+        server.tail = b"and more"
         fetch(server, path, checksum=None)
-        assert path.read_bytes() == CONTENT[:-500]
+        assert path.read_bytes() == CONTENT
+
+    def test_more_bytes_than_the_range_are_not_written(self, server, path):
+        break_off(server, path)
+        server.chunked, server.tail = True, b"and more"
+        fetch(server, path, checksum=None)
+        assert path.read_bytes() == CONTENT
 
     def test_fewer_bytes_than_promised(self, server, path):
         server.extra_length = 500

@@ -50,6 +50,8 @@ class TestResuming:
         server.last_modified = "Thu, 12 May 2011 10:00:00 GMT"
         fetch(server, path, checksum=None)
         assert path.read_bytes() == changed
+        # a server that heeds If-Range gives the new file at once
+        assert ranges(server) == ["bytes=9000-"] + [None] * (not heeds)
 
     def test_a_server_that_refuses_ranges_starts_over(self, server, path, capsys):
         server.ranges = False
@@ -80,22 +82,19 @@ class TestResuming:
         assert path.read_bytes() == CONTENT
 
     def test_a_killed_process_leaves_what_the_next_one_goes_on_with(self, server, path):
-        server.bytes_per_second = 20_000
+        server.stalls, server.drop_after = 1, 3000
         process = start(f"{server.url}/data.tar", path)
         deadline = time.monotonic() + 30
-        while not (part_of(path).exists() and part_of(path).stat().st_size > 2000):
+        while not (part_of(path).exists() and part_of(path).stat().st_size == 3000):
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.01)
         process.kill()
         process.communicate()
         assert not path.exists()
-        held = part_of(path).stat().st_size
-        assert part_of(path).read_bytes() == CONTENT[:held]
         server.requests.clear()
-        server.bytes_per_second = None
         fetch(server, path)
         assert path.read_bytes() == CONTENT
-        assert ranges(server) == [f"bytes={held}-"]
+        assert ranges(server) == ["bytes=3000-"]
         assert names(path) == ["data.tar"]
 
 
@@ -132,6 +131,22 @@ class TestTryingAgain:
         with pytest.raises(UserError, match="5000 bytes are kept"):
             fetch(server, path)
         assert len(server.requests) == 6
+
+    def test_has_an_end_where_the_attempts_come_less_far(self, server, path, monkeypatch):
+        def alternate(_):
+            server.drop_after = 7000 - server.drop_after
+
+        monkeypatch.setattr(time, "sleep", alternate)
+        server.ranges, server.drops, server.drop_after = False, 20, 5000
+        with pytest.raises(UserError, match="5 times in a row"):
+            fetch(server, path)
+        assert len(server.requests) == 6
+
+    def test_leaves_nothing_when_nothing_came(self, server, path):
+        server.drops, server.drop_after = 99, 0
+        with pytest.raises(UserError, match="ended after 0 of"):
+            fetch(server, path)
+        assert names(path) == []
 
     def test_the_waits_grow_to_a_limit(self, server, path, monkeypatch):
         waits = []
