@@ -36,6 +36,7 @@ class LoopbackServer:
         # send a strong ETag made from the content, and this Last-Modified
         self.validator = True
         self.last_modified: str | None = None
+        self.content_type = "application/x-tar"
         # cut off, or stall, so many answers after `drop_after` bytes of the body
         self.drops = 0
         self.stalls = 0
@@ -101,6 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
         if start is not None:
             shown = start if plan.wrong_start is None else plan.wrong_start
             self.send_header("Content-Range", f"bytes {shown}-{len(content) - 1}/{len(content)}")
+        self.send_header("Content-Type", plan.content_type)
         for header, value in (("ETag", etag), ("Last-Modified", plan.last_modified)):
             if value:
                 self.send_header(header, value)

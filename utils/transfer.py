@@ -132,6 +132,10 @@ def _open(url: str, headers: dict[str, str]) -> HTTPResponse | urllib.error.HTTP
         raise _BrokenOffError(f"no connection, {reason}") from error
     except (OSError, HTTPException) as error:
         raise _BrokenOffError(f"no answer, {error!r}") from error
+    if response.headers.get_content_type() == "text/html" and response.status == 200:
+        # a login or error page; taken for the file, it would replace the bytes that are held
+        response.close()
+        raise AddressError("the server gives a web page in the file's place")
     if response.status in (200, 206, 416):
         return response
     response.close()

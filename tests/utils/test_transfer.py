@@ -53,6 +53,16 @@ class TestResuming:
         # a server that heeds If-Range gives the new file at once
         assert ranges(server) == ["bytes=9000-"] + [None] * (not heeds)
 
+    def test_a_page_does_not_replace_what_is_held(self, server, path):
+        break_off(server, path)
+        server.files["data.tar"], server.ranges = b"<html>log in</html>", False
+        server.content_type = "text/html; charset=utf-8"
+        with pytest.raises(
+            UserError, match=r"a web page in the file's place.* 9000 bytes are kept"
+        ):
+            fetch(server, path)
+        assert part_of(path).read_bytes() == CONTENT[:9000]
+
     def test_a_server_that_refuses_ranges_starts_over(self, server, path, capsys):
         server.ranges = False
         break_off(server, path)
