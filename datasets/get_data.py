@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,8 +101,6 @@ def obtain(root: Path, collection: Collection, given: Path | None) -> None:
     """
     if given and not given.exists():
         raise UserError(f"{collection.variable}={given}: there is no such folder or archive")
-    # what an interrupted run left
-    shutil.rmtree(root / STAGING, ignore_errors=True)
     if is_there(root, collection):
         if given and given.is_dir():
             _require_same(root, collection, given)
@@ -146,11 +146,11 @@ def _require_same(root: Path, collection: Collection, given: Path) -> None:
 def link(root: Path, collection: Collection, given: Path) -> None:
     """Link the copy that the folder `given` is, holds or lies in."""
     found = collection.locate(given)
-    for path in collection.links:
-        staged = root / STAGING / path
-        staged.parent.mkdir(parents=True, exist_ok=True)
-        staged.symlink_to(found / path.relative_to(collection.path))
-    _place(root, collection, f"it is what {collection.variable}={given} leads to")
+    with _staging(root) as staging:
+        for path in collection.links:
+            (staging / path).parent.mkdir(parents=True, exist_ok=True)
+            (staging / path).symlink_to(found / path.relative_to(collection.path))
+        _place(root, collection, f"it is what {collection.variable}={given} leads to")
     print(f"{collection.name}: {root / collection.path} links to {found}")
 
 
@@ -170,18 +170,29 @@ def place_archive(root: Path, collection: Collection, archive: Path) -> None:
 
 
 def _unpack(root: Path, collection: Collection, archive: Path) -> None:
-    unpack(archive, root / STAGING / collection.top, collection.name)
-    _place(root, collection, f"{archive} does not hold all of it")
+    with _staging(root) as staging:
+        unpack(archive, staging / collection.top, collection.name)
+        _place(root, collection, f"{archive} does not hold all of it")
     print(f"{collection.name}: unpacked to {root / collection.top}")
 
 
-def _place(root: Path, collection: Collection, remedy: str) -> None:
-    """Move what was staged into the data root, if it is whole; remove it else."""
+@contextmanager
+def _staging(root: Path) -> Iterator[Path]:
+    """A fresh folder in the data root to put a collection together in, as if it were the root."""
+    staging = root / STAGING
+    if staging.exists():  # a killed run left it
+        shutil.rmtree(staging)
+    staging.mkdir()
     try:
-        collection.require_whole(root / STAGING, remedy)
-        (root / STAGING / collection.top).rename(root / collection.top)
+        yield staging
     finally:
-        shutil.rmtree(root / STAGING)
+        shutil.rmtree(staging)
+
+
+def _place(root: Path, collection: Collection, remedy: str) -> None:
+    """Move the collection that was staged into the data root, if it is whole."""
+    collection.require_whole(root / STAGING, remedy)
+    (root / STAGING / collection.top).rename(root / collection.top)
 
 
 def _discard_download(root: Path, collection: Collection) -> None:

@@ -266,8 +266,6 @@ def test_any_folder_of_a_copy_may_be_named(ready, copy, tmp_path, voc, sbd):
     assert tree(root / SBD / "cls_png") == tree(ready / SBD / "cls_png")
     # a copy is read only
     assert before == {path: path.stat().st_mtime_ns for path in copy.rglob("*")}
-    again = get_data(root, "--any-number", VOC=copy / voc, SBD=copy / sbd)
-    assert again.returncode == 0, again.stderr
 
 
 def test_a_copy_without_the_usual_folders_around_it(copy, tmp_path):
@@ -305,7 +303,8 @@ def test_a_copy_and_an_address_exclude_each_other(copy, mirror, tmp_path):
 def test_what_is_there_is_not_replaced(copy, tmp_path):
     root = tmp_path / "data"
     other = Path(shutil.copytree(copy, tmp_path / "other"))
-    assert get_data(root, "--any-number", VOC=copy, SBD=copy).returncode == 0
+    for _ in range(2):
+        assert get_data(root, "--any-number", VOC=copy, SBD=copy).returncode == 0
     result = get_data(root, "--any-number", VOC=other, SBD=copy)
     assert_refused(result, f"VOC={other} is not what {root / 'voc'} holds")
     (root / "voc/VOCdevkit/VOC2012").unlink()
