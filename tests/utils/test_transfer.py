@@ -58,7 +58,7 @@ class TestResuming:
         server.files["data.tar"], server.ranges = b"<html>log in</html>", False
         server.content_type = "text/html; charset=utf-8"
         with pytest.raises(
-            UserError, match=r"a web page in the file's place.* 9000 bytes are kept"
+            UserError, match=r"a web page in .* 9000 bytes are kept"
         ):
             fetch(server, path)
         assert part_of(path).read_bytes() == CONTENT[:9000]
