@@ -6,9 +6,6 @@ Worker processes import this module; it stays free of PyTorch so that they start
 from __future__ import annotations
 
 import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -24,6 +21,7 @@ from utils.crf import crf_inference
 from utils.drawing import blend, colorize, side_by_side
 from utils.errors import UserError
 from utils.files import atomic_path
+from utils.processes import follow_main_process
 
 CRF_FOLDER = "crf"
 PICTURE_FOLDER = "vis"
@@ -92,7 +90,7 @@ def result_writer(
 
     # not fork: a copy of a process that uses CUDA or threads may hang
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_follow_main_process)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=follow_main_process)
     pending: set[Future[None]] = set()
 
     def collect(most: int) -> None:
@@ -120,16 +118,3 @@ def result_writer(
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _follow_main_process() -> None:
-    """Let the process end with the main one, and not otherwise."""
-    # Ctrl-C reaches all processes of a terminal; the main one ends the others in good order
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_after_main_process, daemon=True).start()
-
-
-def _end_after_main_process() -> None:
-    # a main process that is killed cannot end the others, which would wait for work for ever
-    multiprocessing.parent_process().join()
-    os._exit(1)

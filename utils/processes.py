@@ -1,0 +1,77 @@
+"""Work spread over processes that end when the main one does."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import TypeVar
+
+from utils.errors import UserError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@contextmanager
+def process_map(
+    function: Callable[[T], R], items: Sequence[T], workers: int, chunksize: int
+) -> Iterator[Iterator[R]]:
+    """Give an iterator over `function(item)` of all items, in their order.
+
+    Leaving the context before the end, as an error or Ctrl-C does, drops what no process has begun.
+
+    Args:
+        function: a function of a module, or a `partial` of one.
+        items: what it is called with.
+        workers: how many processes share the work; with 1 this one does it.
+        chunksize: items that a process takes at a time.
+
+    Raises:
+        UserError: a worker died. What `function` raises is raised by the iterator.
+    """
+    if workers == 1:
+        yield map(function, items)
+        return
+    # not fork: a copy of a process that has threads may hang, and keeps its locks
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=follow_main_process)
+    try:
+        with _interrupts_held_back():
+            results = pool.map(function, items, chunksize=chunksize)
+        yield results
+    except BrokenProcessPool as error:
+        raise UserError(
+            "a worker process died, perhaps for want of memory; try fewer --workers, or "
+            "--workers 1 to see why"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def follow_main_process() -> None:
+    """Let a worker process end with the main one, and not otherwise; call it in the worker."""
+    # Ctrl-C reaches all processes of a terminal; the main one ends the others in good order
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_after_main_process, daemon=True).start()
+
+
+def _end_after_main_process() -> None:
+    # a main process that is killed cannot end the others, which would wait for work for ever
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    # processes inherit it: Ctrl-C in the middle of their imports would show as tracebacks
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
