@@ -7,10 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from utils.errors import UserError
 from utils.files import atomic_path
+
+# Pillow's names of palette and grey images, whose values are indices
+INDEX_MODES = ("P", "L")
+# markers of formats: the start of a JPEG's pixels (or of some of them), the ends of both
+_JPEG_SCAN = b"\xff\xda"
+_JPEG_END = b"\xff\xd9"
+_PNG_END = b"IEND\xaeB`\x82"
 
 
 @dataclass(frozen=True)
@@ -42,13 +49,13 @@ def read_list(path: str | Path, root: str | Path) -> list[ListEntry]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
-            f"cannot read the file list {path} ({_reason(error)}); lists are made by "
+            f"cannot read the file list {path} ({reason(error)}); lists are made by "
             f"`python -m datasets.prepare --root {root}`"
         ) from error
 
     entries: list[ListEntry] = []
     for number, line in enumerate(lines, start=1):
-        columns = line.split()
+        columns = list_columns(line)
         if not columns:
             continue
         if len(columns) > 2:
@@ -56,11 +63,16 @@ def read_list(path: str | Path, root: str | Path) -> list[ListEntry]:
                 f"{path}, line {number}: expected `IMAGE MASK`, found {line!r}; names with spaces "
                 "cannot be listed"
             )
-        image, *mask = (root / column.lstrip("/") for column in columns)
+        image, *mask = (root / column for column in columns)
         entries.append(ListEntry(image, mask[0] if mask else None))
     if not entries:
         raise UserError(f"the file list {path} is empty")
     return entries
+
+
+def list_columns(line: str) -> tuple[Path, ...]:
+    """The paths in a line of a file list, which start at the data root with or without a slash."""
+    return tuple(Path(column.lstrip("/")) for column in line.split())
 
 
 def require_unique_ids(entries: list[ListEntry], path: str | Path) -> None:
@@ -102,7 +114,7 @@ def read_mask(path: str | Path) -> np.ndarray:
     indices.
     """
     image = _open(path, "mask")
-    if image.mode not in ("P", "L"):
+    if image.mode not in INDEX_MODES:
         raise UserError(
             f"mask {path} holds {image.mode} colours; masks are palette or grey PNGs whose values "
             "are class indices"
@@ -128,25 +140,53 @@ def labels_of_mask(mask: np.ndarray, num_classes: int) -> np.ndarray:
     return (counts[1:num_classes] > 0).astype(np.float32)
 
 
-def _open(path: str | Path, kind: str) -> Image.Image:
+def strange_labels(mask: np.ndarray, num_classes: int, ignore_index: int) -> np.ndarray:
+    """The values in a mask that are neither a class nor the ignore index, each once, sorted."""
+    return np.unique(mask[(mask >= num_classes) & (mask != ignore_index)])
+
+
+def decode(path: str | Path) -> Image.Image:
+    """Open an image and decode its pixels; an `OSError` if that fails, whatever the reason."""
     try:
         image = Image.open(path)
         image.load()
+    except (Image.DecompressionBombError, SyntaxError, ValueError) as error:
+        raise OSError(str(error)) from error
+    return image
+
+
+def decode_whole(path: Path) -> Image.Image:
+    """Decode an image and verify what decoders do without; an `OSError` if anything is wrong.
+
+    That is the end of a JPEG or a PNG, and a PNG's checksums.
+    """
+    image = decode(path)
+    data = path.read_bytes()
+    if image.format == "JPEG" and data.rfind(_JPEG_END) < data.rfind(_JPEG_SCAN):
+        raise OSError("its end is missing")
+    if image.format == "PNG":
+        if _PNG_END not in data:
+            raise OSError("its end is missing")
+        try:
+            with Image.open(path) as unread:
+                unread.verify()
+        except (SyntaxError, ValueError) as error:
+            raise OSError(str(error)) from error
+    return image
+
+
+def _open(path: str | Path, kind: str) -> Image.Image:
+    try:
+        return decode(path)
     except FileNotFoundError as error:
         raise UserError(
             f"{kind} {path} does not exist; the paths in a list start at the data root (--data, "
             "DATASET.PATH, TEST.DATA_ROOT): is it the right one?"
         ) from error
-    except (
-        OSError,
-        UnidentifiedImageError,
-        Image.DecompressionBombError,
-        SyntaxError,
-        ValueError,
-    ) as error:
-        raise UserError(f"{kind} {path} cannot be read ({_reason(error)}); replace it") from error
-    return image
+    except OSError as error:
+        raise UserError(f"{kind} {path} cannot be read ({reason(error)}); replace it") from error
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """What an error says, as part of another message."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

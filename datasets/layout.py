@@ -39,6 +39,11 @@ class SbdFolder:
         """The folder of the MATLAB masks, as shipped."""
         return self.path / "cls"
 
+    @property
+    def png_folder(self) -> Path:
+        """The folder of the PNG masks that `datasets.prepare` makes."""
+        return self.path / "cls_png"
+
     def image(self, image_id: str) -> Path:
         """The JPEG of `image_id`."""
         return self.path / "img" / f"{image_id}.jpg"
@@ -49,7 +54,7 @@ class SbdFolder:
 
     def mask(self, image_id: str) -> Path:
         """The palette PNG that `datasets.prepare` makes from `mat`."""
-        return self.path / "cls_png" / f"{image_id}.png"
+        return self.png_folder / f"{image_id}.png"
 
     def id_file(self, split: str) -> Path:
         """The ids of `split` (train or val), one a line."""

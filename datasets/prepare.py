@@ -1,40 +1,56 @@
-"""`python -m datasets.prepare --root DIR`: make SBD's PNG masks and the file lists.
+"""`python -m datasets.prepare`: make SBD's PNG masks and the file lists, or check them.
 
 For the real VOC 2012 and SBD and for mini-VOC alike; what is there already stays
-as it is.
+as it is. With --check nothing is written: every list, image and mask is verified.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from datasets.layout import MINI_VOC_MARKER, SBD, VOC, VOC_TEST
+from datasets.check import check
+from datasets.faults import how_to_restore, is_mini_voc, missing
+from datasets.layout import SBD, VOC, VOC_TEST
+from datasets.lists import ListLines, build_lists
 from datasets.records import PASCAL_VOC
 from datasets.sbd_masks import convert_masks
-from datasets.sources import SBD_SOURCE, VOC_SOURCE
 from utils.errors import UserError, run_command
-from utils.files import write_text
-
-# A file list before it is written: (image, mask or None), relative to the data root, by id.
-ListLines = list[tuple[Path, "Path | None"]]
+from utils.files import only_process, remove_leftovers, write_text
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m datasets.prepare", description=__doc__)
-    parser.add_argument("--root", type=Path, required=True, help="the data root")
+    parser.add_argument(
+        "--root", type=Path, default=Path("data"), help="the data root (default: data)"
+    )
     cpus = os.cpu_count() or 1
     parser.add_argument(
-        "--workers", type=int, default=cpus, help="processes that convert masks (default: CPUs)"
+        "--workers", type=int, default=cpus, help="processes that share the work (default: CPUs)"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="verify lists, images and masks; write nothing"
+    )
+    parser.add_argument(
+        "--official",
+        action="store_true",
+        help="with --check: demand the numbers of VOC 2012 and SBD as published",
     )
     args = parser.parse_args()
     if args.workers < 1:
         raise UserError(f"--workers {args.workers}: give at least 1")
+    if args.official and not args.check:
+        raise UserError("--official is an option of --check: give both, or neither")
+    workers = min(args.workers, cpus)
+    if args.check:
+        check(args.root, workers, args.official)
+        return
+    require_folders(args.root)
     try:
-        prepare(args.root, min(args.workers, cpus))
+        with only_process(args.root):
+            prepare(args.root, workers)
     except OSError as error:
         raise UserError(f"{error}; {args.root} and what it links to must be writable") from error
 
@@ -42,8 +58,9 @@ def main() -> None:
 def prepare(root: Path, workers: int = 1) -> None:
     """Convert SBD's masks under `root` and write the lists; say what changed.
 
-    Nothing is written before every image and mask that a list names is known to be there. Raises
-    `UserError` for missing or empty folders and files, naming them.
+    Nothing is written before every image and mask that a list names is known to be there. No other
+    process may prepare `root` at the same time. Raises `UserError` for missing or empty folders
+    and files, naming them.
     """
     require_folders(root)
     lists = build_lists(root)
@@ -53,8 +70,9 @@ def prepare(root: Path, workers: int = 1) -> None:
     converted = convert_masks(root, workers)
     if converted:
         print(f"converted {converted} SBD masks to {root / SBD.mask('ID')}")
+    remove_leftovers(root, {Path(name).stem for name in lists})
     written = [write_list(root / name, lines) for name, lines in lists.items()]
-    if not _is_mini_voc(root):
+    if not is_mini_voc(root):
         note_unusual_counts({name: len(lines) for name, lines in lists.items()})
     if not (root / VOC_TEST.path).is_dir():
         print(f"note: no {root / VOC_TEST.path}, so no test.txt; only VOC's test set needs it")
@@ -63,89 +81,34 @@ def prepare(root: Path, workers: int = 1) -> None:
 
 
 def require_folders(root: Path) -> None:
-    """Raise `UserError` unless VOC and SBD are under `root`."""
-    for source, folder in ((VOC_SOURCE, VOC.path), (SBD_SOURCE, SBD.path)):
-        if (root / folder).is_dir():
-            continue
-        remedy = (
-            f"download {source.url} (md5 {source.md5}), unpack it, and put what it holds (or a "
-            f"link to it) at {root / folder.parts[0]}"
-        )
-        if _is_mini_voc(root):
-            remedy = _how_to_restore(root)
-        raise UserError(f"{source.name} is missing: there is no folder {root / folder}; {remedy}")
-
-
-def _is_mini_voc(root: Path) -> bool:
-    return (root / MINI_VOC_MARKER).is_file()
-
-
-def _how_to_restore(root: Path) -> str:
-    """What to do where a data set under `root` lacks files."""
-    if _is_mini_voc(root):
-        return f"draw mini-VOC again: python -m datasets.mini_voc --out {shlex.quote(str(root))}"
-    return "unpack the data set again"
-
-
-def build_lists(root: Path) -> dict[str, ListLines]:
-    """The lists that can be made under `root`, each sorted by id.
-
-    train_augvoc holds (SBD train ∪ SBD val ∪ VOC train) without VOC val, with SBD's image and mask
-    wherever SBD has the id. test.txt is left out where there is no voc_test.
-    """
-    voc_train = read_ids(root, VOC.id_file("train"))
-    voc_val = read_ids(root, VOC.id_file("val"))
-    sbd = read_ids(root, SBD.id_file("train")) | read_ids(root, SBD.id_file("val"))
-    augmented = {
-        image_id: SBD if image_id in sbd else VOC for image_id in (sbd | voc_train) - voc_val
-    }
-    lists: dict[str, ListLines] = {
-        "train_voc.txt": [(VOC.image(i), VOC.mask(i)) for i in sorted(voc_train)],
-        "val_voc.txt": [(VOC.image(i), VOC.mask(i)) for i in sorted(voc_val)],
-        "train_augvoc.txt": [
-            (source.image(i), source.mask(i)) for i, source in sorted(augmented.items())
-        ],
-    }
-    if (root / VOC_TEST.path).is_dir():
-        test = read_ids(root, VOC_TEST.id_file("test"))
-        lists["test.txt"] = [(VOC_TEST.image(i), None) for i in sorted(test)]
-    return lists
-
-
-def read_ids(root: Path, file: Path) -> set[str]:
-    """The ids in `root`/`file`, one a line; a `UserError` if it is missing or has none."""
-    path = root / file
-    try:
-        ids = set(path.read_text(encoding="utf-8").split())
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the id file {path}; {_how_to_restore(root)}") from error
-    if not ids:
-        raise UserError(f"the id file {path} holds no ids; {_how_to_restore(root)}")
-    return ids
+    """Raise `DataError` unless VOC and SBD are under `root`."""
+    for data_set in (VOC, SBD):
+        if not (root / data_set.path).is_dir():
+            raise missing(root, data_set.path)
 
 
 def require_files(root: Path, name: str, lines: ListLines) -> None:
     """Raise `UserError` if an image of the list `name`, or what its mask is made of, is missing."""
-    needed = (_source(root, path) for columns in lines for path in columns if path is not None)
-    missing = [path for path in needed if not path.is_file()]
-    if missing:
-        shown = ", ".join(str(path) for path in missing[:3])
+    needed = (_source(root, path) for columns in lines for path in columns)
+    lacking = [path for path in needed if not (root / path).is_file()]
+    if lacking:
+        shown = ", ".join(str(root / path) for path in lacking[:3])
         raise UserError(
-            f"{name} names files that are missing, {len(missing)} in all: {shown}"
-            f"{', ...' if len(missing) > 3 else ''}; {_how_to_restore(root)}"
+            f"{name} names files that are missing, {len(lacking)} in all: {shown}"
+            f"{', ...' if len(lacking) > 3 else ''}; {how_to_restore(root, lacking[0])}"
         )
 
 
 def _source(root: Path, path: Path) -> Path:
     """The file that `path` comes from: itself, or the .mat of a mask that is yet to be made."""
     if path == SBD.mask(path.stem) and not (root / path).is_file():
-        return root / SBD.mat(path.stem)
-    return root / path
+        return SBD.mat(path.stem)
+    return path
 
 
 def write_list(path: Path, lines: ListLines) -> bool:
     """Write a file list in one step unless it holds these lines already; True if written."""
-    text = "".join(" ".join(str(column) for column in filter(None, row)) + "\n" for row in lines)
+    text = "".join(" ".join(map(str, columns)) + "\n" for columns in lines)
     unchanged = path.is_file() and path.read_bytes() == text.encode()
     if not unchanged:
         write_text(path, text)

@@ -10,7 +10,14 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from datasets.files import ListEntry, labels_of_mask, read_image, read_mask, require_masks
+from datasets.files import (
+    ListEntry,
+    labels_of_mask,
+    read_image,
+    read_mask,
+    require_masks,
+    strange_labels,
+)
 from utils.errors import UserError
 
 
@@ -66,7 +73,7 @@ class ImageLevelSamples(Dataset):
 
     def _require_classes(self, mask: np.ndarray, entry: ListEntry) -> None:
         # a mask in another encoding would make an image without objects, and nobody would notice
-        strange = np.unique(mask[(mask >= self.num_classes) & (mask != self.ignore_index)])
+        strange = strange_labels(mask, self.num_classes, self.ignore_index)
         if strange.size:
             raise UserError(
                 f"mask {entry.mask} holds {', '.join(map(str, strange[:3]))}: values are classes, "

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from scipy.io import loadmat
-from tqdm import tqdm
 
+from datasets.faults import DataError, how_to_restore, missing
 from datasets.files import read_mask, write_mask
 from datasets.layout import SBD
 from datasets.records import PASCAL_VOC
 from utils.errors import UserError
+from utils.files import remove_leftovers
+from utils.processes import process_map
+from utils.progress import track
 
 
 def convert_masks(root: Path, workers: int = 1) -> int:
@@ -22,17 +24,17 @@ def convert_masks(root: Path, workers: int = 1) -> int:
     PNGs that are there and decode are left alone. Returns how many were made. Raises `UserError`
     for a .mat that holds no valid mask.
     """
-    ids = sorted(path.stem for path in (root / SBD.mat_folder).glob("*.mat"))
-    convert = partial(convert_mask, root)
-    progress = partial(tqdm, total=len(ids), desc="SBD masks", disable=None)
-    if workers == 1:
-        return sum(progress(map(convert, ids)))
-    with ProcessPoolExecutor(workers) as pool:
-        try:
-            return sum(progress(pool.map(convert, ids, chunksize=64)))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    ids = mat_ids(root)
+    remove_leftovers(root / SBD.png_folder, set(ids))
+    with process_map(partial(convert_mask, root), ids, workers, chunksize=32) as made:
+        return sum(track(made, len(ids), "mask", "SBD masks", every=1000))
+
+
+def mat_ids(root: Path) -> list[str]:
+    """The ids of the MATLAB masks that are there, sorted."""
+    paths = (root / SBD.mat_folder).glob("*.mat")
+    # hidden files are what tar on macOS adds to each of the others
+    return sorted(path.stem for path in paths if not path.name.startswith("."))
 
 
 def convert_mask(root: Path, image_id: str) -> bool:
@@ -40,28 +42,31 @@ def convert_mask(root: Path, image_id: str) -> bool:
     png = root / SBD.mask(image_id)
     if png.is_file() and _decodes(png):
         return False
-    write_mask(png, read_sbd_mask(root / SBD.mat(image_id)), PASCAL_VOC.palette)
+    write_mask(png, read_sbd_mask(root, image_id), PASCAL_VOC.palette)
     return True
 
 
-def read_sbd_mask(path: Path) -> np.ndarray:
+def read_sbd_mask(root: Path, image_id: str) -> np.ndarray:
     """GTcls.Segmentation of an SBD file as H×W uint8 class indices.
 
-    Raises `UserError` where the file does not parse, has no such field, or has labels that are
-    neither a class nor the ignore index.
+    Raises `DataError` where the file is missing, does not parse, has no such field, or has labels
+    that are neither a class nor the ignore index.
     """
+    path = SBD.mat(image_id)
     try:
-        mask = loadmat(path, variable_names=["GTcls"])["GTcls"][0, 0]["Segmentation"]
+        mask = loadmat(root / path, variable_names=["GTcls"])["GTcls"][0, 0]["Segmentation"]
+    except FileNotFoundError as error:
+        raise missing(root, path) from error
     except Exception as error:  # scipy's parser fails with whatever the broken bytes lead it to
-        raise UserError(
-            f"{path} is not an SBD mask (no GTcls.Segmentation in it); unpack SBD again"
-        ) from error
+        problem = "this is not an SBD mask (no GTcls.Segmentation in it)"
+        raise DataError(root / path, problem, how_to_restore(root, path)) from error
     labels = [*range(PASCAL_VOC.num_classes), PASCAL_VOC.ignore_index]
     if mask.ndim != 2 or not np.isin(mask, labels).all():
-        raise UserError(
-            f"{path}: GTcls.Segmentation is not a map of labels below {PASCAL_VOC.num_classes} "
-            f"(or {PASCAL_VOC.ignore_index}); unpack SBD again"
+        problem = (
+            f"GTcls.Segmentation is not a map of labels below {PASCAL_VOC.num_classes} (or "
+            f"{PASCAL_VOC.ignore_index})"
         )
+        raise DataError(root / path, problem, how_to_restore(root, path))
     return mask.astype(np.uint8)
 
 

@@ -15,6 +15,7 @@ from datasets.mini_voc.generate import MiniVocSettings, generate
 from datasets.records import PASCAL_VOC
 from datasets.sbd_masks import read_sbd_mask
 from utils.errors import UserError
+from utils.files import only_process
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 VOC = Path("voc/VOCdevkit/VOC2012")
@@ -54,6 +55,11 @@ def root(unprepared, tmp_path):
 
 def ids(path):
     return path.read_text().split()
+
+
+def save_mat(root, content):
+    (root / SBD / "cls").mkdir(parents=True)
+    savemat(root / SBD / "cls/x.mat", content)
 
 
 def first_sbd_id(root):
@@ -126,6 +132,29 @@ def test_only_missing_or_unreadable_pngs_are_made_again(root):
     assert untouched == {path: path.stat().st_mtime_ns for path in pngs[2:]}
 
 
+def test_what_a_killed_run_left_goes(root):
+    image_id = first_sbd_id(root)
+    left = [root / SBD / f"cls_png/.{image_id}.a1b2c3_4.png", root / ".val_voc.a1b2c3_4.txt"]
+    kept = [root / SBD / "cls_png/.other.a1b2c3_4.png", root / ".notes.a1b2c3_4.txt"]
+    (root / SBD / "cls_png").mkdir()
+    for path in (*left, *kept):
+        path.touch()
+    assert prepare(root).returncode == 0
+    assert not any(path.exists() for path in left)
+    assert all(path.exists() for path in kept)
+
+
+def test_hidden_files_of_other_systems_are_no_masks(root):
+    (root / SBD / "cls/._2007_000001.mat").write_bytes(b"no mask")
+    assert prepare(root).returncode == 0
+
+
+def test_a_second_process_is_refused(root):
+    with only_process(root):
+        assert_refused(prepare(root), root, "another process")
+    assert prepare(root).returncode == 0
+
+
 def test_without_voc_test_there_is_a_note_and_no_test_list(root):
     result = prepare(root)
     assert result.returncode == 0
@@ -156,20 +185,27 @@ def test_data_sets_may_be_links(root, tmp_path):
     assert (tmp_path / "elsewhere sbd/benchmark_RELEASE/dataset/cls_png").is_dir()
 
 
-@pytest.mark.parametrize(
-    "folder, name, archive, md5",
-    [
-        (VOC, "VOC 2012", "VOCtrainval_11-May-2012.tar", "6cd6e144f989b92b3379bac3b3de84fd"),
-        (SBD, "SBD", "benchmark.tgz", "82b4d87ceb2ed10f6038a1cba92111cb"),
-    ],
-)
-def test_a_missing_data_set_is_named_with_its_address(root, folder, name, archive, md5):
+@pytest.mark.parametrize("folder, name, variable", [(VOC, "VOC 2012", "VOC"), (SBD, "SBD", "SBD")])
+def test_a_missing_data_set_is_named_with_the_command_that_gets_it(root, folder, name, variable):
     (root / "mini_voc.json").unlink()
     shutil.rmtree(root / folder.parts[0])
     result = prepare(root)
-    assert_refused(result, name, root / folder, f"at {root / folder.parts[0]}", archive, md5)
-    assert "://" in result.stderr
+    command = f"DATA_ROOT='{root}' bash launch/get_data.sh"
+    assert_refused(result, f"no {name}", root / folder, command, f"{variable}=PATH")
     assert not any((root / name).exists() for name in LISTS)
+
+
+def test_a_root_that_is_not_there_is_named(tmp_path):
+    assert_refused(prepare(tmp_path / "none"), tmp_path / "none", "get_data.sh")
+    assert not (tmp_path / "none").exists()
+
+
+def test_what_a_linked_copy_lacks_is_to_be_mended_there(root, tmp_path):
+    (root / "mini_voc.json").unlink()
+    (root / "voc").rename(tmp_path / "copy")
+    (root / "voc").symlink_to(tmp_path / "copy")
+    next((root / VOC / "JPEGImages").iterdir()).unlink()
+    assert_refused(prepare(root), f"{root / 'voc'} is a link to {tmp_path / 'copy'}")
 
 
 def test_what_mini_voc_lacks_is_to_be_drawn_again(root):
@@ -246,15 +282,15 @@ def test_a_broken_mat_is_named_and_no_list_written(root, workers):
     ],
 )
 def test_a_mat_without_a_label_map_is_refused(tmp_path, content):
-    savemat(tmp_path / "x.mat", content)
+    save_mat(tmp_path, content)
     with pytest.raises(UserError, match=r"x\.mat"):
-        read_sbd_mask(tmp_path / "x.mat")
+        read_sbd_mask(tmp_path, "x")
 
 
 def test_the_ignore_index_passes(tmp_path):
     mask = np.array([[0, 20], [255, 3]], np.uint8)
-    savemat(tmp_path / "x.mat", {"GTcls": {"Segmentation": mask}})
-    assert np.array_equal(read_sbd_mask(tmp_path / "x.mat"), mask)
+    save_mat(tmp_path, {"GTcls": {"Segmentation": mask}})
+    assert np.array_equal(read_sbd_mask(tmp_path, "x"), mask)
 
 
 def test_what_cannot_be_written_is_one_line(root):
@@ -264,3 +300,7 @@ def test_what_cannot_be_written_is_one_line(root):
 
 def test_workers_must_be_positive(root):
     assert_refused(prepare(root, "--workers", "0"), "--workers 0")
+
+
+def test_official_numbers_are_demanded_with_the_check_only(root):
+    assert_refused(prepare(root, "--official"), "--check")
