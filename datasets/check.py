@@ -214,6 +214,8 @@ def _decode(root: Path, path: Path) -> Image.Image:
         return decode_whole(root / path)
     except FileNotFoundError as error:
         raise missing(root, path) from error
+    except PermissionError:
+        raise  # as the same mostly goes for all files, and none of them needs to be replaced
     except OSError as error:
         problem = f"it cannot be read ({reason(error)})"
         raise DataError(root / path, problem, how_to_restore(root, path)) from error

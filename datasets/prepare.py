@@ -52,7 +52,9 @@ def main() -> None:
         with only_process(args.root):
             prepare(args.root, workers)
     except OSError as error:
-        raise UserError(f"{error}; {args.root} and what it links to must be writable") from error
+        raise UserError(
+            f"{error}; {args.root} and what it links to must be readable and writable"
+        ) from error
 
 
 def prepare(root: Path, workers: int = 1) -> None:

@@ -50,13 +50,16 @@ def read_sbd_mask(root: Path, image_id: str) -> np.ndarray:
     """GTcls.Segmentation of an SBD file as H×W uint8 class indices.
 
     Raises `DataError` where the file is missing, does not parse, has no such field, or has labels
-    that are neither a class nor the ignore index.
+    that are neither a class nor the ignore index; `PermissionError` where it may not be read.
     """
     path = SBD.mat(image_id)
     try:
-        mask = loadmat(root / path, variable_names=["GTcls"])["GTcls"][0, 0]["Segmentation"]
+        with (root / path).open("rb") as file:
+            mask = loadmat(file, variable_names=["GTcls"])["GTcls"][0, 0]["Segmentation"]
     except FileNotFoundError as error:
         raise missing(root, path) from error
+    except PermissionError:
+        raise
     except Exception as error:  # scipy's parser fails with whatever the broken bytes lead it to
         problem = "this is not an SBD mask (no GTcls.Segmentation in it)"
         raise DataError(root / path, problem, how_to_restore(root, path)) from error
