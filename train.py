@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from core.arguments import add_common_arguments, config_from_arguments, run_folder
-from core.distributed import select_device
+from core.distributed import make_deterministic, select_device
 from core.training.run import RunSettings, TrainingRun
 from datasets.records import get_record
 from utils.errors import run_command
@@ -13,6 +13,8 @@ from utils.errors import run_command
 
 def main() -> None:
     args = parse_args()
+    if args.deterministic:
+        make_deterministic()
     settings = RunSettings(
         snapshots=run_folder(args.snapshot_dir, args),
         logs=run_folder(args.logdir, args),
@@ -29,6 +31,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add_common_arguments(parser)
     parser.add_argument(
         "--overwrite", action="store_true", help="discard an earlier run of this name"
+    )
+    parser.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="the same bits in every run on the same GPU, as far as PyTorch can; slower",
     )
     return parser.parse_args(argv)
 

@@ -16,7 +16,13 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     add("--cfg", required=True, type=Path, help="configuration file (YAML)")
     add("--exp", default="main", help="experiment name (default: %(default)s)")
     add("--run", default="v01", help="name of the run (default: %(default)s)")
-    add("--resume", default="", metavar="SUFFIX", help="snapshot, as e020Xs0.928, or best")
+    add(
+        "--resume",
+        default="",
+        metavar="SUFFIX",
+        help="snapshot, as e020Xs0.928, or best; training also takes last, the state after the "
+        "last epoch that was finished, and auto, which is last where there is one",
+    )
     add(
         "--workers",
         type=_count,

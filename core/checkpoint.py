@@ -94,8 +94,12 @@ def save_model(model: Network, path: str | Path) -> None:
     Raises:
         UserError: the file cannot be written; an earlier one stays as it was.
     """
-    state = {name: tensor.cpu().contiguous() for name, tensor in published_state(model).items()}
-    save_file(state, path)
+    save_file(snapshot_content(model), path)
+
+
+def snapshot_content(model: Network) -> dict[str, Tensor]:
+    """What a snapshot holds: the weights under their published names, on the CPU."""
+    return {name: tensor.cpu().contiguous() for name, tensor in published_state(model).items()}
 
 
 def load_model(model: Network, path: str | Path) -> str:
@@ -110,6 +114,16 @@ def load_model(model: Network, path: str | Path) -> str:
     state = read_snapshot(model, path)
     model.load_state_dict(own_state(model, state))
     return f"{path}: all {len(state)} entries loaded"
+
+
+def load_state(model: Network, state: Mapping[str, Tensor], path: str | Path) -> None:
+    """Load weights under published names that come from the file at `path`.
+
+    Raises:
+        UserError: they are of another network.
+    """
+    _require_match(path, state, published_state(model))
+    model.load_state_dict(own_state(model, state))
 
 
 def read_snapshot(model: Network, path: str | Path) -> dict[str, Tensor]:

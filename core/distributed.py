@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 from torch import nn
 
@@ -27,6 +29,17 @@ def select_device(name: str = "auto") -> torch.device:
         here = [kind for kind, there in available.items() if there]
         raise UserError(f"--device {name}: PyTorch finds none here; available: {', '.join(here)}")
     return torch.device(name)
+
+
+def make_deterministic() -> None:
+    """Let every operation give the same bits in every run; to be called before a GPU is used.
+
+    What PyTorch can only do at random still runs, with a warning that names it.
+    """
+    # cuBLAS is deterministic only with workspaces of a fixed size
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
 
 
 def parallelise(model: nn.Module, device: torch.device) -> nn.Module:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -72,7 +73,7 @@ def prepare(root: Path, workers: int = 1) -> None:
     converted = convert_masks(root, workers)
     if converted:
         print(f"converted {converted} SBD masks to {root / SBD.mask('ID')}")
-    remove_leftovers(root, {Path(name).stem for name in lists})
+    remove_leftovers(root, "|".join(map(re.escape, lists)))
     written = [write_list(root / name, lines) for name, lines in lists.items()]
     if not is_mini_voc(root):
         note_unusual_counts({name: len(lines) for name, lines in lists.items()})

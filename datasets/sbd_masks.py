@@ -25,7 +25,7 @@ def convert_masks(root: Path, workers: int = 1) -> int:
     for a .mat that holds no valid mask.
     """
     ids = mat_ids(root)
-    remove_leftovers(root / SBD.png_folder, set(ids))
+    remove_leftovers(root / SBD.png_folder, r".*\.png")
     with process_map(partial(convert_mask, root), ids, workers, chunksize=32) as made:
         return sum(track(made, len(ids), "mask", "SBD masks", every=1000))
 

@@ -6,27 +6,27 @@ import fcntl
 import os
 import re
 import tempfile
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from utils.errors import UserError
 
 # what `atomic_path` calls its files: tempfile adds eight of these characters
-_TEMPORARY = re.compile(r"\.(.+)\.[a-z0-9_]{8}")
+_TEMPORARY = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.tmp")
 
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside `path` to write to; on success it is renamed to `path`.
 
-    The folder is made if it is missing. The temporary name keeps the suffix, since some writers
-    choose the format by it. When the body raises, the temporary file is removed and an earlier
+    The folder is made if it is missing. The temporary name has the suffix .tmp, so that no search
+    for finished files finds it. When the body raises, the temporary file is removed and an earlier
     `path` stays as it was.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     os.close(handle)
     temporary = Path(name)
     try:
@@ -45,14 +45,17 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def remove_leftovers(folder: Path, stems: Container[str]) -> None:
-    """Remove what killed processes left in `folder` while they wrote files of these stems.
+def remove_leftovers(folder: Path, pattern: str) -> None:
+    """Remove what killed processes left in `folder` while they wrote files that match `pattern`.
 
     Only the temporary names of `atomic_path` are touched. No other process may be writing there.
+
+    Args:
+        pattern: a regular expression that the files' whole names match.
     """
-    for path in folder.glob(".*"):
-        match = _TEMPORARY.fullmatch(path.stem)
-        if match and match[1] in stems:
+    for path in folder.glob(".*.tmp"):
+        match = _TEMPORARY.fullmatch(path.name)
+        if match and re.fullmatch(pattern, match[1]):
             path.unlink()
 
 

@@ -23,27 +23,32 @@ def track(
     description: str,
     every: int = 10,
     status: Callable[[], str] = str,
+    weigh: Callable[[T], int] = lambda item: 1,
 ) -> Iterator[T]:
-    """Yield `items` and show on stderr how many were worked off, at what rate, and the status.
+    """Yield `items` and show on stderr how much was worked off, at what rate, and the status.
 
     Args:
         items: what is worked on.
-        total: how many they are.
+        total: how many units they hold.
         unit: the name of one, in the singular.
         description: what the work is.
         every: without a terminal, the number of items between two lines.
         status: called for words that stand behind the rate, such as the current loss.
+        weigh: the units in an item, as the images of a batch; an item is one unless told otherwise.
     """
     if sys.stderr.isatty():
-        with tqdm(items, total=total, unit=unit, desc=description) as bar:
-            for item in bar:
+        with tqdm(total=total, unit=unit, desc=description) as bar:
+            for item in items:
                 yield item
                 bar.set_postfix_str(status(), refresh=False)
+                bar.update(weigh(item))
         return
     start = time.monotonic()
-    for done, item in enumerate(items, start=1):
+    done = 0
+    for count, item in enumerate(items, start=1):
         yield item
-        if done % every == 0 or done == total:
+        done += weigh(item)
+        if count % every == 0 or done == total:
             pace = _pace(done, total - done, time.monotonic() - start, unit)
             line = f"{description}: {done}/{total}, {pace}"
             print(", ".join(filter(None, (line, status()))), file=sys.stderr, flush=True)

@@ -66,7 +66,7 @@ def write_result(result: Result, folder: Path, palette: tuple[int, ...]) -> None
         write_mask(folder / name, prediction, palette)
         write_mask(folder / CRF_FOLDER / name, refined, palette)
         with atomic_path(folder / PICTURE_FOLDER / name) as temporary:
-            Image.fromarray(picture).save(temporary)
+            Image.fromarray(picture).save(temporary, format="PNG")
     except OSError as error:
         raise UserError(f"cannot write {name} below {folder}: {error.strerror or error}") from error
 

@@ -84,18 +84,18 @@ def train_one_epoch(
     means = MeanLosses()
     steps = track(
         batches.epoch(epoch),
-        len(batches),
-        "step",
+        batches.images,
+        "image",
         f"epoch {epoch}",
         status=lambda: describe(means.means()),
+        weigh=_count_images,
     )
     for step, batch in enumerate(steps):
         outputs, labels = run_batch(model, batch, device)
         losses = criterion(outputs, labels, epoch)
-        loss = losses["loss"].mean()
-        _require_finite(loss, f"epoch {epoch}, step {step}")
+        _require_finite(losses["loss"], batches, epoch, step, f"epoch {epoch}, step {step}")
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        losses["loss"].mean().backward()
         optimizer.step()
         means.update(losses)
     return means.means()
@@ -118,11 +118,12 @@ def validate(
     model.eval()
     means = MeanLosses()
     targets, scores = [], []
-    steps = track(batches.epoch(0), len(batches), "batch", f"validation on {name}")
-    for batch in steps:
+    title = f"validation on {name}"
+    steps = track(batches.epoch(0), batches.images, "image", title, weigh=_count_images)
+    for step, batch in enumerate(steps):
         outputs, labels = run_batch(model, batch, device)
         losses = criterion(outputs, labels, epoch)
-        _require_finite(losses["loss"].mean(), f"validation on {name}, epoch {epoch}")
+        _require_finite(losses["loss"], batches, 0, step, f"{title}, epoch {epoch}, step {step}")
         means.update(losses)
         targets.append(labels.cpu())
         scores.append(outputs["cls"].float().cpu())
@@ -130,9 +131,17 @@ def validate(
     return Validation(means.means(), classes, mean)
 
 
-def _require_finite(loss: Tensor, where: str) -> None:
-    if not torch.isfinite(loss):
+def _count_images(batch: tuple[Tensor, Tensor]) -> int:
+    return len(batch[0])
+
+
+def _require_finite(losses: Tensor, batches: Batches, epoch: int, step: int, where: str) -> None:
+    """Raise `UserError`, which names the images, unless the B losses of a batch are finite."""
+    finite = losses.isfinite()
+    if not finite.all():
+        names = batches.names(epoch, step)
+        broken = [name for name, fine in zip(names, finite.tolist(), strict=True) if not fine]
         raise UserError(
-            f"{where}: the loss is {loss.item()}; lower NET.LR, or go on from an earlier snapshot "
-            "with --resume"
+            f"{where}: the loss is {losses[~finite][0].item()} for {', '.join(broken)}; look at "
+            "these images, or lower NET.LR and go on with --resume last"
         )

@@ -33,6 +33,8 @@ class Batches:
         *,
         training: bool,
     ) -> None:
+        self.samples = samples
+        self.batch_size = batch_size
         self.sampler = EpochSampler(len(samples), samples.seed, shuffle=training)
         self.loader = DataLoader(
             samples,
@@ -50,6 +52,11 @@ class Batches:
     def __len__(self) -> int:
         return len(self.loader)
 
+    @property
+    def images(self) -> int:
+        """The number of images in an epoch."""
+        return min(len(self.sampler), len(self.loader) * self.batch_size)
+
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of an epoch, in its order."""
         self.sampler.epoch = epoch
@@ -57,6 +64,13 @@ class Batches:
             if isinstance(batch, UserError):
                 raise batch
             yield batch
+
+    def names(self, epoch: int, step: int) -> list[str]:
+        """The images of the batch at `step` of an epoch."""
+        self.sampler.epoch = epoch
+        first = step * self.batch_size
+        indices = [index for _, index in self.sampler][first : first + self.batch_size]
+        return [self.samples.entries[index].id for index in indices]
 
 
 def training_batches(

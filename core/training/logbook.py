@@ -12,7 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from core.training.engine import Validation, run_batch
 from datasets.records import DatasetRecord
-from utils.drawing import blend, colorize, picture
+from utils.drawing import blend, colorize, legend, picture
 
 
 class Logbook:
@@ -80,7 +80,8 @@ def draw_batch(
     """What the model makes of a fixed batch, a row an image, as an H×W×3 uint8 picture.
 
     Columns: the input, the masks, and where the model has them the refined masks and the pseudo
-    labels; masks of objects that the image does not have are left out.
+    labels; masks of objects that the image does not have are left out. Below are the names of the
+    batch's classes beside their colours.
     """
     model.eval()
     outputs, _ = run_batch(model, batch, device, with_masks=True)
@@ -99,7 +100,10 @@ def draw_batch(
             blend(image, colorize(mask, record.palette))
             for image, mask in zip(images, outputs["pseudo_labels"].cpu().numpy(), strict=True)
         ]
-    return picture(list(zip(*columns.values(), strict=True)), list(columns))
+    grid = picture(list(zip(*columns.values(), strict=True)), list(columns))
+    present = [0, *(batch[1].any(dim=0).nonzero().flatten() + 1).tolist()]
+    names = legend(record.classes, record.palette, present, grid.shape[1])
+    return np.concatenate([grid, names])
 
 
 def _mix(masks: np.ndarray, palette: tuple[int, ...]) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,6 +11,7 @@ from torch import nn
 
 from models.backbones import get_backbone_record
 from models.network import Network
+from utils.errors import UserError
 
 _TRAINED_LAYERS = (nn.Conv2d, nn.Linear, nn.BatchNorm2d)
 
@@ -36,6 +39,38 @@ def build_optimizer(model: Network, net: Any) -> torch.optim.Optimizer:
     if net.OPT == "Adam":
         return torch.optim.Adam(options, betas=(net.BETA1, 0.999))
     return torch.optim.SGD(options, momentum=net.MOMENTUM)
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """An optimizer's state with its kind, as plain values and tensors."""
+    return {"kind": type(optimizer).__name__, "optimizer": optimizer.state_dict()}
+
+
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, state: Mapping[str, Any], path: Path
+) -> None:
+    """Load what `optimizer_state` gave, from the file at `path`.
+
+    Learning rates and the like stay those that `optimizer` was built with.
+
+    Raises:
+        UserError: the state is of another optimizer or network.
+    """
+    remedy = "resume with the configuration it was written with, or remove it to start anew"
+    options = [
+        {key: value for key, value in group.items() if key != "params"}
+        for group in optimizer.param_groups
+    ]
+    try:
+        kind = state["kind"]
+        if kind != type(optimizer).__name__:
+            raise UserError(f"{path} is of {kind}, not {type(optimizer).__name__}; {remedy}")
+        optimizer.load_state_dict(state["optimizer"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} does not fit this network ({error}); {remedy}") from error
+    # the state has the options it was written with; those of the configuration hold
+    for group, configured in zip(optimizer.param_groups, options, strict=True):
+        group.update(configured)
 
 
 def _group_parameters(model: Network) -> tuple[list[nn.Parameter], ...]:

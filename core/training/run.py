@@ -7,22 +7,21 @@ from pathlib import Path
 
 import torch
 
-from core.checkpoint import Snapshot, find_snapshot, load_model, load_pretrained
 from core.config import Config
 from core.distributed import parallelise
 from core.provenance import record_run
 from core.training.engine import describe, train_one_epoch, validate
-from core.training.keeper import SnapshotKeeper, discard_existing, refuse_existing
+from core.training.keeper import SnapshotKeeper, discard_existing, discard_leftovers
 from core.training.loaders import Batches, training_batches, validation_batches
 from core.training.logbook import Logbook, discard_logs, draw_batch
 from core.training.losses import Criterion
 from core.training.optimizer import build_optimizer
+from core.training.start import Start, find_start, load_weights, restore
+from core.training.state import LAST, LastState, save_last
 from datasets.records import DatasetRecord
 from datasets.samples import mix_seed
 from models import get_model
-from models.backbones import get_backbone_record
-from models.network import Network
-from utils.errors import UserError
+from utils.errors import InterruptionError, Terminated, UserError, sigterm_interrupts
 from utils.files import require_writable_folder
 
 PICTURED_IMAGES = 8
@@ -35,7 +34,7 @@ class RunSettings:
     Attributes:
         snapshots: folder of its snapshots.
         logs: folder of its TensorBoard events and records.
-        resume: a snapshot's suffix, `best`, or "" for a fresh start.
+        resume: a snapshot's suffix, `best`, `last`, `auto`, or "" for a fresh start.
         overwrite: discard the snapshots and events of an earlier run of this name.
         seed: of everything that is random.
         device: where to train.
@@ -53,8 +52,9 @@ class TrainingRun:
     """A run's data, network and optimizer, and where it writes.
 
     Epochs run from 0 to TRAIN.NUM_EPOCHS, both included. Every VAL_INTERVAL-th one is preceded by a
-    validation, and the last one followed by one, which counts as that of epoch NUM_EPOCHS + 1. A
-    run that resumes goes on with the epoch its snapshot is named after.
+    validation, and the last one followed by one, which counts as that of epoch NUM_EPOCHS + 1. The
+    state after each epoch is kept as `last`. A run that resumes goes on with the epoch that its
+    snapshot is named after, or that its last state is to train next.
 
     Building it checks all that can be checked; nothing of an earlier run is touched before.
 
@@ -63,9 +63,12 @@ class TrainingRun:
     """
 
     def __init__(self, config: Config, record: DatasetRecord, settings: RunSettings) -> None:
-        snapshot = _starting_point(settings)
-        self.start = snapshot.epoch if snapshot else 0
-        _check_plan(config, self.start, settings.device)
+        start = find_start(settings.snapshots, settings.resume, settings.overwrite, settings.seed)
+        self.start = start.epoch if start else 0
+        self.goes_on = start is not None
+        # what `last` holds, once it is this run's
+        self.saved = self.start if isinstance(start, LastState) else None
+        _check_plan(config, start, settings.device)
         self.config = config
         self.record = record
         self.settings = settings
@@ -75,13 +78,10 @@ class TrainingRun:
 
         torch.manual_seed(settings.seed)
         self.network = get_model(config.NET, record.num_classes)
-        _load_weights(self.network, config, snapshot)
+        load_weights(self.network, config, start)
         self.model = parallelise(self.network, settings.device)
         self.optimizer = build_optimizer(self.network, config.NET)
-        if snapshot:
-            self.keeper = SnapshotKeeper.resume(snapshot, self.optimizer)
-        else:
-            self.keeper = SnapshotKeeper(settings.snapshots)
+        self.keeper = SnapshotKeeper(settings.snapshots, restore(start, self.optimizer))
         require_writable_folder(settings.snapshots, "--snapshot-dir")
         require_writable_folder(settings.logs, "--logdir")
 
@@ -89,20 +89,43 @@ class TrainingRun:
         """Train all epochs that are left.
 
         Raises:
-            UserError: a file cannot be used, the loss is not finite, or the GPU's memory is short.
+            UserError: a file cannot be used, the loss is not finite, a worker died, or the GPU's
+                memory is short.
+            InterruptionError: Ctrl-C or SIGTERM, within a step.
         """
         try:
-            self._run()
+            with sigterm_interrupts():
+                self._run()
+        except KeyboardInterrupt as error:
+            status = 143 if isinstance(error, Terminated) else 130
+            raise InterruptionError(f"interrupted; {self._how_to_go_on()}", status) from error
         except torch.cuda.OutOfMemoryError as error:
             raise UserError(
                 "the GPU's memory does not hold this network and batch; lower TRAIN.BATCH_SIZE or "
                 f"DATASET.CROP_SIZE, or use more GPUs ({str(error).splitlines()[0]})"
             ) from error
+        except RuntimeError as error:
+            # PyTorch has no exception of its own for this, and raises it at any moment
+            if not str(error).startswith("DataLoader worker"):
+                raise
+            raise UserError(
+                f"a process that loads images died ({error}); if memory is short, lower "
+                "TRAIN.NUM_WORKERS (--workers), and go on with --resume last"
+            ) from error
+
+    def _how_to_go_on(self) -> str:
+        if self.saved is None:
+            return "no epoch was finished, so start again"
+        path = self.settings.snapshots / LAST
+        return f"--resume last (RESUME=last) goes on with epoch {self.saved} from {path}"
 
     def _run(self) -> None:
         last = self.config.TRAIN.NUM_EPOCHS
         pictured = _first_images(self.val_batches["train"])
         self._open_logs()
+        if self.goes_on and self.saved is None:
+            # a later state of the run that was gone back on is void
+            self._save_last(self.start)
         for epoch in range(self.start, last + 1):
             if epoch % self.config.TRAIN.VAL_INTERVAL == 0:
                 self._validate(epoch)
@@ -111,6 +134,7 @@ class TrainingRun:
             self.logbook.learning_rates(self.optimizer, epoch)
             self._train(epoch)
             self.logbook.flush()
+            self._save_last(epoch + 1)
         self._validate(last + 1)
         self.logbook.close()
 
@@ -119,9 +143,21 @@ class TrainingRun:
         if settings.overwrite:
             discard_existing(settings.snapshots)
             discard_logs(settings.logs, self.record)
-        mark = f"_e{self.start:03d}" if settings.resume else ""
+        discard_leftovers(settings.snapshots)
+        mark = f"_e{self.start:03d}" if self.goes_on else ""
         record_run(settings.logs, self.config, settings.device, mark, seed=settings.seed)
         self.logbook = Logbook(settings.logs, self.record, self.start)
+
+    def _save_last(self, epoch: int) -> None:
+        save_last(
+            self.settings.snapshots,
+            self.network,
+            self.optimizer,
+            epoch=epoch,
+            best_score=self.keeper.best_score,
+            seed=self.settings.seed,
+        )
+        self.saved = epoch
 
     def _train(self, epoch: int) -> None:
         # all chance in an epoch follows from the seed and its number, whatever came before it
@@ -162,21 +198,12 @@ def _seed_all(seed: int, epoch: int, device: torch.device) -> None:
             torch.cuda.manual_seed(mix_seed(seed, epoch, index))
 
 
-def _starting_point(settings: RunSettings) -> Snapshot | None:
-    if settings.resume and settings.overwrite:
-        raise UserError("--resume goes on with a run, --overwrite discards it: give one of them")
-    if settings.resume:
-        return find_snapshot(settings.snapshots, settings.resume)
-    if not settings.overwrite:
-        refuse_existing(settings.snapshots)
-    return None
-
-
-def _check_plan(config: Config, start: int, device: torch.device) -> None:
+def _check_plan(config: Config, start: Start, device: torch.device) -> None:
     last = config.TRAIN.NUM_EPOCHS
-    if start > last:
+    # of a last state, the validation that ends the run may be all that is left
+    if start and start.epoch > last + isinstance(start, LastState):
         raise UserError(
-            f"--resume: the snapshot was taken after the last epoch ({last}); raise "
+            f"--resume: {start.path} was taken after the last epoch ({last}); raise "
             "TRAIN.NUM_EPOCHS to go on"
         )
     if last + 1 < config.TRAIN.PRETRAIN:
@@ -192,22 +219,6 @@ def _check_plan(config: Config, start: int, device: torch.device) -> None:
             f"TRAIN.BATCH_SIZE {config.TRAIN.BATCH_SIZE} leaves a device with one image, whose "
             "pooled features give BatchNorm nothing to take statistics of, and with "
             "NET.FREEZE_BN False it trains; change the batch size or the number of GPUs"
-        )
-
-
-def _load_weights(network: Network, config: Config, snapshot: Snapshot | None) -> None:
-    net = config.NET
-    backbone = get_backbone_record(net.BACKBONE)
-    if snapshot:
-        print(f"resuming from {load_model(network, snapshot.path)}", flush=True)
-    elif net.PRE_WEIGHTS_PATH:
-        print(load_pretrained(network, backbone, net.PRE_WEIGHTS_PATH), flush=True)
-    elif net.FREEZE_BN:
-        raise UserError(
-            "NET.PRE_WEIGHTS_PATH is empty, but training starts from ImageNet weights: `bash "
-            f"launch/get_weights.sh {backbone.name}` gets them; set it to "
-            f"models/weights/{backbone.weights.filename}, or train from scratch with --set "
-            "NET.FREEZE_BN False"
         )
 
 

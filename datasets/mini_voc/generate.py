@@ -171,7 +171,7 @@ def _write_mat(path: Path, segmentation: np.ndarray) -> None:
         "CategoriesPresent": present[:, None],
     }
     with atomic_path(path) as temporary:
-        savemat(temporary, {"GTcls": struct}, do_compression=True)
+        savemat(temporary, {"GTcls": struct}, appendmat=False, do_compression=True)
 
 
 def _id_files(planned: Sequence[PlannedImage]) -> dict[Path, list[str]]:

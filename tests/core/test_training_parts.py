@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,13 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import scatter_gather
 
-from core.checkpoint import find_snapshot, list_snapshots
+from core.checkpoint import list_snapshots
 from core.config import load_config
 from core.training.engine import MeanLosses, train_one_epoch, validate
 from core.training.keeper import MOST_KEPT, SnapshotKeeper, refuse_existing
 from core.training.logbook import draw_batch
 from core.training.losses import Criterion
 from core.training.optimizer import build_optimizer
+from core.training.start import find_start, restore
 from datasets.records import PASCAL_VOC
 from datasets.transforms import normalise
 from models import get_model
@@ -53,11 +55,15 @@ class ListBatches:
     def __init__(self, batches: list[tuple[Tensor, Tensor]]) -> None:
         self.batches = batches
 
-    def __len__(self) -> int:
-        return len(self.batches)
+    @property
+    def images(self) -> int:
+        return sum(len(labels) for _, labels in self.batches)
 
     def epoch(self, epoch: int):
         return iter(self.batches)
+
+    def names(self, epoch: int, step: int) -> list[str]:
+        return [f"image_{step}_{place}" for place in range(len(self.batches[step][1]))]
 
 
 def random_batches(*sizes: int) -> ListBatches:
@@ -151,12 +157,20 @@ def test_a_loss_that_is_not_finite_ends_the_epoch_before_the_step():
         model.backbone.weight.fill_(float("inf"))
     before = [p.clone() for p in model.parameters()]
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-    with pytest.raises(UserError, match="epoch 3, step 0"):
+    with pytest.raises(UserError, match=r"epoch 3, step 0: .* for image_0_0, image_0_1;"):
         train_one_epoch(model, random_batches(2), optimizer, criterion(), 3, CPU)
     for mine, other in zip(model.parameters(), before, strict=True):
         assert torch.equal(mine, other)
-    with pytest.raises(UserError, match="validation on val, epoch 4"):
+    with pytest.raises(UserError, match=r"validation on val, epoch 4, step 0: .* image_0_1;"):
         validate(model, random_batches(2), criterion(), 4, CPU, "val")
+
+
+def test_only_the_images_whose_loss_is_not_finite_are_named():
+    model, batches = TinyNetwork(), random_batches(4, 4)
+    batches.batches[1][0][2] = float("nan")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(UserError, match=r"epoch 0, step 1: the loss is nan for image_1_2; "):
+        train_one_epoch(model, batches, optimizer, criterion(), 0, CPU)
 
 
 def test_validation_means_and_average_precision_over_all_images():
@@ -181,6 +195,11 @@ def optimizer_for(model: nn.Module) -> torch.optim.Optimizer:
     model(torch.rand(1, 3, 4, 4))[0].sum().backward()
     optimizer.step()
     return optimizer
+
+
+def resume(folder: Path, suffix: str, optimizer: torch.optim.Optimizer) -> SnapshotKeeper:
+    start = find_start(folder, suffix, overwrite=False, seed=64)
+    return SnapshotKeeper(folder, restore(start, optimizer))
 
 
 def test_keeper_keeps_the_best_five_and_drops_its_oldest(tmp_path):
@@ -209,7 +228,7 @@ def test_a_snapshot_that_cannot_be_written_costs_nothing(tmp_path, monkeypatch):
     optimizer = optimizer_for(model)
     keeper = SnapshotKeeper(tmp_path)
     keeper.offer(model, optimizer, 0, 0.1)
-    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    before = {path: path.read_bytes() for path in tmp_path.glob("*.pth")}
 
     def full_disk(*_arguments):
         raise OSError(28, "No space left on device")
@@ -217,7 +236,11 @@ def test_a_snapshot_that_cannot_be_written_costs_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "save", full_disk)
     with pytest.raises(UserError, match="No space left"):
         keeper.offer(model, optimizer, 1, 0.2)
-    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert {path: path.read_bytes() for path in tmp_path.glob("*.pth")} == before
+    monkeypatch.undo()
+    for epoch in range(2, 8):
+        keeper.offer(model, optimizer, epoch, epoch / 10)
+    assert len(list_snapshots(tmp_path)) == MOST_KEPT
 
 
 def test_keeper_goes_on_where_it_stopped(tmp_path):
@@ -228,7 +251,7 @@ def test_keeper_goes_on_where_it_stopped(tmp_path):
         keeper.offer(model, optimizer, epoch, epoch / 10 + 0.00049)
     # what is configured now holds, not what held when the snapshot was taken
     fresh = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.8)
-    resumed = SnapshotKeeper.resume(find_snapshot(tmp_path, "best"), fresh)
+    resumed = resume(tmp_path, "best", fresh)
     assert resumed.best_score == 0.40049  # not the rounded one of the file's name
     for old, new in zip(
         optimizer.state_dict()["state"].values(), fresh.state_dict()["state"].values(), strict=True
@@ -246,7 +269,7 @@ def test_going_on_from_an_older_snapshot_names_the_later_ones(tmp_path, capsys):
     keeper = SnapshotKeeper(tmp_path)
     for epoch in range(MOST_KEPT):
         keeper.offer(model, optimizer, epoch, epoch / 10)
-    resumed = SnapshotKeeper.resume(find_snapshot(tmp_path, "e001Xs0.100"), optimizer)
+    resumed = resume(tmp_path, "e001Xs0.100", optimizer)
     assert "e004Xs0.400" in capsys.readouterr().out
     resumed.offer(model, optimizer, 2, 0.15)
     assert len(list_snapshots(tmp_path)) == MOST_KEPT
@@ -256,11 +279,14 @@ def test_a_published_snapshot_resumes_without_optimizer_state(tmp_path, capsys):
     path = tmp_path / "model_enc_e020Xs0.928.pth"
     path.touch()
     optimizer = torch.optim.SGD(TinyNetwork().parameters(), lr=0.1)
-    keeper = SnapshotKeeper.resume(find_snapshot(tmp_path, "e020Xs0.928"), optimizer)
+    keeper = resume(tmp_path, "e020Xs0.928", optimizer)
     assert keeper.best_score == 0.928
     assert "optimizer starts anew" in capsys.readouterr().out
     # and it is not the run's own: it is never dropped
-    assert keeper.written == []
+    model = TinyNetwork()
+    for epoch in range(21, 28):
+        keeper.offer(model, optimizer, epoch, epoch / 10)
+    assert path.exists()
 
 
 def test_an_optimizer_of_another_network_is_refused(tmp_path):
@@ -268,10 +294,10 @@ def test_an_optimizer_of_another_network_is_refused(tmp_path):
     SnapshotKeeper(tmp_path).offer(model, optimizer_for(model), 0, 0.5)
     other = torch.optim.SGD([nn.Parameter(torch.zeros(2))], lr=0.1)
     with pytest.raises(UserError, match=r"opt_enc_e000Xs0\.500\.pth"):
-        SnapshotKeeper.resume(find_snapshot(tmp_path, "best"), other)
+        resume(tmp_path, "best", other)
     adam = torch.optim.Adam(model.parameters())
     with pytest.raises(UserError, match="is of SGD, not Adam"):
-        SnapshotKeeper.resume(find_snapshot(tmp_path, "best"), adam)
+        resume(tmp_path, "best", adam)
 
 
 def test_a_folder_with_snapshots_is_refused_with_three_ways_out(tmp_path):
@@ -295,6 +321,10 @@ def test_the_picture_has_a_row_per_image_and_the_classes_colours():
     person = np.rint(0.7 * np.array(PASCAL_VOC.palette[45:48])).astype(np.uint8)
     # three columns in the class's colour, three images of 8×8 each
     assert (image == person).all(axis=2).sum() == 3 * 3 * 64
+    # the batch's classes are named beside squares in their own colours
+    for index in (0, *(labels.any(dim=0).nonzero().flatten() + 1).tolist()):
+        colour = np.array(PASCAL_VOC.palette[3 * index : 3 * index + 3], dtype=np.uint8)
+        assert (image == colour).all(axis=2).sum() >= 100
 
 
 def test_the_optimizers_options_are_the_configured_ones():

@@ -2,81 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from training_command import error_of, scalars, snapshots, train
 
 from datasets.records import PASCAL_VOC
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-MINI = REPOSITORY / "configs" / "mini_resnet50.yaml"
-SETTINGS = {
-    "NET.MODEL": "bsl",
-    "NET.BACKBONE": "vgg16",
-    "DATASET.CROP_SIZE": "32",
-    "TRAIN.BATCH_SIZE": "16",
-    "TRAIN.NUM_WORKERS": "0",
-    "TRAIN.NUM_EPOCHS": "2",
-    "TRAIN.PRETRAIN": "1",
-    "TRAIN.VAL_INTERVAL": "2",
-    "NET.LR": "0.001",
-}
-
-
-def train(
-    data: Path, folder: Path, *arguments: str, status: int = 0, **changes: str
-) -> subprocess.CompletedProcess:
-    """Run train.py from `folder`; `changes` are keys with __ for the dot."""
-    settings = SETTINGS | {key.replace("__", "."): value for key, value in changes.items()}
-    words = ["--set", "DATASET.PATH", str(data), *(w for pair in settings.items() for w in pair)]
-    result = subprocess.run(
-        [
-            sys.executable,
-            REPOSITORY / "train.py",
-            "--cfg",
-            MINI,
-            "--exp",
-            "tests",
-            "--device",
-            "cpu",
-            *arguments,
-            *words,
-        ],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert result.returncode == status, result.stdout + result.stderr
-    return result
-
-
-def error_of(result: subprocess.CompletedProcess) -> str:
-    """The one line that a user's mistake ends in."""
-    lines = result.stderr.strip().splitlines()
-    assert "Traceback" not in result.stderr
-    assert lines[-1].startswith("error: ")
-    return lines[-1]
-
-
-def snapshots(folder: Path, run: str) -> dict[str, Path]:
-    found = (folder / "snapshots/pascal_voc/tests" / run).glob("model_enc_*.pth")
-    return {path.stem.removeprefix("model_enc_"): path for path in sorted(found)}
-
-
-def scalars(folder: Path, run: str, writer: str) -> dict[str, list[tuple[int, float]]]:
-    events = EventAccumulator(str(folder / "logs/pascal_voc/tests" / run / writer))
-    events.Reload()
-    return {
-        tag: [(event.step, event.value) for event in events.Scalars(tag)]
-        for tag in events.Tags()["scalars"]
-    }
 
 
 @pytest.fixture(scope="module")

@@ -66,10 +66,10 @@ def test_failure_keeps_the_old_file_and_leaves_nothing_beside_it(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["mask.png"]
 
 
-def test_temporary_file_is_beside_the_target_with_its_suffix(tmp_path):
+def test_temporary_file_is_beside_the_target_and_not_found_as_one_of_its_kind(tmp_path):
     path = tmp_path / "mask.png"
     with atomic_path(path) as temporary:
-        assert temporary.parent == tmp_path and temporary.suffix == ".png"
+        assert temporary.parent == tmp_path and temporary.suffix == ".tmp"
         assert not path.exists()
     assert path.exists()
 
@@ -104,14 +104,14 @@ with atomic_path(sys.argv[1]) as temporary:
 def test_what_a_killed_process_left_is_removed(tmp_path):
     for name in ("a mask.png", "other.png"):
         subprocess.run([sys.executable, "-c", KILLED, tmp_path / name], cwd=ROOT, check=False)
-    for name in (".a mask.png", ".a mask.short.png", "a mask.png"):
+    for name in (".a mask.png", ".a mask.png.tmp", ".a mask.png.short.tmp", "a mask.png"):
         (tmp_path / name).touch()
-    assert len(list(tmp_path.iterdir())) == 5
-    remove_leftovers(tmp_path, {"a mask"})
+    assert len(list(tmp_path.iterdir())) == 6
+    remove_leftovers(tmp_path, r"a.*\.png")
     left = {path.name for path in tmp_path.iterdir()}
-    assert left > {".a mask.png", ".a mask.short.png", "a mask.png"}
+    assert left > {".a mask.png", ".a mask.png.tmp", ".a mask.png.short.tmp", "a mask.png"}
     assert [name[:7] for name in left if "other" in name] == [".other."]
-    assert len(left) == 4
+    assert len(left) == 5
 
 
 LOCK = """

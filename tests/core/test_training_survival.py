@@ -1,0 +1,159 @@
+"""Runs that are killed, stopped, starved or broken, and go on."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from training_command import error_of, scalars, snapshot_folder, snapshots, start, train
+
+RUN = {"TRAIN__NUM_WORKERS": "1"}
+
+
+def state_of(folder: Path, run: str) -> dict:
+    """All that a run leaves, in a form that can be compared."""
+    files = {
+        path.name: flatten(torch.load(path, weights_only=True))
+        for path in snapshot_folder(folder, run).glob("*.pth")
+    }
+    return files | {writer: scalars(folder, run, writer) for writer in ("train", "val")}
+
+
+def flatten(content: object, name: str = "") -> dict[str, object]:
+    """Nested containers as one dictionary, tensors as their bytes."""
+    if isinstance(content, torch.Tensor):
+        return {name: (content.dtype, content.shape, content.contiguous().numpy().tobytes())}
+    if isinstance(content, dict):
+        pairs = content.items()
+    elif isinstance(content, (list, tuple)):
+        pairs = enumerate(content)
+    else:
+        return {name: content}
+    return {k: v for key, value in pairs for k, v in flatten(value, f"{name}/{key}").items()}
+
+
+@pytest.fixture(scope="module")
+def whole(mini_voc, tmp_path_factory):
+    """The folder of an uninterrupted run `v01`, its seconds, and what it left."""
+    folder = tmp_path_factory.mktemp("whole")
+    began = time.monotonic()
+    train(mini_voc, folder, **RUN)
+    return folder, time.monotonic() - began, state_of(folder, "v01")
+
+
+def read_until(process, words: str) -> None:
+    for line in process.stdout:
+        if words in line:
+            return
+    raise AssertionError(process.stderr.read())
+
+
+def test_killed_at_random_moments_it_ends_like_the_uninterrupted_run(mini_voc, whole, tmp_path):
+    _, seconds, expected = whole
+    chance = random.Random(5)
+    for _ in range(3):
+        with start(mini_voc, tmp_path, "--resume", "auto", **RUN) as process:
+            time.sleep(chance.uniform(0.4, 1) * seconds)
+            process.kill()
+        for path in snapshot_folder(tmp_path, "v01").glob("*.pth"):
+            torch.load(path, weights_only=True)
+    train(mini_voc, tmp_path, "--resume", "auto", **RUN)
+    assert state_of(tmp_path, "v01") == expected
+    assert not list(snapshot_folder(tmp_path, "v01").glob(".*"))
+
+
+def test_a_finished_run_is_found_finished(mini_voc, whole):
+    folder, _, expected = whole
+    result = train(mini_voc, folder, "--resume", "last", **RUN)
+    assert "trained" not in result.stdout
+    assert state_of(folder, "v01") == expected
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"]
+)
+def test_a_signal_ends_it_with_one_line(mini_voc, whole, tmp_path, sent, status):
+    with start(mini_voc, tmp_path, **RUN) as process:
+        read_until(process, "epoch 1, trained")
+        process.send_signal(sent)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == status, out + err
+    assert "Traceback" not in err
+    path = snapshot_folder(Path(), "v01") / "last.pth"
+    last = err.splitlines()[-1]
+    assert last.startswith("interrupted; --resume last (RESUME=last) goes on with epoch ")
+    assert last.endswith(f" from {path}")
+
+
+def test_a_signal_in_the_first_epoch_says_that_nothing_is_kept(mini_voc, tmp_path):
+    with start(mini_voc, tmp_path, **RUN) as process:
+        read_until(process, "epoch 0, val_voc.txt")
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=30)
+    assert err.splitlines()[-1] == "interrupted; no epoch was finished, so start again"
+    assert not list(snapshot_folder(tmp_path, "v01").iterdir())
+
+
+def test_a_worker_that_dies_is_reported(mini_voc, tmp_path):
+    with start(mini_voc, tmp_path, TRAIN__NUM_WORKERS="2", TRAIN__NUM_EPOCHS="50") as process:
+        read_until(process, "epoch 0, trained")
+        children = subprocess.run(
+            ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
+        )
+        os.kill(int(children.stdout.split()[0]), signal.SIGKILL)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "Traceback" not in err
+    assert "a process that loads images died" in err.splitlines()[-1]
+    assert "TRAIN.NUM_WORKERS" in err.splitlines()[-1]
+
+
+def test_a_loss_that_explodes_names_epoch_step_and_images(mini_voc, tmp_path):
+    message = error_of(train(mini_voc, tmp_path, status=2, NET__LR="1e30"))
+    assert re.search(r"epoch 0, step 1: the loss is (nan|inf) for 20\d\d_\d{6}, ", message)
+    assert not list(snapshot_folder(tmp_path, "v01").glob("*.pth"))
+
+
+def test_mistakes_about_the_last_state(mini_voc, whole, tmp_path):
+    message = error_of(train(mini_voc, tmp_path, "--resume", "last", status=2))
+    assert "last.pth" in message and "leave out --resume" in message
+
+    folder = whole[0]
+    message = error_of(train(mini_voc, folder, status=2))
+    assert "last" in message and "--overwrite" in message
+    other_seed = ("--resume", "auto", "--random-seed", "3")
+    message = error_of(train(mini_voc, folder, *other_seed, status=2))
+    assert "--random-seed 64, not 3" in message
+    message = error_of(train(mini_voc, folder, "--resume", "last", status=2, NET__MODEL="ae"))
+    assert "a snapshot of bsl with vgg16, needed is a snapshot of ae" in message
+    message = error_of(train(mini_voc, folder, "--resume", "last", status=2, NET__OPT="Adam"))
+    assert "is of SGD, not Adam" in message
+    fewer = {"TRAIN__NUM_EPOCHS": "1"}
+    message = error_of(train(mini_voc, folder, "--resume", "last", status=2, **fewer))
+    assert "after the last epoch (1)" in message
+    last = snapshot_folder(folder, "v01") / "last.pth"
+    content = last.read_bytes()
+    try:
+        last.write_bytes(content[:1000])
+        message = error_of(train(mini_voc, folder, "--resume", "auto", status=2))
+        assert str(last.name) in message and "damaged" in message
+    finally:
+        last.write_bytes(content)
+
+
+def test_going_back_to_a_snapshot_makes_the_later_state_void(mini_voc, tmp_path):
+    changes = {"TRAIN__VAL_INTERVAL": "1", "TRAIN__PRETRAIN": "0"}
+    train(mini_voc, tmp_path, **changes)
+    first = next(iter(snapshots(tmp_path, "v01")))
+    with start(mini_voc, tmp_path, "--resume", first, **changes) as process:
+        read_until(process, f"epoch {int(first[1:4])}, val_voc.txt")
+        process.kill()
+    last = torch.load(snapshot_folder(tmp_path, "v01") / "last.pth", weights_only=True)
+    assert last["epoch"] == int(first[1:4])

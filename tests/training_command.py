@@ -1,0 +1,75 @@
+"""train.py as a user runs it, with the smallest network, and what it leaves."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+MINI = REPOSITORY / "configs" / "mini_resnet50.yaml"
+SETTINGS = {
+    "NET.MODEL": "bsl",
+    "NET.BACKBONE": "vgg16",
+    "DATASET.CROP_SIZE": "32",
+    "TRAIN.BATCH_SIZE": "16",
+    "TRAIN.NUM_WORKERS": "0",
+    "TRAIN.NUM_EPOCHS": "2",
+    "TRAIN.PRETRAIN": "1",
+    "TRAIN.VAL_INTERVAL": "2",
+    "NET.LR": "0.001",
+}
+
+
+def start(data: Path, folder: Path, *arguments: str, **changes: str) -> subprocess.Popen[str]:
+    """Start train.py from `folder`; `changes` are keys with __ for the dot."""
+    settings = SETTINGS | {key.replace("__", "."): value for key, value in changes.items()}
+    words = ["--set", "DATASET.PATH", str(data), *(w for pair in settings.items() for w in pair)]
+    command = [sys.executable, str(REPOSITORY / "train.py"), "--cfg", str(MINI), "--exp", "tests"]
+    return subprocess.Popen(
+        [*command, "--device", "cpu", *arguments, *words],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
+    )
+
+
+def train(
+    data: Path, folder: Path, *arguments: str, status: int = 0, **changes: str
+) -> subprocess.CompletedProcess[str]:
+    """Run train.py to its end."""
+    with start(data, folder, *arguments, **changes) as process:
+        out, err = process.communicate()
+    assert process.returncode == status, out + err
+    return subprocess.CompletedProcess(process.args, status, out, err)
+
+
+def error_of(result: subprocess.CompletedProcess[str]) -> str:
+    """The one line that a user's mistake ends in."""
+    lines = result.stderr.strip().splitlines()
+    assert "Traceback" not in result.stderr
+    assert lines[-1].startswith("error: ")
+    return lines[-1]
+
+
+def snapshot_folder(folder: Path, run: str) -> Path:
+    return folder / "snapshots/pascal_voc/tests" / run
+
+
+def snapshots(folder: Path, run: str) -> dict[str, Path]:
+    found = snapshot_folder(folder, run).glob("model_enc_*.pth")
+    return {path.stem.removeprefix("model_enc_"): path for path in sorted(found)}
+
+
+def scalars(folder: Path, run: str, writer: str) -> dict[str, list[tuple[int, float]]]:
+    events = EventAccumulator(str(folder / "logs/pascal_voc/tests" / run / writer))
+    events.Reload()
+    return {
+        tag: [(event.step, event.value) for event in events.Scalars(tag)]
+        for tag in events.Tags()["scalars"]
+    }
