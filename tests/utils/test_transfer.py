@@ -57,9 +57,7 @@ class TestResuming:
         break_off(server, path)
         server.files["data.tar"], server.ranges = b"<html>log in</html>", False
         server.content_type = "text/html; charset=utf-8"
-        with pytest.raises(
-            UserError, match=r"a web page in .* 9000 bytes are kept"
-        ):
+        with pytest.raises(UserError, match=r"a web page in .* 9000 bytes are kept"):
             fetch(server, path)
         assert part_of(path).read_bytes() == CONTENT[:9000]
 
