@@ -144,9 +144,9 @@ def check_test_list(root: Path) -> list[Part]:
 
 def find_sbd_masks(root: Path, lists: Sequence[Part]) -> Part:
     """The part of all SBD masks, whether a list has them or not."""
-    converted = mat_ids(root)
-    part = Part("SBD masks", len(converted), of_masks=True)
-    ids = set(converted)
+    present = mat_ids(root)
+    part = Part("SBD masks", len(present), of_masks=True)
+    ids = set(present)
     for split in ("train", "val"):
         try:
             ids |= read_ids(root, SBD.id_file(split))

@@ -17,6 +17,7 @@ INDEX_MODES = ("P", "L")
 # markers of formats: the start of a JPEG's pixels (or of some of them), the ends of both
 _JPEG_SCAN = b"\xff\xda"
 _JPEG_END = b"\xff\xd9"
+_JPEG_LOST = bytes(8)
 _PNG_END = b"IEND\xaeB`\x82"
 
 
@@ -49,8 +50,9 @@ def read_list(path: str | Path, root: str | Path) -> list[ListEntry]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
-            f"cannot read the file list {path} ({reason(error)}); lists are made by "
-            f"`python -m datasets.prepare --root {root}`"
+            f"cannot read the file list {path} ({reason(error)}); `bash launch/get_data.sh` gets "
+            f"VOC and SBD with their lists, `python -m datasets.prepare --root {root}` makes the "
+            "lists of data that is there"
         ) from error
 
     entries: list[ListEntry] = []
@@ -162,7 +164,9 @@ def decode_whole(path: Path) -> Image.Image:
     """
     image = decode(path)
     data = path.read_bytes()
-    if image.format == "JPEG" and data.rfind(_JPEG_END) < data.rfind(_JPEG_SCAN):
+    # a disk or a download that lost the rest leaves zeros, which decoders take for grey
+    zeros = data.endswith(_JPEG_LOST)
+    if image.format == "JPEG" and zeros and data.rfind(_JPEG_END) < data.rfind(_JPEG_SCAN):
         raise OSError("its end is missing")
     if image.format == "PNG":
         if _PNG_END not in data:

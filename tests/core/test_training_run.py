@@ -164,9 +164,12 @@ def test_overwriting_replaces_snapshots_and_events(mini_voc, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"NET__FREEZE_BN": "True"}, ("NET.PRE_WEIGHTS_PATH", "vgg16_20M.pth", "https://")),
-        ({"NET__PRE_WEIGHTS_PATH": "no/such.pth"}, ("no/such.pth", "https://")),
-        ({"DATASET__PATH": "no-data"}, ("no-data", "datasets.prepare")),
+        (
+            {"NET__FREEZE_BN": "True"},
+            ("NET.PRE_WEIGHTS_PATH", "vgg16_20M.pth", "get_weights.sh vgg16"),
+        ),
+        ({"NET__PRE_WEIGHTS_PATH": "no/such.pth"}, ("no/such.pth", "get_weights.sh vgg16")),
+        ({"DATASET__PATH": "no-data"}, ("no-data", "bash launch/get_data.sh")),
         ({"TRAIN__BATCH_SIZE": "41"}, ("TRAIN.BATCH_SIZE", "40 images")),
         ({"TRAIN__BATCH_SIZE": "1"}, ("TRAIN.BATCH_SIZE", "NET.FREEZE_BN")),
         ({"TRAIN__PRETRAIN": "9"}, ("TRAIN.NUM_EPOCHS", "TRAIN.PRETRAIN")),
