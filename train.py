@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 import argparse
+import time
 
 from core.arguments import add_common_arguments, config_from_arguments, run_folder
-from core.distributed import make_deterministic, select_device
+from core.distributed import join_group, leave_group, make_deterministic
 from core.training.run import RunSettings, TrainingRun
 from datasets.records import get_record
-from utils.errors import run_command
+from utils.errors import UserError, run_command
+
+# longer than torchrun takes to end the other processes when one has failed
+SECONDS_OF_SILENCE = 10
 
 
 def main() -> None:
     args = parse_args()
     if args.deterministic:
         make_deterministic()
+    group, device = join_group(args.device)
     settings = RunSettings(
         snapshots=run_folder(args.snapshot_dir, args),
         logs=run_folder(args.logdir, args),
         resume=args.resume,
         overwrite=args.overwrite,
         seed=args.random_seed,
-        device=select_device(args.device),
+        device=device,
+        group=group,
     )
-    TrainingRun(config_from_arguments(args), get_record(args.dataset), settings).run()
+    try:
+        TrainingRun(config_from_arguments(args), get_record(args.dataset), settings).run()
+    except UserError:
+        if not group.is_main:
+            # the main process most likely says the same, and once is enough
+            time.sleep(SECONDS_OF_SILENCE)
+        raise
+    leave_group()
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

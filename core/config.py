@@ -48,6 +48,7 @@ class TrainConfig:
     MASK_LOSS: float = 0.0  # used by nothing; kept because published files set it
     PRETRAIN: int = _option(5, low=0)  # epochs with the classification loss alone
     VAL_INTERVAL: int = _option(2, low=1)  # epochs between validations
+    SYNC_BN: bool = False  # BatchNorm over the batches of all processes, on GPUs
 
 
 @dataclass(frozen=True)

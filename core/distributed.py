@@ -1,13 +1,97 @@
-"""Where the work runs: the CPU, one GPU, or all visible GPUs."""
+"""Where the work runs: the CPU, one GPU, all visible GPUs, or several processes with one each."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
+import torch.distributed as dist
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from utils.errors import UserError
+
+T = TypeVar("T")
+
+# for what one process does alone while the others wait, such as writing snapshots
+PATIENCE = timedelta(minutes=30)
+
+
+@dataclass(frozen=True)
+class Group:
+    """The processes that train one model, and which of them this one is.
+
+    Attributes:
+        rank: this process, from 0; that one writes files.
+        size: how many there are.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process is the one that writes and speaks."""
+        return self.rank == 0
+
+    def gather(self, value: T) -> list[T]:
+        """The `value` of every process, in the order of their ranks; all must call it."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
+
+
+ALONE = Group()
+
+
+def join_group(name: str) -> tuple[Group, torch.device]:
+    """The group that torchrun started this process in, or a group of its own, and its device.
+
+    Every process of a machine takes a GPU for itself, or all share the CPU.
+
+    Args:
+        name: as for `select_device`.
+
+    Raises:
+        UserError: there is no such device, or there are fewer GPUs than processes.
+    """
+    device = select_device(name)
+    size = int(os.environ.get("WORLD_SIZE", 1))
+    if size == 1:
+        return Group(), device
+    local_rank = int(os.environ["LOCAL_RANK"])
+    if device.type == "cuda":
+        local_size = int(os.environ["LOCAL_WORLD_SIZE"])
+        if local_size > torch.cuda.device_count():
+            raise UserError(
+                f"NPROC={local_size} processes want a GPU each, but PyTorch finds "
+                f"{torch.cuda.device_count()} here; lower NPROC, or give --device cpu"
+            )
+        device = torch.device("cuda", local_rank)
+        torch.cuda.set_device(device)
+    elif device.type != "cpu":
+        raise UserError(f"--device {device.type} takes one process; leave NPROC out")
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    return Group(dist.get_rank(), size), device
+
+
+def leave_group() -> None:
+    """End this process's part in its group, if it has one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def lost_connection(error: RuntimeError) -> bool:
+    """Whether an error tells that another process of the group is gone."""
+    # gloo raises plain RuntimeErrors
+    words = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
+    return isinstance(error, dist.DistError) or any(word in str(error) for word in words)
 
 
 def select_device(name: str = "auto") -> torch.device:
@@ -42,8 +126,11 @@ def make_deterministic() -> None:
     torch.backends.cudnn.benchmark = False
 
 
-def parallelise(model: nn.Module, device: torch.device) -> nn.Module:
-    """Put `model` on `device`; with several visible GPUs, split every batch over all of them.
+def parallelise(model: nn.Module, device: torch.device, group: Group | None = None) -> nn.Module:
+    """Put `model` on `device`, and spread training over the group or the visible GPUs.
+
+    In a group of several processes, each works on its own part of a batch, and gradients are
+    averaged. A process alone splits every batch over all visible GPUs.
 
     Raises:
         UserError: the GPU's memory does not hold it.
@@ -57,6 +144,32 @@ def parallelise(model: nn.Module, device: torch.device) -> nn.Module:
             "the GPU has no memory left for the network; end what else runs there, choose another "
             "GPU with CUDA_VISIBLE_DEVICES, or give --device cpu"
         ) from error
+    if group and group.size > 1:
+        return DistributedDataParallel(model, [device] if device.type == "cuda" else None)
     if device.type == "cuda" and torch.cuda.device_count() > 1:
         return nn.DataParallel(model)
     return model
+
+
+def sync_batch_norm(model: nn.Module) -> None:
+    """Let each BatchNorm that trains take its statistics over the batches of all processes.
+
+    Those of fixed statistics, which are subclasses, stay as they are.
+    """
+    for name, child in model.named_children():
+        if type(child) is nn.BatchNorm2d:
+            setattr(model, name, nn.SyncBatchNorm.convert_sync_batchnorm(child))
+        else:
+            sync_batch_norm(child)
+
+
+def interleave(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Put together what the processes hold of rows that were dealt to them in turn.
+
+    Args:
+        parts: part r holds the rows r, r + len(parts), r + 2·len(parts), ...
+    """
+    whole = parts[0].new_empty(sum(map(len, parts)), *parts[0].shape[1:])
+    for rank, part in enumerate(parts):
+        whole[rank :: len(parts)] = part
+    return whole

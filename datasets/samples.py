@@ -91,22 +91,52 @@ def collate(samples: list[tuple[Tensor, Tensor] | UserError]) -> tuple[Tensor, T
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """The (epoch, index) of every sample once, in an order drawn from the seed and the epoch."""
+    """The (epoch, index) of each sample that falls to this process; no other process has it.
 
-    def __init__(self, length: int, seed: int, shuffle: bool) -> None:
+    For training, samples come in an order drawn from the seed and the epoch. Of each full batch a
+    process takes an equal part, so that the processes' parts make up the batch that one process
+    would have; what fills no batch is left out. For validation, all samples are dealt in turn, in
+    their own order.
+
+    Args:
+        length: the number of samples.
+        seed: of the order.
+        batch_size: of the processes together, for training; None for validation.
+        rank: of this process.
+        processes: how many share the samples; they divide `batch_size`.
+    """
+
+    def __init__(
+        self, length: int, seed: int, batch_size: int | None, rank: int = 0, processes: int = 1
+    ) -> None:
         self.length = length
         self.seed = seed
-        self.shuffle = shuffle
+        self.batch_size = batch_size
+        self.rank = rank
+        self.processes = processes
         self.epoch = 0
 
     def __len__(self) -> int:
-        return self.length
+        if self.batch_size is None:
+            return len(range(self.rank, self.length, self.processes))
+        return self.length // self.batch_size * self.batch_size // self.processes
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
+        return ((self.epoch, int(index)) for index in self.indices())
+
+    def indices(self) -> np.ndarray:
+        """The indices of this epoch's samples, in the order in which they come."""
         order = np.arange(self.length)
-        if self.shuffle:
-            np.random.default_rng(mix_seed(self.seed, self.epoch)).shuffle(order)
-        return ((self.epoch, int(index)) for index in order)
+        if self.batch_size is None:
+            return order[self.rank :: self.processes]
+        np.random.default_rng(mix_seed(self.seed, self.epoch)).shuffle(order)
+        batches = order[: len(self) * self.processes].reshape(-1, self.processes, self.share)
+        return batches[:, self.rank].reshape(-1)
+
+    @property
+    def share(self) -> int:
+        """The samples that a process takes of a batch."""
+        return self.batch_size // self.processes
 
 
 def mix_seed(*parts: int) -> int:

@@ -27,9 +27,11 @@ SAVE_ID=$RUN_ID
 SAVE_DIR=$OUTPUT_DIR/$EXP/$SAVE_ID
 # these are empty against what a user's shell may hold for other runs
 RESUME=""
+NPROC=""
+NNODES=""
 DETACH=0
 export EXP RUN_ID DATASET DATA_ROOT CONFIG FILELIST SNAPSHOT OUTPUT_DIR SAVE_ID SAVE_DIR RESUME \
-    DETACH EXTRA_ARGS
+    NPROC NNODES DETACH EXTRA_ARGS
 
 times=""
 step() {

@@ -10,6 +10,8 @@ DATASET=${DATASET:-pascal_voc}
 CONFIG=${CONFIG:-configs/voc_resnet38.yaml}
 RESUME=${RESUME:-}                          # to go on from: last, auto, best or as e010Xs0.912
 EXTRA_ARGS=${EXTRA_ARGS:-}                  # more arguments, as "--set NET.LR 0.0005"
+NPROC=${NPROC:-}                            # processes, one a GPU, by torchrun; empty: one for all
+NNODES=${NNODES:-}                          # machines; each sets NODE_RANK and MASTER_ADDR too
 DETACH=${DETACH:-0}                         # 1: in the background
 MODEL_SETTINGS="NET.MODEL bsl TRAIN.NUM_EPOCHS 6"  # stronger than CONFIG, weaker than EXTRA_ARGS
 

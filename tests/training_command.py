@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -24,26 +25,42 @@ SETTINGS = {
 }
 
 
-def start(data: Path, folder: Path, *arguments: str, **changes: str) -> subprocess.Popen[str]:
-    """Start train.py from `folder`; `changes` are keys with __ for the dot."""
+def start(
+    data: Path, folder: Path, *arguments: str, launcher: Sequence[str] = (), **changes: str
+) -> subprocess.Popen[str]:
+    """Start train.py from `folder`; `changes` are keys with __ for the dot.
+
+    `launcher`: what stands between Python and train.py.
+    """
     settings = SETTINGS | {key.replace("__", "."): value for key, value in changes.items()}
     words = ["--set", "DATASET.PATH", str(data), *(w for pair in settings.items() for w in pair)]
-    command = [sys.executable, str(REPOSITORY / "train.py"), "--cfg", str(MINI), "--exp", "tests"]
+    command = [sys.executable, *launcher, str(REPOSITORY / "train.py")]
+    command += ["--cfg", str(MINI), "--exp", "tests"]
     return subprocess.Popen(
         [*command, "--device", "cpu", *arguments, *words],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONPATH": str(REPOSITORY),
+        },
     )
 
 
 def train(
-    data: Path, folder: Path, *arguments: str, status: int = 0, **changes: str
+    data: Path,
+    folder: Path,
+    *arguments: str,
+    status: int = 0,
+    launcher: Sequence[str] = (),
+    **changes: str,
 ) -> subprocess.CompletedProcess[str]:
     """Run train.py to its end."""
-    with start(data, folder, *arguments, **changes) as process:
+    with start(data, folder, *arguments, launcher=launcher, **changes) as process:
         out, err = process.communicate()
     assert process.returncode == status, out + err
     return subprocess.CompletedProcess(process.args, status, out, err)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from core.distributed import ALONE, Group, interleave
 from core.training.loaders import Batches
 from core.training.losses import Criterion
 from datasets.transforms import normalise
@@ -29,6 +31,12 @@ class MeanLosses:
         self.images += len(losses["loss"])
         for name, values in losses.items():
             self.sums[name] = self.sums.get(name, 0.0) + float(values.detach().cpu().double().sum())
+
+    def merge(self, other: MeanLosses) -> None:
+        """Add what another process has seen."""
+        self.images += other.images
+        for name, total in other.sums.items():
+            self.sums[name] = self.sums.get(name, 0.0) + total
 
     def means(self) -> dict[str, float]:
         """The mean of each loss over all images so far."""
@@ -74,22 +82,16 @@ def train_one_epoch(
     criterion: Criterion,
     epoch: int,
     device: torch.device,
+    group: Group = ALONE,
 ) -> dict[str, float]:
-    """Take a step for every batch of the epoch; returns the mean of each loss.
+    """Take a step for every batch of the epoch; returns the mean of each loss, over the group.
 
     Raises:
         UserError: a file cannot be used, or the loss is not finite.
     """
     model.train()
     means = MeanLosses()
-    steps = track(
-        batches.epoch(epoch),
-        batches.images,
-        "image",
-        f"epoch {epoch}",
-        status=lambda: describe(means.means()),
-        weigh=_count_images,
-    )
+    steps = _track(batches, epoch, f"epoch {epoch}", group, lambda: describe(means.means()))
     for step, batch in enumerate(steps):
         outputs, labels = run_batch(model, batch, device)
         losses = criterion(outputs, labels, epoch)
@@ -98,7 +100,10 @@ def train_one_epoch(
         losses["loss"].mean().backward()
         optimizer.step()
         means.update(losses)
-    return means.means()
+    whole = MeanLosses()
+    for part in group.gather(means):
+        whole.merge(part)
+    return whole.means()
 
 
 @torch.inference_mode()
@@ -109,30 +114,48 @@ def validate(
     epoch: int,
     device: torch.device,
     name: str,
+    group: Group = ALONE,
 ) -> Validation:
     """Losses and average precision over the validation set called `name`, as of `epoch`.
+
+    The processes of the group pass a part of it each; every one returns the result of the whole.
 
     Raises:
         UserError: a file cannot be used, or a loss is not finite.
     """
     model.eval()
-    means = MeanLosses()
-    targets, scores = [], []
+    parts: dict[str, list[Tensor]] = defaultdict(list)
     title = f"validation on {name}"
-    steps = track(batches.epoch(0), batches.images, "image", title, weigh=_count_images)
-    for step, batch in enumerate(steps):
+    for step, batch in enumerate(_track(batches, 0, title, group)):
         outputs, labels = run_batch(model, batch, device)
         losses = criterion(outputs, labels, epoch)
         _require_finite(losses["loss"], batches, 0, step, f"{title}, epoch {epoch}, step {step}")
-        means.update(losses)
-        targets.append(labels.cpu())
-        scores.append(outputs["cls"].float().cpu())
-    classes, mean = average_precision(torch.cat(targets).numpy(), torch.cat(scores).numpy())
-    return Validation(means.means(), classes, mean)
+        for key, values in {**losses, "labels": labels, "scores": outputs["cls"]}.items():
+            parts[key].append(values.float().cpu())
+
+    gathered = group.gather({key: torch.cat(values) for key, values in parts.items()})
+    whole = {key: interleave([part[key] for part in gathered]) for key in parts}
+    labels, scores = whole.pop("labels"), whole.pop("scores")
+    classes, mean = average_precision(labels.numpy(), scores.numpy())
+    means = {key: values.double().mean().item() for key, values in whole.items()}
+    return Validation(means, classes, mean)
 
 
-def _count_images(batch: tuple[Tensor, Tensor]) -> int:
-    return len(batch[0])
+def _track(
+    batches: Batches,
+    epoch: int,
+    title: str,
+    group: Group,
+    status: Callable[[], str] = str,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of an epoch; the main process shows how far the group is, in images."""
+    items = batches.epoch(epoch)
+    if not group.is_main:
+        return items
+    total = batches.images * group.size
+    return track(
+        items, total, "image", title, status=status, weigh=lambda item: len(item[0]) * group.size
+    )
 
 
 def _require_finite(losses: Tensor, batches: Batches, epoch: int, step: int, where: str) -> None:

@@ -13,7 +13,7 @@ from models.backbones import get_backbone_record
 from models.network import Network
 from utils.errors import UserError
 
-_TRAINED_LAYERS = (nn.Conv2d, nn.Linear, nn.BatchNorm2d)
+_TRAINED_LAYERS = (nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.SyncBatchNorm)
 
 
 def build_optimizer(model: Network, net: Any) -> torch.optim.Optimizer:

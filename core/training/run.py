@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 
 from core.config import Config
-from core.distributed import parallelise
+from core.distributed import ALONE, Group, lost_connection, parallelise, sync_batch_norm
 from core.provenance import record_run
-from core.training.engine import describe, train_one_epoch, validate
+from core.training.engine import Validation, describe, train_one_epoch, validate
 from core.training.keeper import SnapshotKeeper, discard_existing, discard_leftovers
 from core.training.loaders import Batches, training_batches, validation_batches
 from core.training.logbook import Logbook, discard_logs, draw_batch
@@ -38,6 +38,7 @@ class RunSettings:
         overwrite: discard the snapshots and events of an earlier run of this name.
         seed: of everything that is random.
         device: where to train.
+        group: the processes that train together.
     """
 
     snapshots: Path
@@ -46,6 +47,7 @@ class RunSettings:
     overwrite: bool
     seed: int
     device: torch.device
+    group: Group = ALONE
 
 
 class TrainingRun:
@@ -68,18 +70,24 @@ class TrainingRun:
         self.goes_on = start is not None
         # what `last` holds, once it is this run's
         self.saved = self.start if isinstance(start, LastState) else None
-        _check_plan(config, start, settings.device)
+        _check_plan(config, start, settings)
         self.config = config
         self.record = record
         self.settings = settings
-        self.train_batches = training_batches(config, record, settings.seed, settings.device)
-        self.val_batches = validation_batches(config, record, settings.device)
+        self.group = group = settings.group
+        device = settings.device
+        self.train_batches = training_batches(config, record, settings.seed, device, group)
+        self.val_batches = validation_batches(config, record, device, group)
         self.criterion = Criterion(config)
 
         torch.manual_seed(settings.seed)
         self.network = get_model(config.NET, record.num_classes)
         load_weights(self.network, config, start)
-        self.model = parallelise(self.network, settings.device)
+        if config.TRAIN.SYNC_BN:
+            sync_batch_norm(self.network)
+        self.model = parallelise(self.network, device, group)
+        # validation has no gradients for the processes to share, and parts of unequal size
+        self.eval_model = self.network if group.size > 1 else self.model
         self.optimizer = build_optimizer(self.network, config.NET)
         self.keeper = SnapshotKeeper(settings.snapshots, restore(start, self.optimizer))
         require_writable_folder(settings.snapshots, "--snapshot-dir")
@@ -98,6 +106,8 @@ class TrainingRun:
                 self._run()
         except KeyboardInterrupt as error:
             status = 143 if isinstance(error, Terminated) else 130
+            if not self.group.is_main:
+                raise SystemExit(status) from error
             raise InterruptionError(f"interrupted; {self._how_to_go_on()}", status) from error
         except torch.cuda.OutOfMemoryError as error:
             raise UserError(
@@ -105,6 +115,11 @@ class TrainingRun:
                 f"DATASET.CROP_SIZE, or use more GPUs ({str(error).splitlines()[0]})"
             ) from error
         except RuntimeError as error:
+            if self.group.size > 1 and lost_connection(error):
+                raise UserError(
+                    "another process of the group has ended; what it said last stands above, or in "
+                    "the log of its machine"
+                ) from error
             # PyTorch has no exception of its own for this, and raises it at any moment
             if not str(error).startswith("DataLoader worker"):
                 raise
@@ -121,22 +136,21 @@ class TrainingRun:
 
     def _run(self) -> None:
         last = self.config.TRAIN.NUM_EPOCHS
-        pictured = _first_images(self.val_batches["train"])
-        self._open_logs()
+        if self.group.is_main:
+            self._open_logs()
         if self.goes_on and self.saved is None:
             # a later state of the run that was gone back on is void
             self._save_last(self.start)
         for epoch in range(self.start, last + 1):
             if epoch % self.config.TRAIN.VAL_INTERVAL == 0:
                 self._validate(epoch)
-            picture = draw_batch(self.model, pictured, self.record, self.settings.device)
-            self.logbook.pictures(picture, epoch)
-            self.logbook.learning_rates(self.optimizer, epoch)
+            if self.group.is_main:
+                self._picture(epoch)
             self._train(epoch)
-            self.logbook.flush()
             self._save_last(epoch + 1)
         self._validate(last + 1)
-        self.logbook.close()
+        if self.group.is_main:
+            self.logbook.close()
 
     def _open_logs(self) -> None:
         settings = self.settings
@@ -145,23 +159,32 @@ class TrainingRun:
             discard_logs(settings.logs, self.record)
         discard_leftovers(settings.snapshots)
         mark = f"_e{self.start:03d}" if self.goes_on else ""
-        record_run(settings.logs, self.config, settings.device, mark, seed=settings.seed)
+        facts = {"seed": settings.seed, "processes": self.group.size}
+        record_run(settings.logs, self.config, settings.device, mark, **facts)
         self.logbook = Logbook(settings.logs, self.record, self.start)
+        self.pictured = _first_images(self.val_batches["train"])
+
+    def _picture(self, epoch: int) -> None:
+        image = draw_batch(self.eval_model, self.pictured, self.record, self.settings.device)
+        self.logbook.pictures(image, epoch)
+        self.logbook.learning_rates(self.optimizer, epoch)
+        self.logbook.flush()
 
     def _save_last(self, epoch: int) -> None:
-        save_last(
-            self.settings.snapshots,
-            self.network,
-            self.optimizer,
-            epoch=epoch,
-            best_score=self.keeper.best_score,
-            seed=self.settings.seed,
-        )
+        if self.group.is_main:
+            save_last(
+                self.settings.snapshots,
+                self.network,
+                self.optimizer,
+                epoch=epoch,
+                best_score=self.keeper.best_score,
+                seed=self.settings.seed,
+            )
         self.saved = epoch
 
     def _train(self, epoch: int) -> None:
         # all chance in an epoch follows from the seed and its number, whatever came before it
-        _seed_all(self.settings.seed, epoch, self.settings.device)
+        _seed_all(self.settings.seed, epoch, self.settings.device, self.group)
         losses = train_one_epoch(
             self.model,
             self.train_batches,
@@ -169,20 +192,28 @@ class TrainingRun:
             self.criterion,
             epoch,
             self.settings.device,
+            self.group,
         )
-        print(f"epoch {epoch}, trained: {describe(losses)}", flush=True)
+        if self.group.is_main:
+            print(f"epoch {epoch}, trained: {describe(losses)}", flush=True)
 
     def _validate(self, epoch: int) -> None:
         """Validate as of `epoch`, and keep the model if it is the best so far."""
+        device = self.settings.device
         for name, batches in self.val_batches.items():
-            device = self.settings.device
-            result = validate(self.model, batches, self.criterion, epoch, device, name)
-            self.logbook.validation(name, result, epoch)
-            mean = 100 * result.mean_average_precision
-            file = self.record.val_lists[name]
-            print(f"epoch {epoch}, {file}: mAP {mean:.2f}, {describe(result.losses)}", flush=True)
-            if name == "val" and epoch >= self.config.TRAIN.PRETRAIN:
-                self._keep_if_best(1 - result.losses["loss"], epoch)
+            result = validate(
+                self.eval_model, batches, self.criterion, epoch, device, name, self.group
+            )
+            if self.group.is_main:
+                self._report(name, result, epoch)
+
+    def _report(self, name: str, result: Validation, epoch: int) -> None:
+        self.logbook.validation(name, result, epoch)
+        mean = 100 * result.mean_average_precision
+        file = self.record.val_lists[name]
+        print(f"epoch {epoch}, {file}: mAP {mean:.2f}, {describe(result.losses)}", flush=True)
+        if name == "val" and epoch >= self.config.TRAIN.PRETRAIN:
+            self._keep_if_best(1 - result.losses["loss"], epoch)
 
     def _keep_if_best(self, score: float, epoch: int) -> None:
         self.logbook.checkpoint_score(score, epoch)
@@ -190,15 +221,19 @@ class TrainingRun:
             print(f"epoch {epoch}: best score so far, {score:.3f}; saved {path}", flush=True)
 
 
-def _seed_all(seed: int, epoch: int, device: torch.device) -> None:
-    """Seed all that draws from PyTorch in an epoch; each GPU draws its own numbers."""
+def _seed_all(seed: int, epoch: int, device: torch.device, group: Group) -> None:
+    """Seed all that draws from PyTorch in an epoch; each process and each GPU draws its own."""
+    if not group.is_main:
+        torch.manual_seed(mix_seed(seed, epoch, group.rank))
+        return
     torch.manual_seed(mix_seed(seed, epoch))
-    for index in range(torch.cuda.device_count() if device.type == "cuda" else 0):
-        with torch.cuda.device(index):
-            torch.cuda.manual_seed(mix_seed(seed, epoch, index))
+    if device.type == "cuda" and group.size == 1:
+        for index in range(torch.cuda.device_count()):
+            with torch.cuda.device(index):
+                torch.cuda.manual_seed(mix_seed(seed, epoch, index))
 
 
-def _check_plan(config: Config, start: Start, device: torch.device) -> None:
+def _check_plan(config: Config, start: Start, settings: RunSettings) -> None:
     last = config.TRAIN.NUM_EPOCHS
     # of a last state, the validation that ends the run may be all that is left
     if start and start.epoch > last + isinstance(start, LastState):
@@ -212,7 +247,13 @@ def _check_plan(config: Config, start: Start, device: torch.device) -> None:
             "which on models are scored: no snapshot would be saved; raise the one or lower the "
             "other"
         )
-    devices = torch.cuda.device_count() if device.type == "cuda" else 1
+    on_gpus, processes = settings.device.type == "cuda", settings.group.size
+    if config.TRAIN.SYNC_BN and not (on_gpus and processes > 1):
+        raise UserError(
+            "TRAIN.SYNC_BN wants several processes with a GPU each: start them with NPROC=2 (or "
+            "more) before the launch script, or leave it out"
+        )
+    devices = torch.cuda.device_count() if on_gpus and processes == 1 else processes
     share = -(-config.TRAIN.BATCH_SIZE // devices)
     if not config.NET.FREEZE_BN and config.TRAIN.BATCH_SIZE % share == 1 % share:
         raise UserError(

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from core.distributed import interleave
 from datasets.files import ListEntry
 from datasets.samples import EpochSampler, ImageLevelSamples, collate, mix_seed
 from datasets.transforms import normalise, to_unit_tensor, train_transform, val_transform
@@ -65,7 +66,7 @@ def test_sampling_leaves_the_global_random_state_alone(entries):
 def test_views_do_not_depend_on_the_number_of_workers(entries):
     def epoch(workers: int) -> list[torch.Tensor]:
         data = samples(entries)
-        sampler = EpochSampler(len(data), 1, shuffle=True)
+        sampler = EpochSampler(len(data), 1, batch_size=4)
         sampler.epoch = 3
         loader = DataLoader(data, 4, sampler=sampler, num_workers=workers, collate_fn=collate)
         return [tensor for batch in loader for tensor in batch]
@@ -124,7 +125,7 @@ def test_normalise_against_numpy():
 
 
 def test_sampler_gives_every_index_once_in_an_order_of_the_epoch():
-    sampler = EpochSampler(50, seed=3, shuffle=True)
+    sampler = EpochSampler(50, seed=3, batch_size=5)
     orders = []
     for epoch in (0, 1, 0):
         sampler.epoch = epoch
@@ -133,7 +134,7 @@ def test_sampler_gives_every_index_once_in_an_order_of_the_epoch():
         orders.append([index for _, index in keys])
         assert sorted(orders[-1]) == list(range(50))
     assert orders[0] == orders[2] != orders[1]
-    assert [index for _, index in EpochSampler(5, 0, shuffle=False)] == [0, 1, 2, 3, 4]
+    assert [index for _, index in EpochSampler(5, 0, batch_size=None)] == [0, 1, 2, 3, 4]
 
 
 def test_seeds_of_neighbours_differ():
@@ -151,7 +152,7 @@ def test_an_unusable_file_comes_through_a_worker_as_one_line(entries, tmp_path):
     loader = DataLoader(
         samples(entries),
         batch_size=4,
-        sampler=EpochSampler(8, 0, shuffle=False),
+        sampler=EpochSampler(8, 0, batch_size=None),
         num_workers=1,
         collate_fn=collate,
     )
@@ -170,3 +171,29 @@ def test_a_mask_in_another_encoding_is_named(entries):
     error = samples(entries)[0, 1]
     assert isinstance(error, UserError)
     assert "1_mask.png" in str(error) and "100" in str(error)
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_processes_have_parts_of_the_batches_that_one_would_have(processes):
+    alone = EpochSampler(50, 3, batch_size=6)
+    shared = [EpochSampler(50, 3, 6, rank, processes) for rank in range(processes)]
+    for epoch in (0, 4):
+        for sampler in (alone, *shared):
+            sampler.epoch = epoch
+        whole = list(alone)
+        assert len(whole) == len(alone) == 48 and len(set(whole)) == 48
+        parts = [iter(sampler) for sampler in shared]
+        assert {len(sampler) for sampler in shared} == {48 // processes}
+        for first in range(0, 48, 6):
+            share = [[next(part) for _ in range(6 // processes)] for part in parts]
+            assert [key for some in share for key in some] == whole[first : first + 6]
+        assert all(next(part, None) is None for part in parts)
+
+
+def test_processes_validate_each_sample_once():
+    shared = [EpochSampler(11, 0, None, rank, 3) for rank in range(3)]
+    assert [len(sampler) for sampler in shared] == [4, 4, 3]
+    indices = [[index for _, index in sampler] for sampler in shared]
+    assert sorted(index for part in indices for index in part) == list(range(11))
+    dealt = interleave([torch.tensor(part) for part in indices])
+    assert dealt.tolist() == list(range(11))

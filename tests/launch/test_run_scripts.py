@@ -72,6 +72,38 @@ def test_values_can_be_set_at_the_top(checkout: Checkout) -> None:
     assert checkout.calls()[0][5:] == ["--exp", "baselines", "--run", "v01"]
 
 
+def test_several_processes_are_started_by_torchrun(checkout: Checkout) -> None:
+    result = checkout.run("run_voc_resnet38.sh", NPROC="4", RESUME="last", **RUN)
+    assert result.returncode == 0, result.stderr
+    torchrun = ["-m", "core.torchrun", "--nproc-per-node", "4", "--standalone"]
+    config = "configs/voc_resnet38.yaml"
+    run = ["--exp", "baselines", "--run", "v01", "--resume", "last"]
+    assert checkout.calls() == [[*torchrun, *COMMON, config, *run]]
+
+
+def test_several_machines_are_told_of_each_other(checkout: Checkout) -> None:
+    machines = {"NNODES": "2", "NPROC": "8", "NODE_RANK": "1", "MASTER_ADDR": "host1"}
+    result = checkout.run("run_bsl_vgg16.sh", MASTER_PORT="1234", **machines, **RUN)
+    assert result.returncode == 0, result.stderr
+    (call,) = checkout.calls()
+    assert call[:4] == ["-m", "core.torchrun", "--nproc-per-node", "8"]
+    assert call[4:13] == [
+        *("--nnodes", "2", "--node-rank", "1", "--master-addr", "host1"),
+        *("--master-port", "1234", "train.py"),
+    ]
+
+
+def test_mistakes_about_processes_are_named(checkout: Checkout) -> None:
+    for variables, words in (
+        ({"NPROC": "many"}, ("NPROC", "many")),
+        ({"NNODES": "2", "NODE_RANK": "0"}, ("not set: MASTER_ADDR",)),
+    ):
+        result = checkout.run("run_voc_vgg16.sh", **variables, **RUN)
+        assert result.returncode == 2
+        (line,) = result.stderr.splitlines()
+        assert all(word in line for word in words)
+
+
 def test_names_that_are_not_set_are_demanded_in_one_line(checkout: Checkout) -> None:
     result = checkout.run("run_voc_resnet38.sh")
     assert result.returncode == 2

@@ -1,0 +1,37 @@
+"""`python -m core.torchrun OPTIONS train.py ARGUMENTS`: torchrun, with readable ends.
+
+torchrun itself takes abbreviations of its options from the script's arguments (--run for
+--run-path), and ends with a traceback of its own and status 1 whatever happened. This passes the
+arguments on untouched, and ends with the status of the process that failed first, whose own message
+stands above.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.run import get_args_parser, run
+
+
+def main(arguments: list[str]) -> int:
+    """Run torchrun with `arguments`; returns the exit status."""
+    script = next(place for place, word in enumerate(arguments) if word.endswith(".py"))
+    options = get_args_parser().parse_args(arguments[: script + 1])
+    options.training_script_args = arguments[script + 1 :]
+    try:
+        run(options)
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        if failure.exitcode < 0:
+            print(f"process {rank} was killed by signal {-failure.exitcode}", file=sys.stderr)
+            return 128 - failure.exitcode
+        return failure.exitcode
+    except SignalException as error:
+        return 128 + error.sigval
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
