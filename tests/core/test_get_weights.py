@@ -108,10 +108,19 @@ def test_what_is_there_is_verified_and_not_downloaded(get, server, capsys):
     asked = len(server.requests)
     get("vgg16")
     assert len(server.requests) == asked
-    weights_path("vgg16").write_bytes(b"half")
-    with pytest.raises(UserError, match=r"vgg16_20M\.pth is no weights file"):
+
+
+@pytest.mark.parametrize("content", [b"half", small_file([("fc8.weight", (2, 3))])])
+def test_a_wrong_file_in_place_stays_and_is_named_with_a_remedy(get, server, content):
+    path = weights_path("vgg16")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    with pytest.raises(UserError) as caught:
         get("vgg16")
-    assert weights_path("vgg16").read_bytes() == b"half"
+    assert str(caught.value).startswith(f"{path} is not vgg16 as expected: ")
+    assert str(caught.value).endswith("; delete it and run this again")
+    assert path.read_bytes() == content
+    assert server.requests == []
 
 
 def test_an_interrupted_download_goes_on(get, server, files):
