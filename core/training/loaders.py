@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from core.config import Config
 from datasets.files import read_list
+from datasets.presence import require_files
 from datasets.records import DatasetRecord
 from datasets.samples import EpochSampler, ImageLevelSamples, collate
 from datasets.transforms import train_transform, val_transform
@@ -65,7 +66,8 @@ def training_batches(
     """Random views of the training list in random order; a last batch that is not full is dropped.
 
     Raises:
-        UserError: the list cannot be read or holds less than one batch.
+        UserError: the list cannot be read, names files that are missing, or holds less than one
+            batch.
     """
     data = config.DATASET
     transform = train_transform(data.CROP_SIZE, data.SCALE_FROM, data.SCALE_TO)
@@ -101,6 +103,7 @@ def _batches(
 ) -> Batches:
     root = Path(config.DATASET.PATH)
     entries = read_list(root / name, root)
+    require_files(entries)
     samples = ImageLevelSamples(entries, transform, record.num_classes, record.ignore_index, seed)
     train = config.TRAIN
     return Batches(samples, train.BATCH_SIZE, train.NUM_WORKERS, device, training=training)
