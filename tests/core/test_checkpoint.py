@@ -18,14 +18,16 @@ from core.checkpoint import (
     load_file,
     load_model,
     load_pretrained,
-    published_state,
+    read_snapshot,
     read_weights,
     save_model,
 )
 from core.distributed import parallelise
+from core.published import own_state, published_state
 from models import get_model
-from models.backbones import get_backbone_record
+from models.backbones import BACKBONES, get_backbone_record
 from models.backbones.record import BackboneRecord, Tap, WeightsFile
+from models.builder import MODELS
 from models.network import Network
 from utils.errors import UserError
 
@@ -99,6 +101,22 @@ def same_weights(one, other):
     )
 
 
+def save_shapes(path, pairs):
+    """A file of entries with these names and shapes, each full of its number, in little space."""
+    content = {}
+    for number, (name, shape) in enumerate(pairs):
+        is_count = name.endswith("num_batches_tracked")
+        value = torch.tensor(number, dtype=torch.int64 if is_count else torch.float32)
+        content[name] = value.expand(shape)
+    torch.save(content, path)
+    return content
+
+
+def meta_network(backbone, model):
+    with torch.device("meta"):  # shapes without memory
+        return get_model(golden_config(backbone, model))
+
+
 @pytest.fixture
 def saved(tmp_path):
     """A small network's snapshot: its path and its content."""
@@ -116,6 +134,25 @@ def test_a_network_comes_back_from_its_file(tmp_path, model):
     assert not same_weights(other, network)
     load_model(other, path)
     assert same_weights(other, network)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_published_snapshots_of_every_network_come_back(tmp_path, backbone, model):
+    path = tmp_path / "model.pth"
+    content = save_shapes(path, entries(backbone, model))
+    network = meta_network(backbone, model)
+    state = read_snapshot(network, path)
+    network.load_state_dict(own_state(network, state), assign=True)
+    assert not any(tensor.is_meta for tensor in network.state_dict().values())
+    torch.save(published_state(network), path)
+    again = read_weights(path)
+    assert list(shapes(again).items()) == entries(backbone, model)
+    last_alias = {
+        name: aliases[-1] for aliases in network.published_aliases.values() for name in aliases
+    }
+    for name in again.keys() - network.published_constants().keys():
+        assert again[name].flatten()[0] == content[last_alias.get(name, name)].flatten()[0], name
 
 
 def test_the_file_is_a_plain_dictionary_of_tensors(tmp_path):
@@ -178,10 +215,10 @@ def test_a_file_that_does_not_match_names_both_sides(saved):
     network = SmallNetwork()
     before = [parameter.clone() for parameter in network.parameters()]
     assert message(load_model, network, path) == (
-        f"{path} does not fit NET.MODEL and NET.BACKBONE: it looks like a network not known here, "
-        "needed is a network not known here; 10 of 13 entries match: it lacks tail.bias; the "
-        "network does not have ending.bias; 1.num_batches_tracked is 1, the network's is scalar, "
-        "head.weight is 2×5×1×1, the network's is 2×4×1×1"
+        f"{path} does not fit: it is of no network known here; it lacks tail.bias; the network "
+        "does not have ending.bias; 1.num_batches_tracked is 1, the network's is scalar, "
+        "head.weight is 2×5×1×1, the network's is 2×4×1×1; 10 of the network's 13 entries match; "
+        "take another snapshot"
     )
     assert all(map(torch.equal, before, network.parameters()))
 
@@ -190,59 +227,128 @@ def test_a_file_that_does_not_match_names_both_sides(saved):
 def test_every_entry_is_demanded(saved, name):
     path, content = saved
     torch.save({other: content[other] for other in content if other != name}, path)
-    assert message(load_model, SmallNetwork(), path).endswith(
-        f"; 12 of 13 entries match: it lacks {name}"
-    )
+    line = message(load_model, SmallNetwork(), path)
+    assert f"; it lacks {name}; 12 of the network's 13 entries match; " in line
 
 
 def test_another_network_is_summed_up(saved):
     path, _ = saved
-    torch.save(published_state(get_model(golden_config("vgg16", "bsl"))), path)
+    save_shapes(path, entries("vgg16", "bsl"))
     line = message(load_model, SmallNetwork(), path)
-    assert "it looks like a snapshot of bsl with vgg16, needed is a network not known" in line
-    assert "; 0 of 13 entries match: it lacks 0.weight, 0.bias, 1.weight and 10 more; " in line
+    assert "does not fit: it looks like a snapshot of bsl with vgg16; it lacks 0.weight, " in line
+    assert "; it lacks 0.weight, 0.bias, 1.weight and 10 more; " in line
     assert "does not have conv1_1.weight, conv1_1.bias, conv1_2.weight and " in line
+    assert line.endswith("; 0 of the network's 13 entries match; take another snapshot")
 
 
 @pytest.mark.parametrize(
-    ("backbone", "model", "other"),
+    ("needed", "other", "remedy"),
     [
-        ("vgg16", "ae", ("vgg16", "bsl")),
-        ("resnet50", "bsl", ("resnet101", "bsl")),
-        ("resnet101", "ae", ("resnet50", "ae")),
-        ("resnet38", "bsl", ("resnet38", "ae")),
+        (("vgg16", "ae"), ("vgg16", "bsl"), "give --set NET.MODEL bsl"),
+        (
+            ("resnet50", "bsl"),
+            ("resnet101", "bsl"),
+            "set CONFIG (--cfg) to a configuration with NET.BACKBONE resnet101",
+        ),
+        (
+            ("resnet101", "bsl"),
+            ("resnet50", "ae"),
+            "set CONFIG (--cfg) to a configuration with NET.BACKBONE resnet50 and give --set "
+            "NET.MODEL ae",
+        ),
+        (("resnet38", "bsl"), ("resnet38", "ae"), "give --set NET.MODEL ae"),
     ],
 )
-def test_a_snapshot_of_another_network_names_both(tmp_path, backbone, model, other):
+def test_a_snapshot_of_another_network_names_both_and_a_remedy(tmp_path, needed, other, remedy):
     path = tmp_path / "model.pth"
-    torch.save({name: torch.zeros(()).expand(shape) for name, shape in entries(*other)}, path)
-    with torch.device("meta"):
-        network = get_model(golden_config(backbone, model))
-    line = message(load_model, network, path)
-    assert f"it looks like a snapshot of {other[1]} with {other[0]}, " in line
-    assert f"needed is a snapshot of {model} with {backbone}; " in line
+    save_shapes(path, entries(*other))
+    line = message(load_model, meta_network(*needed), path)
+    both = "it looks like a snapshot of {1} with {0}, needed is a snapshot of {3} with {2}; "
+    assert both.format(*other, *needed) in line
+    assert line.endswith(f" entries match; {remedy}, or take another snapshot")
+
+
+def test_more_than_is_needed_does_not_read_like_success(tmp_path):
+    path = tmp_path / "model.pth"
+    save_shapes(path, [*entries("vgg16", "bsl"), ("extra.weight", (2,))])
+    line = message(load_model, meta_network("vgg16", "bsl"), path)
+    assert "; the network does not have extra.weight; 33 of the network's 33 entries" in line
 
 
 def test_imagenet_weights_and_snapshots_are_told_apart(tmp_path):
-    network = get_model(golden_config("vgg16", "ae"))
+    network = meta_network("vgg16", "ae")
     record = get_backbone_record("vgg16")
     path = tmp_path / "model.pth"
-    torch.save(network.backbone.state_dict(), path)
+    save_shapes(path, shapes(network.backbone.state_dict()).items())
     line = message(load_model, network, path)
     assert "it looks like ImageNet weights of vgg16, needed is a snapshot of ae with vgg16" in line
-    save_model(network, path)
+    assert line.endswith("; take another snapshot")
+    save_shapes(path, entries("vgg16", "ae"))
     line = message(load_pretrained, network, record, path)
     assert "it looks like a snapshot of ae with vgg16, needed is ImageNet weights of vgg16" in line
+    assert line.endswith(
+        "; `bash launch/get_weights.sh vgg16` puts them at models/weights/vgg16_20M.pth"
+    )
+
+
+def test_imagenet_weights_of_another_backbone(tmp_path):
+    path = tmp_path / "weights.pth"
+    other = meta_network("resnet50", "bsl").backbone.state_dict()
+    save_shapes(path, [*shapes(other).items(), ("fc.weight", (1000, 2048))])
+    line = message(load_pretrained, meta_network("vgg16", "ae"), BACKBONES["vgg16"], path)
+    assert "it looks like ImageNet weights of resnet50, needed is ImageNet weights of vgg16" in line
+    assert "with NET.BACKBONE resnet50, or `bash launch/get_weights.sh vgg16` puts them" in line
 
 
 def test_a_damaged_snapshot_is_recognised_all_the_same(tmp_path):
-    network = get_model(golden_config("vgg16", "ae"))
-    state = published_state(network)
-    del state["fc6.bias"]
-    torch.save(state, tmp_path / "model.pth")
-    line = message(load_model, network, tmp_path / "model.pth")
-    assert line.count("a snapshot of ae with vgg16") == 2
-    assert line.endswith("110 of 111 entries match: it lacks fc6.bias")
+    path = tmp_path / "model.pth"
+    save_shapes(path, [pair for pair in entries("vgg16", "ae") if pair[0] != "fc6.bias"])
+    assert message(load_model, meta_network("vgg16", "ae"), path) == (
+        f"{path} does not fit: it is nearly a snapshot of ae with vgg16; it lacks fc6.bias; 110 of "
+        "the network's 111 entries match; take another snapshot"
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"head.weight": torch.zeros(2, 4, 1, 1, dtype=torch.int64)}, "head.weight holds int64, "),
+        ({"head.weight": torch.zeros(2, 4, 1, 1, dtype=torch.complex64)}, "holds complex64, the "),
+        ({"1.num_batches_tracked": torch.zeros(())}, "holds float32, the network's int64; 12 of"),
+    ],
+)
+def test_another_kind_of_number_is_refused(saved, change, words):
+    path, content = saved
+    torch.save({**content, **change}, path)
+    assert words in message(load_model, SmallNetwork(), path)
+
+
+def test_half_precision_loads(saved):
+    path, content = saved
+    halves = {name: tensor.half() for name, tensor in content.items() if tensor.dim()}
+    torch.save({**content, **halves}, path)
+    network = SmallNetwork()
+    load_model(network, path)
+    assert network.tail.weight.dtype == torch.float32
+    assert torch.equal(network.tail.weight, content["tail.weight"].half().float())
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_weights_that_are_not_finite_are_refused(saved, value):
+    path, content = saved
+    content["1.running_var"][2] = value
+    torch.save(content, path)
+    assert message(load_model, SmallNetwork(), path) == (
+        f"{path} holds weights that are not finite: 1.running_var; take another snapshot"
+    )
+
+
+def test_a_prefix_that_not_all_entries_have_is_a_name(saved):
+    path, content = saved
+    content["module.tail.bias"] = content.pop("tail.bias")
+    torch.save(content, path)
+    line = message(load_model, SmallNetwork(), path)
+    assert "it lacks tail.bias; the network does not have module.tail.bias; 12 of" in line
 
 
 class Intruder:
@@ -266,13 +372,30 @@ def test_a_pickled_object_is_not_executed(tmp_path):
     assert not folder.exists()
 
 
-@pytest.mark.parametrize("content", [{}, {"epoch": 3}, [torch.zeros(2)], torch.zeros(2), 3])
-def test_a_file_of_something_else(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({}, "found an empty dictionary"),
+        ({"epoch": 3, "state_dict": {"w": torch.zeros(2)}}, "found a dictionary with 'epoch', 's"),
+        ({"w": torch.zeros(2), "extra": 3}, "but its entry 'extra' is an int"),
+        pytest.param(
+            {"w": torch.zeros(2).to_sparse()},
+            "but its entry 'w' is a tensor of layout torch.sparse_coo",
+            marks=pytest.mark.filterwarnings("ignore:Validating sparse"),
+        ),
+        ({"w": torch.zeros(2, device="meta")}, "but its entry 'w' is a tensor without values"),
+        ([torch.zeros(2)], "found a list"),
+        (torch.zeros(2), "found a Tensor"),
+        (3, "found an int"),
+    ],
+)
+def test_a_file_of_something_else(tmp_path, content, words):
     path = tmp_path / "model.pth"
     torch.save(content, path)
     line = message(load_model, SmallNetwork(), path)
-    assert line.startswith(str(path))
-    assert "lacks 0.weight" in line or "expected a dictionary of tensors" in line
+    start = f"{path} is no weights file: expected a dictionary of tensors, {words}"
+    assert line.startswith(start)
+    assert line.endswith("; take another file, or save the network's state_dict alone")
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -319,8 +442,12 @@ def test_pretrained_weights_go_to_the_backbone(tmp_path, imagenet):
     torch.save(imagenet, path)
     network = SmallNetwork()
     head = network.head.weight.clone()
+    network.backbone[1].num_batches_tracked += 3
     line = load_pretrained(network, RECORD, path)
-    assert line == f"{path}: 7 entries loaded; left out: fc8.weight, fc9.bias"
+    assert line == (
+        f"{path}: 6 entries loaded, BatchNorm counters set anew; left out: fc8.weight, fc9.bias"
+    )
+    assert network.backbone[1].num_batches_tracked == 0
     for name in ("0.weight", "0.bias", "1.running_mean", "1.weight"):
         assert torch.equal(network.backbone.state_dict()[name], imagenet[name])
     assert torch.equal(network.head.weight, head)
@@ -330,6 +457,15 @@ def test_pretrained_weights_without_a_classifier(tmp_path, imagenet):
     path = tmp_path / "small.pth"
     torch.save({name: imagenet[name] for name in imagenet if not name.startswith("fc")}, path)
     assert load_pretrained(SmallNetwork(), RECORD, path).endswith("left out: none")
+
+
+def test_batch_counters_that_the_file_has_are_kept(tmp_path, imagenet):
+    path = tmp_path / "small.pth"
+    torch.save({**imagenet, "1.num_batches_tracked": torch.tensor(9)}, path)
+    network = SmallNetwork()
+    line = load_pretrained(network, RECORD, path)
+    assert line == f"{path}: 7 entries loaded; left out: fc8.weight, fc9.bias"
+    assert network.backbone[1].num_batches_tracked == 9
 
 
 @pytest.mark.parametrize(
@@ -346,7 +482,10 @@ def test_pretrained_weights_of_another_network(tmp_path, imagenet, change, words
     changed = imagenet | change
     torch.save({name: changed[name] for name in changed if changed[name] is not None}, path)
     line = message(load_pretrained, SmallNetwork(), RECORD, path)
-    assert line.startswith(str(path)) and line.endswith(f"entries match: {words}")
+    assert line.startswith(f"{path} does not fit: ") and f"; {words}; " in line
+    assert line.endswith(
+        "entries match; `bash launch/get_weights.sh small` puts them at models/weights/small.pth"
+    )
 
 
 def test_missing_pretrained_weights_say_where_to_get_them(tmp_path):
@@ -355,6 +494,12 @@ def test_missing_pretrained_weights_say_where_to_get_them(tmp_path):
     for words in ("NET.PRE_WEIGHTS_PATH", "models/weights/small.pth", "NET.FREEZE_BN False"):
         assert words in line
     assert str(path) in line and "`bash launch/get_weights.sh small`" in line
+
+
+def test_a_folder_in_place_of_pretrained_weights(tmp_path):
+    line = message(load_pretrained, SmallNetwork(), RECORD, tmp_path)
+    assert line.startswith(f"NET.PRE_WEIGHTS_PATH {tmp_path} is a directory; ")
+    assert "models/weights/small.pth" in line
 
 
 def test_a_save_that_fails_midway_keeps_the_earlier_file(saved, monkeypatch):
