@@ -119,8 +119,7 @@ def read_snapshot(model: Network, path: str | Path) -> dict[str, Tensor]:
         UserError: as `load_model`.
     """
     state = read_weights(path)
-    label = WeightsLabel(model.backbone_name, model.name) if model.name else None
-    require_match(path, state, published_state(model), label, "take another snapshot")
+    _require_snapshot_of(model, state, path)
     return state
 
 
@@ -235,3 +234,8 @@ def _how_to_get(record: BackboneRecord) -> str:
         f"`bash launch/get_weights.sh {record.name}` puts them at "
         f"models/weights/{record.weights.filename}"
     )
+
+
+def _require_snapshot_of(model: Network, state: dict[str, Tensor], path: str | Path) -> None:
+    needed = WeightsLabel(model.backbone_name, model.name) if model.name else None
+    require_match(path, state, published_state(model), needed, "take another snapshot")
