@@ -8,7 +8,6 @@ in `opt_enc_eEEEXsS.SSS.pth`, for our own use.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from core.matching import WeightsError, require_match, require_tensors
 from core.published import own_state, published_state
-from core.recognition import recognise
+from core.recognition import WeightsLabel
 from models.backbones.record import BackboneRecord
 from models.network import Network
 from utils.errors import UserError
@@ -72,9 +72,9 @@ def find_snapshot(folder: Path, suffix: str) -> Snapshot:
     snapshots = list_snapshots(folder)
     if not snapshots:
         raise UserError(
-            f"--resume {suffix}: there are no snapshots in {folder}; train first, or take the "
-            "published one, which `bash launch/get_weights.sh snapshot` gets: EXP=published "
-            "RUN_ID=resnet38 SNAPSHOT=e020Xs0.928"
+            f"--resume {suffix}: there are no snapshots in {folder}; train first, or name "
+            "another run with EXP and RUN_ID (--exp, --run); `bash launch/get_weights.sh snapshot` "
+            "gets the published one"
         )
     if suffix == "best":
         return max(snapshots, key=lambda snapshot: (snapshot.score, snapshot.epoch))
@@ -116,13 +116,13 @@ def load_model(model: Network, path: str | Path) -> str:
     return f"{path}: all {len(state)} entries loaded"
 
 
-def load_state(model: Network, state: Mapping[str, Tensor], path: str | Path) -> None:
+def load_state(model: Network, state: dict[str, Tensor], path: str | Path) -> None:
     """Load weights under published names that come from the file at `path`.
 
     Raises:
         UserError: they are of another network.
     """
-    _require_match(path, state, published_state(model))
+    _require_snapshot_of(model, state, path)
     model.load_state_dict(own_state(model, state))
 
 
@@ -133,7 +133,7 @@ def read_snapshot(model: Network, path: str | Path) -> dict[str, Tensor]:
         UserError: as `load_model`.
     """
     state = read_weights(path)
-    _require_match(path, state, published_state(model))
+    _require_snapshot_of(model, state, path)
     return state
 
 
@@ -150,22 +150,33 @@ def load_pretrained(model: Network, record: BackboneRecord, path: str | Path) ->
         UserError: the file is missing (the message says how to get it), is no weights file, or is
             of another network.
     """
+    if Path(path).is_dir():
+        raise UserError(
+            f"NET.PRE_WEIGHTS_PATH {path} is a directory; name the file; {_how_to_get(record)}"
+        )
     if not Path(path).is_file():
         raise UserError(
-            f"the ImageNet weights {path} (NET.PRE_WEIGHTS_PATH) do not exist; `bash "
-            f"launch/get_weights.sh {record.name}` puts them at "
-            f"models/weights/{record.weights.filename}; or train from scratch with --set "
+            f"the ImageNet weights {path} (NET.PRE_WEIGHTS_PATH) do not exist; "
+            f"{_how_to_get(record)}; or train from scratch with --set "
             'NET.FREEZE_BN False NET.PRE_WEIGHTS_PATH ""'
         )
     state, left_out = read_pretrained(model.backbone, record, path)
-    model.backbone.load_state_dict(state)
-    return f"{path}: {len(state)} entries loaded; left out: {', '.join(left_out) or 'none'}"
+    counters = {
+        name: torch.zeros_like(tensor)
+        for name, tensor in model.backbone.state_dict().items()
+        if name not in state
+    }
+    model.backbone.load_state_dict(state | counters)
+    anew = ", BatchNorm counters set anew" if counters else ""
+    return f"{path}: {len(state)} entries loaded{anew}; left out: {', '.join(left_out) or 'none'}"
 
 
 def read_pretrained(
     backbone: nn.Module, record: BackboneRecord, path: str | Path
 ) -> tuple[dict[str, Tensor], list[str]]:
     """The entries of ImageNet weights for the backbone, and the names of those left out.
+
+    BatchNorm's batch counters are among them only if the file has them.
 
     Raises:
         UserError: as `load_pretrained`.
@@ -180,27 +191,28 @@ def read_pretrained(
         or (name not in expected and tensor.shape[:1] == (IMAGENET_CLASSES,))
     ]
     kept = {name: tensor for name, tensor in state.items() if name not in left_out}
-    for name in expected:
-        if name.endswith("num_batches_tracked"):
-            kept.setdefault(name, expected[name])
-    _require_match(path, kept, expected)
+    demanded = {
+        name: tensor
+        for name, tensor in expected.items()
+        if name in kept or not name.endswith("num_batches_tracked")
+    }
+    require_match(path, kept, demanded, WeightsLabel(record.name), _how_to_get(record))
     return kept, left_out
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
     """Read a dictionary of tensors onto the CPU, as `torch.load` restricted to weights does.
 
-    DataParallel's prefix `module.` is taken off.
+    DataParallel's prefix `module.`, which all entries have then, is taken off.
 
     Raises:
         UserError: the file is missing, does not parse, or holds something else.
     """
     content = load_file(path)
-    if not isinstance(content, Mapping) or not all(
-        isinstance(tensor, Tensor) for tensor in content.values()
-    ):
-        raise UserError(f"{path} is no weights file: expected a dictionary of tensors")
-    return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
+    require_tensors(path, content)
+    state = {str(name): tensor for name, tensor in content.items()}
+    prefix = "module." if all(name.startswith("module.") for name in state) else ""
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items()}
 
 
 def load_file(path: str | Path) -> Any:
@@ -211,10 +223,8 @@ def load_file(path: str | Path) -> Any:
                 return torch.load(file, map_location="cpu", weights_only=True)
             # damaged bytes lead to any exception: IndexError, struct.error, OSError of a seek, ...
             except Exception as error:
-                raise UserError(
-                    f"{path} is no weights file, or it is damaged ({type(error).__name__}); "
-                    "fetch or write it anew"
-                ) from error
+                fault = f"is no weights file, or it is damaged ({type(error).__name__})"
+                raise WeightsError(path, fault, "fetch or write it anew") from error
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
 
@@ -233,34 +243,13 @@ def save_file(content: Any, path: str | Path) -> None:
         ) from error
 
 
-def _require_match(
-    path: str | Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]
-) -> None:
-    missing = [name for name in expected if name not in found]
-    unknown = [name for name in found if name not in expected]
-    shapes = [
-        f"{name} is {_shape(found[name])}, the network's is {_shape(expected[name])}"
-        for name in expected
-        if name in found and found[name].shape != expected[name].shape
-    ]
-    faults = [
-        f"it lacks {_some(missing)}" if missing else "",
-        f"the network does not have {_some(unknown)}" if unknown else "",
-        _some(shapes),
-    ]
-    if any(faults):
-        matched = len(expected) - len(missing) - len(shapes)
-        raise UserError(
-            f"{path} does not fit NET.MODEL and NET.BACKBONE: it looks like {recognise(found)}, "
-            f"needed is {recognise(expected)}; {matched} of {len(expected)} entries match: "
-            + "; ".join(fault for fault in faults if fault)
-        )
+def _how_to_get(record: BackboneRecord) -> str:
+    return (
+        f"`bash launch/get_weights.sh {record.name}` puts them at "
+        f"models/weights/{record.weights.filename}"
+    )
 
 
-def _shape(tensor: Tensor) -> str:
-    return "×".join(map(str, tensor.shape)) or "scalar"
-
-
-def _some(names: list[str], most: int = 3) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+def _require_snapshot_of(model: Network, state: dict[str, Tensor], path: str | Path) -> None:
+    needed = WeightsLabel(model.backbone_name, model.name) if model.name else None
+    require_match(path, state, published_state(model), needed, "take another snapshot")

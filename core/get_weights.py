@@ -7,107 +7,58 @@ is known, and by the names and shapes of its entries always.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
-from types import MappingProxyType
+import sys
+from urllib.parse import urlsplit
 
-import torch
-from torch import nn
-
-from core.checkpoint import read_pretrained, read_snapshot
-from core.config import Config
-from models import get_model
-from models.backbones import BACKBONES
-from models.backbones.record import BackboneRecord, WeightsFile
-from utils.download import Checksum, download
 from utils.errors import UserError, run_command
-from utils.files import only_process, require_writable_folder
 
-WEIGHTS_FOLDER = Path("models/weights")
-SNAPSHOT_FOLDER = Path("snapshots/pascal_voc/published/resnet38")
-SNAPSHOT = WeightsFile(
-    "https://download.visinf.tu-darmstadt.de/data/2020-cvpr-araslanov-1-stage-wseg/models/"
-    "model_enc_e020Xs0.928.pth",
-    mebibytes=527,
-)
-
-
-@dataclass(frozen=True)
-class Item:
-    """A file to get.
-
-    Attributes:
-        file: where it comes from.
-        folder: where it goes.
-        check: raises `UserError` unless the file at a path holds what it should.
-    """
-
-    file: WeightsFile
-    folder: Path
-    check: Callable[[Path], None]
+# stated again, since reading them from the backbones' records takes PyTorch, seconds to import
+NAMES = ("resnet38", "vgg16", "resnet50", "resnet101", "snapshot")
 
 
 def main() -> None:
+    args = parse_args()
+    # Imported here, not above: until PyTorch is loaded, Ctrl-C would end in a traceback.
+    from core.weights_files import get
+
+    failed = []
+    for name in args.names:
+        try:
+            get(name, args.url)
+        except UserError as error:
+            if len(args.names) == 1:
+                raise
+            print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+            failed.append(name)
+    if failed:
+        raise UserError(
+            f"these failed, for the reasons above: {', '.join(failed)}; once those are mended: "
+            f"`bash launch/get_weights.sh {' '.join(failed)}`"
+        )
+
+
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m core.get_weights", description=__doc__)
     parser.add_argument(
-        "names", metavar="NAME", nargs="*", help=f"of {', '.join(ITEMS)} (default: all)"
+        "names", metavar="NAME", nargs="*", help=f"of {', '.join(NAMES)} (default: all)"
     )
     parser.add_argument("--url", default="", help="a mirror: the folder that holds the files")
     args = parser.parse_args()
     for name in args.names:
-        if name not in ITEMS:
-            raise UserError(f"there are no weights called {name!r}; there are: {', '.join(ITEMS)}")
-    for name in args.names or ITEMS:
-        get(name, args.url)
+        if name not in NAMES:
+            raise UserError(f"there are no weights called {name!r}; there are: {', '.join(NAMES)}")
+    if args.url and not _is_address(args.url):
+        raise UserError(f"WEIGHTS_URL (--url) {args.url!r} is not an http or https address")
+    args.names = list(dict.fromkeys(args.names or NAMES))
+    return args
 
 
-def get(name: str, mirror: str = "") -> None:
-    """Bring the weights called `name` into place, unless they are there, and verify them.
-
-    Raises:
-        UserError: the file cannot be had, or is not what it should be; nothing is left in place.
-    """
-    item = ITEMS[name]
-    file = item.file
-    path = item.folder / file.filename
-    url = f"{mirror.rstrip('/')}/{file.filename}" if mirror else file.url
-    require_writable_folder(item.folder, "place for the clone")
-    with only_process(item.folder):
-        if not path.exists():
-            print(f"{name}: {url} (about {file.mebibytes} MB)", flush=True)
-        download(
-            [url],
-            path,
-            name,
-            Checksum("sha256", file.sha256_prefix) if file.sha256_prefix else None,
-            item.check,
-        )
-
-
-def _check_pretrained(record: BackboneRecord, path: Path) -> None:
-    with torch.device("meta"):  # shapes without memory
-        backbone = record.build(nn.BatchNorm2d)
-    read_pretrained(backbone, record, path)
-
-
-def _check_snapshot(path: Path) -> None:
-    net = replace(Config().NET, MODEL="ae", BACKBONE="resnet38")
-    with torch.device("meta"):
-        network = get_model(net)
-    read_snapshot(network, path)
-
-
-ITEMS: Mapping[str, Item] = MappingProxyType(
-    {
-        **{
-            name: Item(record.weights, WEIGHTS_FOLDER, partial(_check_pretrained, record))
-            for name, record in BACKBONES.items()
-        },
-        "snapshot": Item(SNAPSHOT, SNAPSHOT_FOLDER, _check_snapshot),
-    }
-)
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.netloc)
 
 
 if __name__ == "__main__":

@@ -59,7 +59,9 @@ def get_model(net: Any, num_classes: int = 21) -> Network:
     backbone = record.build(_fixed_norm(net))
     if net.FREEZE_BN:
         _freeze(backbone, record.frozen)
-    return MODELS[net.MODEL](net, num_classes, backbone, record)
+    network = MODELS[net.MODEL](net, num_classes, backbone, record)
+    network.name, network.backbone_name = net.MODEL, net.BACKBONE
+    return network
 
 
 def _fixed_norm(net: Any) -> type[nn.BatchNorm2d]:

@@ -16,6 +16,10 @@ class Network(nn.Module):
 
     Published snapshots name the backbone's entries without the prefix `backbone.`; each model
     declares in which other ways its entries differ from them.
+
+    Attributes:
+        backbone: images to the two feature maps.
+        name, backbone_name: its NET.MODEL and NET.BACKBONE, if it was built from a configuration.
     """
 
     #: an entry of ours → all names it is published under, in their order
@@ -24,6 +28,7 @@ class Network(nn.Module):
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
         self.backbone = backbone
+        self.name = self.backbone_name = ""
 
     def published_constants(self) -> dict[str, Tensor]:
         """Entries of published snapshots that hold nothing learnt, under attributes of ours."""

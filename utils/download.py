@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -78,9 +79,10 @@ def download(
         if path.exists():
             if checksum:
                 verify(path, checksum, name)
-            if check:
-                check(path)
-            discard(part)
+            if check and (fault := _fault(path, None, check)):
+                raise _unexpected(path, name, fault)
+            with suppress(OSError):  # a folder that may only be read holds none of ours
+                discard(part)
             print(f"{name}: {path} is there already{', and verified' if checksum or check else ''}")
             return
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,7 +102,11 @@ def verify(path: Path, checksum: Checksum, name: str) -> None:
     except OSError as error:
         raise UserError(f"cannot read {path} ({name}): {error.strerror}") from error
     if fault:
-        raise UserError(f"{path} is not {name} as expected: {fault}; delete it and run this again")
+        raise _unexpected(path, name, fault)
+
+
+def _unexpected(path: Path, name: str, fault: str) -> UserError:
+    return UserError(f"{path} is not {name} as expected: {fault}; delete it and run this again")
 
 
 def _fault(

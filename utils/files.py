@@ -60,11 +60,11 @@ def remove_leftovers(folder: Path, pattern: str) -> None:
 
 
 @contextmanager
-def only_process(folder: Path) -> Iterator[None]:
+def only_process(folder: Path, command: str = "process") -> Iterator[None]:
     """Hold a lock on `folder`, which must exist, so that commands of this kind run one at a time.
 
-    The lock goes with the process, however it ends. Raises `UserError` if another one holds it. A
-    file system without locks gives none.
+    The lock goes with the process, however it ends. Raises `UserError` if another one, which is
+    called `command` there, holds it. A file system without locks gives none.
     """
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -72,7 +72,7 @@ def only_process(folder: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(
-                f"another process is at work on {folder}; wait for its end, or stop it"
+                f"another {command} is at work on {folder}; wait for its end, or stop it"
             ) from error
         except OSError:
             pass  # some network file systems have no locks

@@ -12,6 +12,7 @@ from PIL import Image
 from core.config import InferenceConfig
 from core.inference.views import Size, check_sizes
 from datasets.files import ListEntry, read_image, read_mask, require_masks
+from datasets.presence import require_files
 from utils.errors import UserError
 
 
@@ -62,8 +63,8 @@ def check_samples(entries: Sequence[ListEntry], test: InferenceConfig, threads: 
         threads: how many files are opened at a time.
 
     Raises:
-        UserError: USE_GT_LABELS without a mask column; whatever `load_sample` and `check_sizes`
-            object to.
+        UserError: USE_GT_LABELS without a mask column; files that are missing; whatever
+            `load_sample` and `check_sizes` object to.
     """
     if test.USE_GT_LABELS:
         require_masks(
@@ -71,6 +72,7 @@ def check_samples(entries: Sequence[ListEntry], test: InferenceConfig, threads: 
             remedy="add it or set TEST.USE_GT_LABELS False",
             lack="TEST.USE_GT_LABELS takes labels from masks, but there is none",
         )
+    require_files(entries)  # to open those before the first missing one may take minutes
     with ThreadPoolExecutor(max(1, threads)) as pool:
         sizes = list(pool.map(lambda entry: load_sample(entry).size, entries))
     images = [str(entry.image) for entry in entries]

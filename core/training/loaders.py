@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from core.config import Config
 from core.distributed import Group
 from datasets.files import read_list
+from datasets.presence import require_files
 from datasets.records import DatasetRecord
 from datasets.samples import EpochSampler, ImageLevelSamples, collate
 from datasets.transforms import train_transform, val_transform
@@ -83,8 +84,8 @@ def training_batches(
     """Random views of the training list in random order; a last batch that is not full is dropped.
 
     Raises:
-        UserError: the list cannot be read, holds less than one batch, or the processes do not
-            divide a batch.
+        UserError: the list cannot be read, names files that are missing, holds less than one batch,
+            or the processes do not divide a batch.
     """
     if config.TRAIN.BATCH_SIZE % group.size:
         raise UserError(
@@ -139,6 +140,7 @@ def _batches(
 ) -> Batches:
     root = Path(config.DATASET.PATH)
     entries = read_list(root / name, root)
+    require_files(entries)
     samples = ImageLevelSamples(entries, transform, record.num_classes, record.ignore_index, seed)
     train = config.TRAIN
     return Batches(samples, train.BATCH_SIZE, train.NUM_WORKERS, device, group, training=training)

@@ -1,95 +1,26 @@
-"""Snapshots and ImageNet weights on disk."""
+"""Snapshots on disk."""
 
 import os
 import pickle
 import subprocess
 import sys
 from collections import OrderedDict
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import torch
 from golden_recipe import entries, golden_config
-from torch import nn
+from small_network import SMALL, SmallNetwork, message, meta_network, save_shapes, shapes
 
 import core.checkpoint
-from core.checkpoint import (
-    load_file,
-    load_model,
-    load_pretrained,
-    published_state,
-    read_weights,
-    save_model,
-)
+from core.checkpoint import load_file, load_model, read_snapshot, read_weights, save_model
 from core.distributed import parallelise
+from core.published import own_state, published_state
 from models import get_model
-from models.backbones import get_backbone_record
-from models.backbones.record import BackboneRecord, Tap, WeightsFile
-from models.network import Network
-from utils.errors import UserError
+from models.backbones import BACKBONES
+from models.builder import MODELS
 
 ROOT = Path(__file__).parents[2]
-
-
-class SmallNetwork(Network):
-    """All that a model may declare: an alias, a constant, batch normalisation, two heads."""
-
-    published_aliases: Mapping[str, tuple[str, ...]] = {
-        "head.weight": ("head.weight", "first.weight", "second.weight")
-    }
-
-    def __init__(self, width=4):
-        super().__init__(nn.Sequential(nn.Conv2d(3, width, 3), nn.BatchNorm2d(width)))
-        self.stencil = nn.Identity()
-        self.head = nn.Conv2d(width, 2, 1, bias=False)
-        self.tail = nn.Conv2d(2, 2, 1)
-        for parameter in self.parameters():
-            nn.init.normal_(parameter)
-
-    def published_constants(self):
-        return {"stencil.kernel": torch.eye(3)}
-
-
-# name → shape, in the order of the file
-SMALL = {
-    "0.weight": (4, 3, 3, 3),
-    "0.bias": (4,),
-    "1.weight": (4,),
-    "1.bias": (4,),
-    "1.running_mean": (4,),
-    "1.running_var": (4,),
-    "1.num_batches_tracked": (),
-    "stencil.kernel": (3, 3),
-    "head.weight": (2, 4, 1, 1),
-    "first.weight": (2, 4, 1, 1),
-    "second.weight": (2, 4, 1, 1),
-    "tail.weight": (2, 2, 1, 1),
-    "tail.bias": (2,),
-}
-
-RECORD = BackboneRecord(
-    name="small",
-    build=nn.Identity,
-    conv3=Tap(256, 4),
-    conv6=Tap(4, 8),
-    frozen=(),
-    lr_multipliers=(1, 2, 10, 20),
-    weights=WeightsFile("https://example.org/small.pth", mebibytes=1),
-    ignored_weights=("fc8.", "fc9."),
-)
-
-
-def shapes(state):
-    return {name: tuple(tensor.shape) for name, tensor in state.items()}
-
-
-def message(function, *arguments):
-    """The one line that a mistake ends with."""
-    with pytest.raises(UserError) as error:
-        function(*arguments)
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 def same_weights(one, other):
@@ -97,14 +28,6 @@ def same_weights(one, other):
     return ours.keys() == theirs.keys() and all(
         torch.equal(ours[name], theirs[name]) for name in ours
     )
-
-
-@pytest.fixture
-def saved(tmp_path):
-    """A small network's snapshot: its path and its content."""
-    path = tmp_path / "small.pth"
-    save_model(SmallNetwork(), path)
-    return path, torch.load(path, weights_only=True)
 
 
 @pytest.mark.parametrize("model", ["ae", "bsl"])
@@ -116,6 +39,25 @@ def test_a_network_comes_back_from_its_file(tmp_path, model):
     assert not same_weights(other, network)
     load_model(other, path)
     assert same_weights(other, network)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_published_snapshots_of_every_network_come_back(tmp_path, backbone, model):
+    path = tmp_path / "model.pth"
+    content = save_shapes(path, entries(backbone, model))
+    network = meta_network(backbone, model)
+    state = read_snapshot(network, path)
+    network.load_state_dict(own_state(network, state), assign=True)
+    assert not any(tensor.is_meta for tensor in network.state_dict().values())
+    torch.save(published_state(network), path)
+    again = read_weights(path)
+    assert list(shapes(again).items()) == entries(backbone, model)
+    last_alias = {
+        name: aliases[-1] for aliases in network.published_aliases.values() for name in aliases
+    }
+    for name in again.keys() - network.published_constants().keys():
+        assert again[name].flatten()[0] == content[last_alias.get(name, name)].flatten()[0], name
 
 
 def test_the_file_is_a_plain_dictionary_of_tensors(tmp_path):
@@ -168,83 +110,6 @@ def test_old_files_and_those_of_several_gpus_load(saved, monkeypatch, zipped, pr
     assert torch.equal(network.head.weight, content[f"{prefix}head.weight"])
 
 
-def test_a_file_that_does_not_match_names_both_sides(saved):
-    path, content = saved
-    del content["tail.bias"]
-    content["ending.bias"] = torch.zeros(2)
-    content["head.weight"] = torch.zeros(2, 5, 1, 1)
-    content["1.num_batches_tracked"] = torch.zeros(1)
-    torch.save(content, path)
-    network = SmallNetwork()
-    before = [parameter.clone() for parameter in network.parameters()]
-    assert message(load_model, network, path) == (
-        f"{path} does not fit NET.MODEL and NET.BACKBONE: it looks like a network not known here, "
-        "needed is a network not known here; 10 of 13 entries match: it lacks tail.bias; the "
-        "network does not have ending.bias; 1.num_batches_tracked is 1, the network's is scalar, "
-        "head.weight is 2×5×1×1, the network's is 2×4×1×1"
-    )
-    assert all(map(torch.equal, before, network.parameters()))
-
-
-@pytest.mark.parametrize("name", SMALL)
-def test_every_entry_is_demanded(saved, name):
-    path, content = saved
-    torch.save({other: content[other] for other in content if other != name}, path)
-    assert message(load_model, SmallNetwork(), path).endswith(
-        f"; 12 of 13 entries match: it lacks {name}"
-    )
-
-
-def test_another_network_is_summed_up(saved):
-    path, _ = saved
-    torch.save(published_state(get_model(golden_config("vgg16", "bsl"))), path)
-    line = message(load_model, SmallNetwork(), path)
-    assert "it looks like a snapshot of bsl with vgg16, needed is a network not known" in line
-    assert "; 0 of 13 entries match: it lacks 0.weight, 0.bias, 1.weight and 10 more; " in line
-    assert "does not have conv1_1.weight, conv1_1.bias, conv1_2.weight and " in line
-
-
-@pytest.mark.parametrize(
-    ("backbone", "model", "other"),
-    [
-        ("vgg16", "ae", ("vgg16", "bsl")),
-        ("resnet50", "bsl", ("resnet101", "bsl")),
-        ("resnet101", "ae", ("resnet50", "ae")),
-        ("resnet38", "bsl", ("resnet38", "ae")),
-    ],
-)
-def test_a_snapshot_of_another_network_names_both(tmp_path, backbone, model, other):
-    path = tmp_path / "model.pth"
-    torch.save({name: torch.zeros(()).expand(shape) for name, shape in entries(*other)}, path)
-    with torch.device("meta"):
-        network = get_model(golden_config(backbone, model))
-    line = message(load_model, network, path)
-    assert f"it looks like a snapshot of {other[1]} with {other[0]}, " in line
-    assert f"needed is a snapshot of {model} with {backbone}; " in line
-
-
-def test_imagenet_weights_and_snapshots_are_told_apart(tmp_path):
-    network = get_model(golden_config("vgg16", "ae"))
-    record = get_backbone_record("vgg16")
-    path = tmp_path / "model.pth"
-    torch.save(network.backbone.state_dict(), path)
-    line = message(load_model, network, path)
-    assert "it looks like ImageNet weights of vgg16, needed is a snapshot of ae with vgg16" in line
-    save_model(network, path)
-    line = message(load_pretrained, network, record, path)
-    assert "it looks like a snapshot of ae with vgg16, needed is ImageNet weights of vgg16" in line
-
-
-def test_a_damaged_snapshot_is_recognised_all_the_same(tmp_path):
-    network = get_model(golden_config("vgg16", "ae"))
-    state = published_state(network)
-    del state["fc6.bias"]
-    torch.save(state, tmp_path / "model.pth")
-    line = message(load_model, network, tmp_path / "model.pth")
-    assert line.count("a snapshot of ae with vgg16") == 2
-    assert line.endswith("110 of 111 entries match: it lacks fc6.bias")
-
-
 class Intruder:
     """Pickled, it makes a folder when it is loaded."""
 
@@ -264,15 +129,6 @@ def test_a_pickled_object_is_not_executed(tmp_path):
         torch.save(content, path)
         assert "is no weights file, or it is damaged" in message(load_model, SmallNetwork(), path)
     assert not folder.exists()
-
-
-@pytest.mark.parametrize("content", [{}, {"epoch": 3}, [torch.zeros(2)], torch.zeros(2), 3])
-def test_a_file_of_something_else(tmp_path, content):
-    path = tmp_path / "model.pth"
-    torch.save(content, path)
-    line = message(load_model, SmallNetwork(), path)
-    assert line.startswith(str(path))
-    assert "lacks 0.weight" in line or "expected a dictionary of tensors" in line
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -304,57 +160,6 @@ def test_missing_files_and_folders(tmp_path):
     assert (
         message(load_model, SmallNetwork(), tmp_path) == f"cannot read {tmp_path}: Is a directory"
     )
-
-
-@pytest.fixture
-def imagenet():
-    """ImageNet weights for the small network's backbone, as an old file has them."""
-    backbone = SmallNetwork().backbone.state_dict()
-    del backbone["1.num_batches_tracked"]
-    return {**backbone, "fc8.weight": torch.zeros(9, 4), "fc9.bias": torch.zeros(9)}
-
-
-def test_pretrained_weights_go_to_the_backbone(tmp_path, imagenet):
-    path = tmp_path / "small.pth"
-    torch.save(imagenet, path)
-    network = SmallNetwork()
-    head = network.head.weight.clone()
-    line = load_pretrained(network, RECORD, path)
-    assert line == f"{path}: 7 entries loaded; left out: fc8.weight, fc9.bias"
-    for name in ("0.weight", "0.bias", "1.running_mean", "1.weight"):
-        assert torch.equal(network.backbone.state_dict()[name], imagenet[name])
-    assert torch.equal(network.head.weight, head)
-
-
-def test_pretrained_weights_without_a_classifier(tmp_path, imagenet):
-    path = tmp_path / "small.pth"
-    torch.save({name: imagenet[name] for name in imagenet if not name.startswith("fc")}, path)
-    assert load_pretrained(SmallNetwork(), RECORD, path).endswith("left out: none")
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"0.bias": None}, "it lacks 0.bias"),
-        ({"1.running_mean": None}, "it lacks 1.running_mean"),
-        ({"fc7.weight": torch.zeros(2)}, "the network does not have fc7.weight"),
-        ({"0.bias": torch.zeros(5)}, "0.bias is 5, the network's is 4"),
-    ],
-)
-def test_pretrained_weights_of_another_network(tmp_path, imagenet, change, words):
-    path = tmp_path / "small.pth"
-    changed = imagenet | change
-    torch.save({name: changed[name] for name in changed if changed[name] is not None}, path)
-    line = message(load_pretrained, SmallNetwork(), RECORD, path)
-    assert line.startswith(str(path)) and line.endswith(f"entries match: {words}")
-
-
-def test_missing_pretrained_weights_say_where_to_get_them(tmp_path):
-    path = tmp_path / "none.pth"
-    line = message(load_pretrained, SmallNetwork(), RECORD, path)
-    for words in ("NET.PRE_WEIGHTS_PATH", "models/weights/small.pth", "NET.FREEZE_BN False"):
-        assert words in line
-    assert str(path) in line and "`bash launch/get_weights.sh small`" in line
 
 
 def test_a_save_that_fails_midway_keeps_the_earlier_file(saved, monkeypatch):

@@ -137,7 +137,7 @@ MISTAKES = {
     "labels without masks": (["--resume", "best", "--infer-list", "images.txt"], "USE_GT_LABELS"),
     "too small": (["--resume", "best", "--set", "TEST.PAD_SIZE", "(41, 64)"], "[42, 50]"),
     "other classes": (["--resume", "best", "--set", "TEST.NUM_CLASSES", "20"], "TEST.NUM_CLASSES"),
-    "other network": (["--resume", "best", "--set", "NET.MODEL", "ae"], "another network"),
+    "other network": (["--resume", "best", "--set", "NET.MODEL", "ae"], "give --set NET.MODEL bsl"),
 }
 
 

@@ -1,0 +1,41 @@
+"""Training and inference ask whether a list's files are there before they open any."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from core.config import InferenceConfig, load_config
+from core.inference.samples import check_samples
+from core.training.loaders import training_batches, validation_batches
+from datasets.files import ListEntry, read_list
+from datasets.records import PASCAL_VOC
+from utils.errors import UserError
+
+MINI = Path(__file__).parents[2] / "configs" / "mini_resnet50.yaml"
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def root(mini_voc, tmp_path):
+    """Lists of data that is gone."""
+    for path in mini_voc.glob("*.txt"):
+        shutil.copy(path, tmp_path)
+    return tmp_path
+
+
+def test_training(root):
+    config = load_config(MINI, ["DATASET.PATH", str(root)])
+    first = read_list(root / PASCAL_VOC.train_list, root)[0].image
+    with pytest.raises(UserError, match=f"image {first} does not exist, nor do 79 more of the 80"):
+        training_batches(config, PASCAL_VOC, 0, CPU)
+    with pytest.raises(UserError, match=r"bash launch/get_data\.sh"):
+        validation_batches(config, PASCAL_VOC, CPU)
+
+
+def test_inference(tmp_path):
+    broken, gone = tmp_path / "broken.jpg", tmp_path / "gone.jpg"
+    broken.touch()
+    with pytest.raises(UserError, match=f"image {gone} does not exist of the 2 files"):
+        check_samples([ListEntry(broken, None), ListEntry(gone, None)], InferenceConfig(), 1)

@@ -1,0 +1,48 @@
+"""Files that a list names and that are not there."""
+
+import shutil
+
+import pytest
+
+from datasets.files import ListEntry, read_list
+from datasets.presence import require_files
+from utils.errors import UserError
+
+
+@pytest.fixture
+def entries(tmp_path):
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+        for name in "abc":
+            (tmp_path / folder / name).touch()
+    lines = "".join(f"images/{name} masks/{name}\n" for name in "abc")
+    (tmp_path / "list.txt").write_text(lines)
+    return read_list(tmp_path / "list.txt", tmp_path)
+
+
+def test_files_that_are_there_are_not_opened(entries):
+    require_files(entries)  # they are empty, so that opening them would fail
+
+
+def test_the_first_is_named_and_the_others_are_counted(entries, tmp_path):
+    shutil.rmtree(tmp_path / "images")
+    (tmp_path / "masks" / "b").unlink()
+    with pytest.raises(UserError) as caught:
+        require_files(entries)
+    line = str(caught.value)
+    start = f"image {tmp_path / 'images/a'} does not exist, nor do 3 more of the 6 files that"
+    assert line.startswith(start)
+    for remedy in ("bash launch/get_data.sh", "datasets.prepare --check", "DATASET.PATH"):
+        assert remedy in line
+
+
+def test_one_mask(entries, tmp_path):
+    (tmp_path / "masks" / "b").unlink()
+    with pytest.raises(UserError, match=r"^mask .*masks/b does not exist of the 6 files"):
+        require_files(entries)
+
+
+def test_lists_without_masks_and_files_in_place_of_folders(entries, tmp_path):
+    require_files([ListEntry(entry.image, None) for entry in entries])
+    with pytest.raises(UserError, match=r"images/a/b does not exist"):
+        require_files([ListEntry(tmp_path / "images" / "a" / "b", None)])
