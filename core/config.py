@@ -48,6 +48,8 @@ class TrainConfig:
     MASK_LOSS: float = 0.0  # used by nothing; kept because published files set it
     PRETRAIN: int = _option(5, low=0)  # epochs with the classification loss alone
     VAL_INTERVAL: int = _option(2, low=1)  # epochs between validations
+    AMP: str = _option("off", choices=("off", "bf16", "fp16"))  # precision of convolutions
+    CHECKPOINT: bool = False  # compute activations again instead of storing them
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from core.training.loaders import Batches
 from core.training.losses import Criterion
+from core.training.precision import Precision
 from datasets.transforms import normalise
 from utils.errors import UserError
 from utils.metrics import average_precision
@@ -74,6 +75,7 @@ def train_one_epoch(
     criterion: Criterion,
     epoch: int,
     device: torch.device,
+    precision: Precision,
 ) -> dict[str, float]:
     """Take a step for every batch of the epoch; returns the mean of each loss.
 
@@ -94,9 +96,7 @@ def train_one_epoch(
         losses = criterion(outputs, labels, epoch)
         loss = losses["loss"].mean()
         _require_finite(loss, f"epoch {epoch}, step {step}")
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
+        precision.step(loss, optimizer)
         means.update(losses)
     return means.means()
 

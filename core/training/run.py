@@ -17,6 +17,7 @@ from core.training.loaders import Batches, training_batches, validation_batches
 from core.training.logbook import Logbook, discard_logs, draw_batch
 from core.training.losses import Criterion
 from core.training.optimizer import build_optimizer
+from core.training.precision import InPrecision, Precision
 from datasets.records import DatasetRecord
 from datasets.samples import mix_seed
 from models import get_model
@@ -76,7 +77,10 @@ class TrainingRun:
         torch.manual_seed(settings.seed)
         self.network = get_model(config.NET, record.num_classes)
         _load_weights(self.network, config, snapshot)
-        self.model = parallelise(self.network, settings.device)
+        if config.TRAIN.CHECKPOINT:
+            self.network.checkpoint_activations()
+        self.precision = Precision(config.TRAIN.AMP, settings.device)
+        self.model = parallelise(InPrecision(self.network, self.precision), settings.device)
         self.optimizer = build_optimizer(self.network, config.NET)
         if snapshot:
             self.keeper = SnapshotKeeper.resume(snapshot, self.optimizer)
@@ -95,8 +99,9 @@ class TrainingRun:
             self._run()
         except torch.cuda.OutOfMemoryError as error:
             raise UserError(
-                "the GPU's memory does not hold this network and batch; lower TRAIN.BATCH_SIZE or "
-                f"DATASET.CROP_SIZE, or use more GPUs ({str(error).splitlines()[0]})"
+                "the GPU's memory does not hold this network and batch; set TRAIN.AMP bf16 or "
+                "TRAIN.CHECKPOINT True, lower TRAIN.BATCH_SIZE or DATASET.CROP_SIZE, or use more "
+                f"GPUs ({str(error).splitlines()[0]})"
             ) from error
 
     def _run(self) -> None:
@@ -133,6 +138,7 @@ class TrainingRun:
             self.criterion,
             epoch,
             self.settings.device,
+            self.precision,
         )
         print(f"epoch {epoch}, trained: {describe(losses)}", flush=True)
 

@@ -17,6 +17,7 @@ from core.training.keeper import MOST_KEPT, SnapshotKeeper, refuse_existing
 from core.training.logbook import draw_batch
 from core.training.losses import Criterion
 from core.training.optimizer import build_optimizer
+from core.training.precision import Precision
 from datasets.records import PASCAL_VOC
 from datasets.transforms import normalise
 from models import get_model
@@ -130,7 +131,7 @@ def test_an_epoch_takes_a_step_per_batch():
     twin.load_state_dict(model.state_dict())
     batches, judge = random_batches(4, 4), criterion(TRAIN__PRETRAIN=0)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5, momentum=0.9)
-    train_one_epoch(model, batches, optimizer, judge, 0, CPU)
+    train_one_epoch(model, batches, optimizer, judge, 0, CPU, Precision("off", CPU))
 
     # momentum by hand: v ← 0.9 v + g, w ← w − lr v
     velocity = [torch.zeros_like(p) for p in twin.parameters()]
@@ -152,7 +153,9 @@ def test_a_loss_that_is_not_finite_ends_the_epoch_before_the_step():
     before = [p.clone() for p in model.parameters()]
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     with pytest.raises(UserError, match="epoch 3, step 0"):
-        train_one_epoch(model, random_batches(2), optimizer, criterion(), 3, CPU)
+        train_one_epoch(
+            model, random_batches(2), optimizer, criterion(), 3, CPU, Precision("off", CPU)
+        )
     for mine, other in zip(model.parameters(), before, strict=True):
         assert torch.equal(mine, other)
     with pytest.raises(UserError, match="validation on val, epoch 4"):
