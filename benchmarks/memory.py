@@ -45,9 +45,9 @@ def main() -> None:
     print("| Backbone | crop | batch | " + " | ".join(map(title, OPTIONS)) + " |")
     print("|---|" + "---|" * (2 + len(OPTIONS)))
     for name in args.backbones:
-        config = load_config(CONFIGS / f"voc_{name}.yaml")
-        row = [name, str(config.DATASET.CROP_SIZE), str(config.TRAIN.BATCH_SIZE)]
-        row += [f"{peak_of_step(with_options(name, *o), device) / 2**30:.2f}" for o in OPTIONS]
+        configs = [published_config(name, *option) for option in OPTIONS]
+        row = [name, str(configs[0].DATASET.CROP_SIZE), str(configs[0].TRAIN.BATCH_SIZE)]
+        row += [f"{peak_of_step(config, device) / 2**30:.2f}" for config in configs]
         print("| " + " | ".join(row) + " |", flush=True)
 
 
@@ -63,7 +63,7 @@ def title(option: tuple[str, bool]) -> str:
     return " + ".join(words) or "neither"
 
 
-def with_options(backbone: str, amp: str, checkpoint: bool) -> Config:
+def published_config(backbone: str, amp: str, checkpoint: bool) -> Config:
     """The published configuration of a backbone, with TRAIN.AMP and TRAIN.CHECKPOINT."""
     overrides = ["TRAIN.AMP", amp, "TRAIN.CHECKPOINT", str(checkpoint)]
     return load_config(CONFIGS / f"voc_{backbone}.yaml", overrides)
@@ -99,6 +99,7 @@ def take_steps(config: Config, device: torch.device, restart: Callable[[], None]
 
 
 def random_batch(config: Config, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Raw images and labels of a batch of the configured size; five objects an image."""
     size = config.DATASET.CROP_SIZE
     batch = config.TRAIN.BATCH_SIZE
     images = torch.rand(batch, 3, size, size, device=device)

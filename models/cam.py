@@ -64,10 +64,12 @@ class CamBaseline(Network):
 
         outputs = {"cls": scores, "mask_logits": maps}
         with torch.no_grad():
-            masks = drop_absent(self._masks(maps, images.shape[-2:]), labels)
-            outputs["fg"] = label_mean(masks[:, 1:].mean(dim=(2, 3)), labels)
+            size = images.shape[-2:]
+            # image by image, for masks of full size are large
+            means = [self._masks(image, size)[:, 1:].mean(dim=(2, 3)) for image in maps.split(1)]
+            outputs["fg"] = label_mean(torch.cat(means), labels)
             if with_masks:
-                outputs["masks"] = masks
+                outputs["masks"] = drop_absent(self._masks(maps, size), labels)
         return outputs
 
     def _masks(self, maps: Tensor, size: torch.Size) -> Tensor:
