@@ -28,8 +28,7 @@ class StochasticGate(nn.Module):
         if not self.training:
             return (1 - self.psi) * deep + self.psi * shallow
         keep_deep = torch.rand_like(deep) >= self.psi
-        only_deep = deep.sub(shallow, alpha=self.psi).div_(1 - self.psi)
-        return torch.where(keep_deep, only_deep, shallow)
+        return torch.where(keep_deep, (deep - self.psi * shallow) / (1 - self.psi), shallow)
 
     def extra_repr(self) -> str:
         return f"psi={self.psi}"
