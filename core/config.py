@@ -49,6 +49,8 @@ class TrainConfig:
     PRETRAIN: int = _option(5, low=0)  # epochs with the classification loss alone
     VAL_INTERVAL: int = _option(2, low=1)  # epochs between validations
     SYNC_BN: bool = False  # BatchNorm over the batches of all processes, on GPUs
+    AMP: str = _option("off", choices=("off", "bf16", "fp16"))  # precision of convolutions
+    CHECKPOINT: bool = False  # compute activations again instead of storing them
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,8 @@ def checked(key: str, value: Any, known: dict[str, Any], source: str) -> Any:
     if key not in known:
         raise UserError(f"{source}: unknown key {key}{_suggestion(key, known)}")
     kind, limits = known[key]
+    if value is False and "off" in limits.get("choices", ()):
+        value = "off"  # YAML reads a bare off as false
     try:
         value = _coerce(value, kind)
     except TypeError as error:

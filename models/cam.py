@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.layers import resize_corners
+from models.layers import at_least_float32, resize_corners
 from models.network import Network, drop_absent, label_mean
 
 
@@ -56,17 +56,20 @@ class CamBaseline(Network):
             and with `with_masks`, `masks` B×C×H×W, absent objects 0.
         """
         _, deep = self.backbone(images)
-        scores = self.fc8(F.adaptive_avg_pool2d(self.dropout(deep), 1)).flatten(1)
-        maps = self.fc8(deep)
+        # autocast's convolutions give 8 or 11 bits, too few for the losses and for thresholds
+        scores = at_least_float32(self.fc8(F.adaptive_avg_pool2d(self.dropout(deep), 1))).flatten(1)
+        maps = at_least_float32(self.fc8(deep))
         if labels is None:
             return scores, self._masks(maps, images.shape[-2:])
 
         outputs = {"cls": scores, "mask_logits": maps}
         with torch.no_grad():
-            masks = drop_absent(self._masks(maps, images.shape[-2:]), labels)
-            outputs["fg"] = label_mean(masks[:, 1:].mean(dim=(2, 3)), labels)
+            size = images.shape[-2:]
+            # image by image, for masks of full size are large
+            means = [self._masks(image, size)[:, 1:].mean(dim=(2, 3)) for image in maps.split(1)]
+            outputs["fg"] = label_mean(torch.cat(means), labels)
             if with_masks:
-                outputs["masks"] = masks
+                outputs["masks"] = drop_absent(self._masks(maps, size), labels)
         return outputs
 
     def _masks(self, maps: Tensor, size: torch.Size) -> Tensor:

@@ -1,6 +1,8 @@
-"""Layers and initialisation that backbones and heads share."""
+"""Layers, precision and initialisation that backbones and heads share."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,23 +12,47 @@ from torch import Tensor, nn
 class FixedStatsBatchNorm2d(nn.BatchNorm2d):
     """Batch normalisation that always uses its running statistics and never updates them.
 
-    The affine parameters train unless their gradients are switched off. State-dict entries are
-    those of `nn.BatchNorm2d`.
+    The affine parameters train unless their gradients are switched off; then nothing of the input's
+    size is stored for the backward pass. State-dict entries are those of `nn.BatchNorm2d`.
 
     Shape:
         B×C×H×W to the same.
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.batch_norm(
-            input,
-            self.running_mean,
-            self.running_var,
-            self.weight,
-            self.bias,
-            training=False,
-            eps=self.eps,
-        )
+        constants = (self.running_mean, self.running_var, self.weight, self.bias)
+        if self.weight.requires_grad or self.bias.requires_grad:
+            return F.batch_norm(input, *constants, training=False, eps=self.eps)
+        return _FixedNorm.apply(input, *constants, self.eps)
+
+
+class _FixedNorm(torch.autograd.Function):
+    """Batch normalisation by constants: linear, so that its gradient does not need the input.
+
+    PyTorch's own keeps the input for gradients of the affine parameters, wanted or not; in a
+    network of frozen ones these are half of all stored activations.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        input: Tensor,
+        mean: Tensor,
+        variance: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        eps: float,
+    ) -> Tensor:
+        ctx.save_for_backward(variance, weight)
+        ctx.eps = eps
+        return F.batch_norm(input, mean, variance, weight, bias, training=False, eps=eps)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        variance, weight = ctx.saved_tensors
+        scale = weight * torch.rsqrt(variance + ctx.eps)
+        scaled = gradient * scale.to(gradient.dtype)[:, None, None]
+        return scaled, None, None, None, None, None
 
 
 def init_from_scratch(module: nn.Module) -> None:
@@ -39,6 +65,11 @@ def init_from_scratch(module: nn.Module) -> None:
             nn.init.kaiming_normal_(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """`x` in float32 if it is of lower precision, as autocast's convolutions give it."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def resize_corners(maps: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:

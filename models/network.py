@@ -6,8 +6,10 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from models.recomputing import Recomputing
 
-class Network(nn.Module):
+
+class Network(Recomputing):
     """A backbone with heads, trained from image-level labels.
 
     Called as `model(images)`, a network returns (scores, masks): B×(C − 1) class logits and
@@ -29,6 +31,15 @@ class Network(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.name = self.backbone_name = ""
+
+    def checkpoint_activations(self) -> None:
+        """Store fewer activations in training, and compute them again in the backward pass.
+
+        Outputs, gradients, running statistics and names stay as they are.
+        """
+        for module in self.modules():
+            if isinstance(module, Recomputing):
+                module.recomputes = True
 
     def published_constants(self) -> dict[str, Tensor]:
         """Entries of published snapshots that hold nothing learnt, under attributes of ours."""

@@ -12,7 +12,7 @@ from models.heads.gate import StochasticGate
 from models.heads.gci import GlobalCueInjection
 from models.heads.ngwp import normalised_global_weighted_pooling, size_focal_penalty
 from models.heads.pamr import PAMR, published_stencils
-from models.layers import init_from_scratch, resize_corners
+from models.layers import at_least_float32, init_from_scratch, resize_corners
 from models.network import Network, drop_absent, label_mean
 from models.self_supervision import balanced_mask_loss, make_pseudo_labels
 
@@ -64,12 +64,14 @@ class SegmentationNetwork(Network):
         self.last_conv = nn.Sequential(
             nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False),
             nn.BatchNorm2d(WIDTH),
-            nn.ReLU(),
+            # dropout before or after ReLU gives the same, but before it the result of ReLU, which
+            # backward needs, is also the convolution's input, which backward needs too
             nn.Dropout(0.5),
+            nn.ReLU(),
             nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False),
             nn.BatchNorm2d(WIDTH),
-            nn.ReLU(),
             nn.Dropout(0.1),
+            nn.ReLU(),
             nn.Conv2d(WIDTH, num_classes - 1, 1),
         )
         for head in (self.aspp, self.shallow_mask, self.fc8_skip, self.fc8_x, self.last_conv):
@@ -110,8 +112,11 @@ class SegmentationNetwork(Network):
 
         with torch.no_grad():
             guide = resize_corners(raw_images, masks.shape[-2:])
-            refined = resize_corners(self._refine(guide, masks, labels), size)
-            pseudo_labels = make_pseudo_labels(refined)
+            refined = self._refine(guide, masks, labels)
+            # image by image, for masks of full size are the largest tensors of all
+            pseudo_labels = torch.cat(
+                [make_pseudo_labels(resize_corners(image, size)) for image in refined.split(1)]
+            )
             outputs = {
                 "cls": scores,
                 "fg": label_mean(masks[:, 1:].mean(dim=(2, 3)), labels),
@@ -120,18 +125,21 @@ class SegmentationNetwork(Network):
             }
             if with_masks:
                 outputs["masks"] = drop_absent(resize_corners(masks, size), labels)
-                outputs["refined_masks"] = refined
+                outputs["refined_masks"] = resize_corners(refined, size)
         outputs["loss_mask"] = balanced_mask_loss(logits, pseudo_labels, labels)
         return outputs
 
     def _decode(self, images: Tensor) -> Tensor:
         """B×3×H×W images to mask logits B×C×h×w, the background's a constant 1."""
         shallow, deep = self.backbone(images)
-        skip = self.fc8_skip(shallow)
-        deep = resize_corners(self.aspp(deep), skip.shape[-2:])
-        x_deep = self.fc8_x(torch.cat([deep, skip], dim=1))
-        x_shallow = self.shallow_mask(shallow, x_deep)
-        objects = self.last_conv(self.gate(x_deep, x_shallow))
+        skip = self.run(self.fc8_skip, shallow)
+        deep = resize_corners(self.run(self.aspp, deep), skip.shape[-2:])
+        x_deep = self.run(self.fc8_x, torch.cat([deep, skip], dim=1))
+        x_shallow = self.run(self.shallow_mask, shallow, x_deep)
+        objects = self.run(self.last_conv, self.gate(x_deep, x_shallow))
+        # autocast lowers convolutions, of which none follow; softmax, sums over thousands of
+        # pixels, thresholds and logarithms of small numbers would not bear 8 or 11 bits
+        objects = at_least_float32(objects)
         return torch.cat([torch.ones_like(objects[:, :1]), objects], dim=1)
 
     def _refine(self, guide: Tensor, masks: Tensor, labels: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from models.layers import resize_corners
 
@@ -47,7 +48,7 @@ def balanced_mask_loss(
     has a loss only where its pseudo labels hold as many classes as it has labels, plus one.
 
     Args:
-        logits: B×C×h×w, brought to H×W bilinear with aligned corners.
+        logits: B×C×h×w in float32 or more, brought to H×W bilinear with aligned corners.
         pseudo_labels: B×H×W class indices, or `ignore_index`.
         labels: B×(C − 1), 1 where the image has the object.
 
@@ -57,17 +58,34 @@ def balanced_mask_loss(
     num_classes = logits.shape[1]
     # a class of its own for unlabelled pixels makes counting one scatter
     classes = pseudo_labels.masked_fill(pseudo_labels == ignore_index, num_classes).flatten(1)
-    # half precision cannot count that far
-    precision = torch.promote_types(logits.dtype, torch.float32)
-    counts = torch.zeros(len(logits), num_classes + 1, dtype=precision, device=logits.device)
-    counts.scatter_add_(1, classes, torch.ones_like(classes, dtype=precision))
+    counts = torch.zeros(len(logits), num_classes + 1, dtype=logits.dtype, device=logits.device)
+    counts.scatter_add_(1, classes, torch.ones_like(classes, dtype=logits.dtype))
     counts[:, num_classes] = 0
     total = counts.sum(dim=1, keepdim=True)
     class_weight = (total - counts) / (1 + total)
     class_weight[:, num_classes] = 0
-    pixel_weight = class_weight.gather(1, classes)
-
-    logits = resize_corners(logits, pseudo_labels.shape[-2:])
-    loss = F.cross_entropy(logits, pseudo_labels, ignore_index=ignore_index, reduction="none")
+    pixel_weight = class_weight.gather(1, classes).view_as(pseudo_labels)
     complete = (counts > 0).sum(dim=1) == labels.sum(dim=1) + 1
-    return complete * (pixel_weight * loss.flatten(1)).mean(dim=1)
+
+    images = zip(*(x.split(1) for x in (logits, pseudo_labels, pixel_weight)), strict=True)
+    # logits of full size exist for one image at a time, in backward too, which makes them again
+    losses = [
+        checkpoint(
+            _weighted_cross_entropy,
+            *image,
+            ignore_index,
+            use_reentrant=False,
+            preserve_rng_state=False,
+        )
+        for image in images
+    ]
+    return complete * torch.cat(losses)
+
+
+def _weighted_cross_entropy(
+    logits: Tensor, targets: Tensor, weights: Tensor, ignore_index: int
+) -> Tensor:
+    """B weighted means over H×W of the cross entropy of logits that are brought to that size."""
+    logits = resize_corners(logits, targets.shape[-2:])
+    loss = F.cross_entropy(logits, targets, ignore_index=ignore_index, reduction="none")
+    return (weights * loss).mean(dim=(1, 2))

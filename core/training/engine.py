@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from core.distributed import ALONE, Group, interleave
 from core.training.loaders import Batches
 from core.training.losses import Criterion
+from core.training.precision import Precision
 from datasets.transforms import normalise
 from utils.errors import UserError
 from utils.metrics import average_precision
@@ -82,6 +83,7 @@ def train_one_epoch(
     criterion: Criterion,
     epoch: int,
     device: torch.device,
+    precision: Precision,
     group: Group = ALONE,
 ) -> dict[str, float]:
     """Take a step for every batch of the epoch; returns the mean of each loss, over the group.
@@ -96,9 +98,7 @@ def train_one_epoch(
         outputs, labels = run_batch(model, batch, device)
         losses = criterion(outputs, labels, epoch)
         _require_finite(losses["loss"], batches, epoch, step, f"epoch {epoch}, step {step}")
-        optimizer.zero_grad(set_to_none=True)
-        losses["loss"].mean().backward()
-        optimizer.step()
+        precision.step(losses["loss"].mean(), optimizer)
         means.update(losses)
     whole = MeanLosses()
     for part in group.gather(means):

@@ -16,6 +16,7 @@ from core.training.loaders import Batches, training_batches, validation_batches
 from core.training.logbook import Logbook, discard_logs, draw_batch
 from core.training.losses import Criterion
 from core.training.optimizer import build_optimizer
+from core.training.precision import InPrecision, Precision
 from core.training.start import Start, find_start, load_weights, restore
 from core.training.state import LAST, LastState, save_last
 from datasets.records import DatasetRecord
@@ -85,11 +86,16 @@ class TrainingRun:
         load_weights(self.network, config, start)
         if config.TRAIN.SYNC_BN:
             sync_batch_norm(self.network)
-        self.model = parallelise(self.network, device, group)
+        if config.TRAIN.CHECKPOINT:
+            self.network.checkpoint_activations()
+        self.precision = Precision(config.TRAIN.AMP, device)
+        self.model = parallelise(InPrecision(self.network, self.precision), device, group)
         # validation has no gradients for the processes to share, and parts of unequal size
         self.eval_model = self.network if group.size > 1 else self.model
         self.optimizer = build_optimizer(self.network, config.NET)
-        self.keeper = SnapshotKeeper(settings.snapshots, restore(start, self.optimizer))
+        self.keeper = SnapshotKeeper(
+            settings.snapshots, restore(start, self.optimizer, self.precision)
+        )
         require_writable_folder(settings.snapshots, "--snapshot-dir")
         require_writable_folder(settings.logs, "--logdir")
 
@@ -111,8 +117,9 @@ class TrainingRun:
             raise InterruptionError(f"interrupted; {self._how_to_go_on()}", status) from error
         except torch.cuda.OutOfMemoryError as error:
             raise UserError(
-                "the GPU's memory does not hold this network and batch; lower TRAIN.BATCH_SIZE or "
-                f"DATASET.CROP_SIZE, or use more GPUs ({str(error).splitlines()[0]})"
+                "the GPU's memory does not hold this network and batch; set TRAIN.AMP bf16 or "
+                "TRAIN.CHECKPOINT True, lower TRAIN.BATCH_SIZE or DATASET.CROP_SIZE, or use more "
+                f"GPUs ({str(error).splitlines()[0]})"
             ) from error
         except RuntimeError as error:
             if self.group.size > 1 and lost_connection(error):
@@ -176,6 +183,7 @@ class TrainingRun:
                 self.settings.snapshots,
                 self.network,
                 self.optimizer,
+                self.precision,
                 epoch=epoch,
                 best_score=self.keeper.best_score,
                 seed=self.settings.seed,
@@ -192,6 +200,7 @@ class TrainingRun:
             self.criterion,
             epoch,
             self.settings.device,
+            self.precision,
             self.group,
         )
         if self.group.is_main:

@@ -19,6 +19,7 @@ from core.checkpoint import (
 from core.config import Config
 from core.training.keeper import refuse_existing
 from core.training.optimizer import restore_optimizer
+from core.training.precision import Precision
 from core.training.state import LAST, LastState, load_last
 from models.backbones import get_backbone_record
 from models.network import Network
@@ -81,8 +82,8 @@ def load_weights(network: Network, config: Config, start: Start) -> None:
         )
 
 
-def restore(start: Start, optimizer: torch.optim.Optimizer) -> float:
-    """Bring the optimizer to where the run starts; returns the best score so far.
+def restore(start: Start, optimizer: torch.optim.Optimizer, precision: Precision) -> float:
+    """Bring optimizer and precision to where the run starts; returns the best score so far.
 
     A snapshot that has no optimizer's state, as a published one, leaves it as it is.
 
@@ -93,6 +94,7 @@ def restore(start: Start, optimizer: torch.optim.Optimizer) -> float:
         return -math.inf
     if isinstance(start, LastState):
         restore_optimizer(optimizer, start.optimizer, start.path)
+        precision.load_state_dict(start.precision)
         return start.best_score
     later = [each.suffix for each in list_snapshots(start.path.parent) if each.epoch > start.epoch]
     if later:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from core.checkpoint import load_file, save_file, snapshot_content
 from core.training.optimizer import optimizer_state
+from core.training.precision import Precision
 from models.network import Network
 from utils.errors import UserError
 
@@ -32,6 +33,7 @@ class LastState:
         seed: of the run.
         model: the weights under their published names.
         optimizer: see `optimizer_state`.
+        precision: the gradients' scale, where they have one.
     """
 
     path: Path
@@ -40,12 +42,14 @@ class LastState:
     seed: int
     model: dict[str, Tensor]
     optimizer: dict[str, Any]
+    precision: dict[str, Any]
 
 
 def save_last(
     folder: Path,
     model: Network,
     optimizer: torch.optim.Optimizer,
+    precision: Precision,
     *,
     epoch: int,
     best_score: float,
@@ -70,6 +74,7 @@ def save_last(
         "seed": seed,
         "model": content,
         "optimizer": optimizer_state(optimizer),
+        "precision": precision.state_dict(),
     }
     save_file(state, folder / LAST)
 

@@ -9,9 +9,10 @@ import torchvision
 from torch import Tensor, nn
 
 from models.backbones.record import BackboneRecord, Tap, WeightsFile
+from models.recomputing import Recomputing
 
 
-class ResNet(nn.Module):
+class ResNet(Recomputing):
     """A torchvision ResNet as a pair of feature maps; layer4 keeps stride 1, with no dilation.
 
     Shape:
@@ -38,8 +39,15 @@ class ResNet(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
-        conv3 = self.layer1(x)
-        return conv3, self.layer4(self.layer3(self.layer2(conv3)))
+        conv3 = self._through(self.layer1, x)
+        x = self._through(self.layer2, conv3)
+        x = self._through(self.layer3, x)
+        return conv3, self._through(self.layer4, x)
+
+    def _through(self, blocks: nn.Sequential, x: Tensor) -> Tensor:
+        for block in blocks:
+            x = self.run(block, x)
+        return x
 
 
 def _record(

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from models.backbones.record import BackboneRecord, Tap, WeightsFile
 from models.layers import init_from_scratch
+from models.recomputing import Recomputing
 
 
 def _conv(inputs: int, outputs: int, size: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
@@ -55,8 +56,8 @@ class ResBlock(nn.Module):
 class Bottleneck(nn.Module):
     """Pre-activation bottleneck: 1×1 to outputs/4, 3×3 to outputs/2, 1×1 to outputs.
 
-    Dropout2d follows the second and the third ReLU; the shortcut is always a 1×1 convolution of the
-    activated input.
+    Dropout2d goes with the second and the third ReLU; the shortcut is always a 1×1 convolution of
+    the activated input.
 
     Shape:
         B×inputs×H×W to B×outputs×H×W.
@@ -84,13 +85,15 @@ class Bottleneck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         activated = F.relu(self.bn_branch2a(x))
         out = self.conv_branch2a(activated)
-        out = self.dropout_2b1(F.relu(self.bn_branch2b1(out)))
+        # dropout before or after ReLU gives the same, but before it the result of ReLU, which
+        # backward needs, is also the convolution's input, which backward needs too
+        out = F.relu(self.dropout_2b1(self.bn_branch2b1(out)))
         out = self.conv_branch2b1(out)
-        out = self.dropout_2b2(F.relu(self.bn_branch2b2(out)))
+        out = F.relu(self.dropout_2b2(self.bn_branch2b2(out)))
         return self.conv_branch2b2(out) + self.conv_branch1(activated)
 
 
-class ResNet38(nn.Module):
+class ResNet38(Recomputing):
     """WideResNet38 as a pair of feature maps.
 
     Shape:
@@ -120,14 +123,16 @@ class ResNet38(nn.Module):
             setattr(self, f"{name}_{index}", ResBlock(norm_layer, outputs, outputs, outputs))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.conv1a(images)
-        x = self.b2_2(self.b2_1(self.b2(x)))
-        conv3 = self.b3_2(self.b3_1(self.b3(x)))
-        x = self.b4_2(self.b4_1(self.b4(conv3)))
-        x = self.b4_5(self.b4_4(self.b4_3(x)))
-        x = self.b5_2(self.b5_1(self.b5(x)))
-        x = self.b7(self.b6(x))
+        x = self._through((self.b2, self.b2_1, self.b2_2), self.conv1a(images))
+        conv3 = self._through((self.b3, self.b3_1, self.b3_2), x)
+        x = self._through((self.b4, self.b4_1, self.b4_2, self.b4_3, self.b4_4, self.b4_5), conv3)
+        x = self._through((self.b5, self.b5_1, self.b5_2, self.b6, self.b7), x)
         return conv3, F.relu(self.bn7(x))
+
+    def _through(self, blocks: tuple[nn.Module, ...], x: Tensor) -> Tensor:
+        for block in blocks:
+            x = self.run(block, x)
+        return x
 
 
 RESNET38 = BackboneRecord(

@@ -7,13 +7,14 @@ from torch import Tensor, nn
 
 from models.backbones.record import BackboneRecord, Tap, WeightsFile
 from models.layers import init_from_scratch
+from models.recomputing import Recomputing
 
 
 def _conv3x3(inputs: int, outputs: int, dilation: int = 1) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 3, padding=dilation, dilation=dilation)
 
 
-class VGG16(nn.Module):
+class VGG16(Recomputing):
     """VGG16 as a pair of feature maps. It has no batch normalisation.
 
     Shape:
@@ -41,19 +42,35 @@ class VGG16(nn.Module):
         init_from_scratch(self)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.run(self._stage1, images)
+        x = self.run(self._stage2, x)
+        conv3 = self.run(self._stage3, x)
+        x = self.run(self._stage4, conv3)
+        return conv3, self.run(self._stage5, x)
+
+    def _stage1(self, images: Tensor) -> Tensor:
         x = F.relu(self.conv1_2(F.relu(self.conv1_1(images))))
-        x = _max_pool(x, stride=2)
+        return _max_pool(x, stride=2)
+
+    def _stage2(self, x: Tensor) -> Tensor:
         x = F.relu(self.conv2_2(F.relu(self.conv2_1(x))))
-        x = _max_pool(x, stride=2)
+        return _max_pool(x, stride=2)
+
+    def _stage3(self, x: Tensor) -> Tensor:
         x = F.relu(self.conv3_2(F.relu(self.conv3_1(x))))
-        conv3 = F.relu(self.conv3_3(x))
+        return F.relu(self.conv3_3(x))
+
+    def _stage4(self, conv3: Tensor) -> Tensor:
         x = _max_pool(conv3, stride=2)
         x = F.relu(self.conv4_2(F.relu(self.conv4_1(x))))
-        x = _max_pool(F.relu(self.conv4_3(x)), stride=1)
+        return _max_pool(F.relu(self.conv4_3(x)), stride=1)
+
+    def _stage5(self, x: Tensor) -> Tensor:
         x = F.relu(self.conv5_2(F.relu(self.conv5_1(x))))
         x = F.relu(self.conv5_3(x))
-        x = self.drop6(F.relu(self.fc6(x)))
-        return conv3, F.relu(self.fc7(x))
+        # dropout before or after ReLU gives the same, but before it one result serves both
+        x = F.relu(self.drop6(self.fc6(x)))
+        return F.relu(self.fc7(x))
 
 
 def _max_pool(x: Tensor, stride: int) -> Tensor:

@@ -49,12 +49,17 @@ class PAMR(nn.Module):
         """The weights a_ij as (8·dilations)×B×1×h×w; they sum to one over the first dimension."""
         # σ does not change when all values are shifted by the pixel's own, and the small
         # differences keep the sum of squares exact
-        differences = torch.stack([other - image for other in self._neighbours(image)])
+        total, squares = torch.zeros_like(image), torch.zeros_like(image)
+        for neighbour in self._neighbours(image):
+            difference = neighbour - image
+            total.add_(difference)
+            squares.addcmul_(difference, difference)
         count = 9 * len(self.dilations)
-        variance = differences.square().sum(0) - differences.sum(0).square() / count
-        deviation = (variance.clamp(min=0) / (count - 1)).sqrt()
-        likeness = -differences.abs() / (1e-8 + 0.1 * deviation)
-        return likeness.mean(dim=2, keepdim=True).softmax(dim=0)
+        variance = squares - total.square() / count
+        scale = 1e-8 + 0.1 * (variance.clamp(min=0) / (count - 1)).sqrt()
+        differences = (neighbour - image for neighbour in self._neighbours(image))
+        likeness = [-(d.abs() / scale).mean(dim=1, keepdim=True) for d in differences]
+        return torch.stack(likeness).softmax(dim=0)
 
     def _neighbours(self, maps: Tensor) -> Iterator[Tensor]:
         """The neighbour of every pixel of B×C×h×w maps, for each dilation and direction in turn."""

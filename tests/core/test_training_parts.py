@@ -18,6 +18,7 @@ from core.training.keeper import MOST_KEPT, SnapshotKeeper, refuse_existing
 from core.training.logbook import draw_batch
 from core.training.losses import Criterion
 from core.training.optimizer import build_optimizer
+from core.training.precision import Precision
 from core.training.start import find_start, restore
 from datasets.records import PASCAL_VOC
 from datasets.transforms import normalise
@@ -26,6 +27,7 @@ from models.network import Network
 from utils.errors import UserError
 
 CPU = torch.device("cpu")
+FULL = Precision("off", CPU)
 
 
 class TinyNetwork(Network):
@@ -136,7 +138,7 @@ def test_an_epoch_takes_a_step_per_batch():
     twin.load_state_dict(model.state_dict())
     batches, judge = random_batches(4, 4), criterion(TRAIN__PRETRAIN=0)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5, momentum=0.9)
-    train_one_epoch(model, batches, optimizer, judge, 0, CPU)
+    train_one_epoch(model, batches, optimizer, judge, 0, CPU, FULL)
 
     # momentum by hand: v ← 0.9 v + g, w ← w − lr v
     velocity = [torch.zeros_like(p) for p in twin.parameters()]
@@ -158,7 +160,7 @@ def test_a_loss_that_is_not_finite_ends_the_epoch_before_the_step():
     before = [p.clone() for p in model.parameters()]
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     with pytest.raises(UserError, match=r"epoch 3, step 0: .* for image_0_0, image_0_1;"):
-        train_one_epoch(model, random_batches(2), optimizer, criterion(), 3, CPU)
+        train_one_epoch(model, random_batches(2), optimizer, criterion(), 3, CPU, FULL)
     for mine, other in zip(model.parameters(), before, strict=True):
         assert torch.equal(mine, other)
     with pytest.raises(UserError, match=r"validation on val, epoch 4, step 0: .* image_0_1;"):
@@ -170,7 +172,7 @@ def test_only_the_images_whose_loss_is_not_finite_are_named():
     batches.batches[1][0][2] = float("nan")
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with pytest.raises(UserError, match=r"epoch 0, step 1: the loss is nan for image_1_2; "):
-        train_one_epoch(model, batches, optimizer, criterion(), 0, CPU)
+        train_one_epoch(model, batches, optimizer, criterion(), 0, CPU, FULL)
 
 
 def test_validation_means_and_average_precision_over_all_images():
@@ -199,7 +201,7 @@ def optimizer_for(model: nn.Module) -> torch.optim.Optimizer:
 
 def resume(folder: Path, suffix: str, optimizer: torch.optim.Optimizer) -> SnapshotKeeper:
     start = find_start(folder, suffix, overwrite=False, seed=64)
-    return SnapshotKeeper(folder, restore(start, optimizer))
+    return SnapshotKeeper(folder, restore(start, optimizer, FULL))
 
 
 def test_keeper_keeps_the_best_five_and_drops_its_oldest(tmp_path):

@@ -63,14 +63,14 @@ class TestDropout:
         assert len(found) - len(heads) == count
         assert heads == {
             "aspp.dropout": (nn.Dropout, 0.5),
-            "last_conv.3": (nn.Dropout, 0.5),
-            "last_conv.7": (nn.Dropout, 0.1),
+            "last_conv.2": (nn.Dropout, 0.5),
+            "last_conv.6": (nn.Dropout, 0.1),
         }
 
     def test_all_of_bsl(self):
         assert dropouts(without_memory("resnet50", "bsl")) == {"dropout": (nn.Dropout2d, 0.5)}
 
-    def test_last_conv_drops_single_elements_after_each_relu(self, vgg16_ae):
+    def test_last_conv_drops_single_elements_of_each_relu(self, vgg16_ae):
         torch.manual_seed(0)
         layers = vgg16_ae.train().last_conv
         with torch.no_grad(), recorded(layers[1], layers[4], layers[5], layers[8]) as calls:

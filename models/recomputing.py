@@ -1,0 +1,55 @@
+"""Activation checkpointing: parts of a network that are computed again in the backward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+
+class Recomputing(nn.Module):
+    """A module that can compute parts of itself again in the backward pass.
+
+    Of a part that `run` runs, only inputs are stored once `recomputes` is set; what lies between
+    them and the output is computed again, with the same dropout, when its gradients are due.
+    """
+
+    recomputes = False
+
+    def run(self, part: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+        """`part(*inputs)`.
+
+        Args:
+            part: a module, or a function that holds no batch normalisation.
+        """
+        if not (self.recomputes and torch.is_grad_enabled()):
+            return part(*inputs)
+        contexts = partial(_contexts, part)
+        return checkpoint(part, *inputs, use_reentrant=False, context_fn=contexts)
+
+
+def _contexts(part: Callable[..., Tensor]) -> tuple[AbstractContextManager, AbstractContextManager]:
+    """What surrounds the first computation of a part, and what surrounds the second."""
+    return nullcontext(), _statistics_kept(part)
+
+
+@contextmanager
+def _statistics_kept(part: Callable[..., Tensor]) -> Iterator[None]:
+    """Let batch normalisation update copies of its running statistics.
+
+    The first computation has updated them; a second update would count the batch twice.
+    """
+    modules = part.modules() if isinstance(part, nn.Module) else ()
+    norms = [module for module in modules if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    kept = [(norm, name, value) for norm in norms for name, value in norm.named_buffers()]
+    try:
+        for norm, name, value in kept:
+            setattr(norm, name, value.clone())
+        yield
+    finally:
+        for norm, name, value in kept:
+            setattr(norm, name, value)
