@@ -18,6 +18,7 @@ DEFAULTS = {
         "MASK_LOSS": 0.0,
         "PRETRAIN": 5,
         "VAL_INTERVAL": 2,
+        "SYNC_BN": False,
     },
     "TEST": {
         "METHOD": "multiscale",
