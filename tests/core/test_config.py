@@ -18,6 +18,8 @@ DEFAULTS = {
         "MASK_LOSS": 0.0,
         "PRETRAIN": 5,
         "VAL_INTERVAL": 2,
+        "AMP": "off",
+        "CHECKPOINT": False,
     },
     "TEST": {
         "METHOD": "multiscale",
