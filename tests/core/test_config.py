@@ -19,6 +19,8 @@ DEFAULTS = {
         "PRETRAIN": 5,
         "VAL_INTERVAL": 2,
         "SYNC_BN": False,
+        "AMP": "off",
+        "CHECKPOINT": False,
     },
     "TEST": {
         "METHOD": "multiscale",
