@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 
 class UserError(Exception):
@@ -14,11 +16,43 @@ class UserError(Exception):
     """
 
 
+@contextmanager
+def os_errors_end_in(remedy: str) -> Iterator[None]:
+    """Turn an `OSError` of the body into a `UserError` that ends in `remedy`."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise  # it is about our own output, not about a file
+    except OSError as error:
+        raise UserError(f"{error}; {remedy}") from error
+
+
 def run_command(main: Callable[[], None]) -> None:
     """Run a command's `main` and end the process with the exit status users rely on.
 
-    0 when `main` returns, 2 for a `UserError` (its text on stderr as one line), 130 for Ctrl-C.
+    0 when `main` returns, 2 for a `UserError` (its text on stderr as one line), 130 for Ctrl-C, 141
+    where nobody reads the output any more, as after `| head`.
     """
+    with _unread_output_ends_quietly():
+        _run(main)
+
+
+@contextmanager
+def _unread_output_ends_quietly() -> Iterator[None]:
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes both once more at its end, and would complain
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere, stream.fileno())
+        sys.exit(141)
+
+
+def _run(main: Callable[[], None]) -> None:
     try:
         main()
     except UserError as error:
