@@ -10,18 +10,31 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from datasets.faults import DataError, how_to_restore, is_mini_voc, missing, prepare_command
-from datasets.files import INDEX_MODES, decode_whole, list_columns, reason, strange_labels
+from datasets.faults import (
+    DataError,
+    how_to_replace,
+    how_to_restore,
+    is_mini_voc,
+    missing,
+    prepare_command,
+)
+from datasets.files import INDEX_MODES, decode_whole, reason, strange_labels
 from datasets.layout import SBD, VOC_TEST
-from datasets.lists import TEST_LIST, ListLines, ListRule, list_rules, read_ids
+from datasets.lists import (
+    TEST_LIST,
+    ListRule,
+    describe_difference,
+    list_rules,
+    read_ids,
+    read_lines,
+)
 from datasets.records import PASCAL_VOC
 from datasets.sbd_masks import mat_ids, read_sbd_mask
-from utils.errors import UserError
+from utils.errors import UserError, os_errors_end_in
 from utils.processes import process_map
 from utils.progress import track
 
 LINES_IN_A_LOG = 20
-SHOWN_LINES = 2
 
 
 @dataclass(frozen=True)
@@ -81,14 +94,12 @@ def check(root: Path, workers: int, official: bool) -> None:
     Raises:
         UserError: there are faults, or a worker died, or `root` cannot be read.
     """
-    try:
+    with os_errors_end_in(f"{root} and what it links to must be readable"):
         parts = [check_list(root, name, rule, official) for name, rule in list_rules(root).items()]
         parts += check_test_list(root)
         parts.append(find_sbd_masks(root, parts))
         samples = list(dict.fromkeys(sample for part in parts for sample in part.samples or ()))
         findings = check_samples(root, samples, workers)
-    except OSError as error:
-        raise UserError(f"{error}; {root} and what it links to must be readable") from error
 
     print_table(parts, findings, PASCAL_VOC.expected_counts if not is_mini_voc(root) else {})
     # a list may share files with one before it
@@ -103,7 +114,7 @@ def check(root: Path, workers: int, official: bool) -> None:
 
 def check_list(root: Path, name: str, rule: ListRule, official: bool) -> Part:
     """Compare the list `name` with what `rule` makes of the id files, and these with `official`."""
-    lines = _read_lines(root / name)
+    lines = read_lines(root / name)
     part = Part(name, lines if lines is None else len(lines))
     ids = []
     for file in rule.id_files:
@@ -116,23 +127,24 @@ def check_list(root: Path, name: str, rule: ListRule, official: bool) -> Part:
 
     expected = rule.lines(*ids)
     part.samples = [Sample(*columns) for columns in expected]
-    problem = "missing" if lines is None else _difference(lines, expected)
+    problem = "missing" if lines is None else describe_difference(lines, expected)
     if problem:
         remedy = f"run `{prepare_command(root)}`, which writes it anew"
         part.faults.append(DataError(root / name, problem, remedy))
     published = PASCAL_VOC.expected_counts[name]
     if official and len(expected) != published:
         problem = f"the id files give it {len(expected)} lines, those published {published}"
-        remedy = how_to_restore(root, rule.id_files[-1])
-        if is_mini_voc(root):
-            remedy = "leave out --official, for this is mini-VOC"
+        remedy = (
+            f"{how_to_replace(root, rule.id_files[-1])}; or take another number with no --official "
+            "(get_data.sh: --no-official)"
+        )
         part.faults.append(DataError(root / name, problem, remedy))
     return part
 
 
 def check_test_list(root: Path) -> list[Part]:
     """The part of a list of test images that are not there; none where there is no such list."""
-    lines = _read_lines(root / TEST_LIST)
+    lines = read_lines(root / TEST_LIST)
     if lines is None or TEST_LIST in list_rules(root):
         return []
     fault = missing(root, VOC_TEST.path)
@@ -219,46 +231,6 @@ def _decode(root: Path, path: Path) -> Image.Image:
     except OSError as error:
         problem = f"it cannot be read ({reason(error)})"
         raise DataError(root / path, problem, how_to_restore(root, path)) from error
-
-
-def _read_lines(path: Path) -> list[tuple[int, str]] | None:
-    """The lines of a list that are not blank, with their numbers; None if it is missing."""
-    try:
-        # bytes that are no text make a line that no list has
-        text = path.read_text(encoding="utf-8-sig", errors="replace")
-    except FileNotFoundError:
-        return None
-    lines = enumerate(text.splitlines(), start=1)
-    return [(number, line) for number, line in lines if line.strip()]
-
-
-def _difference(lines: Sequence[tuple[int, str]], expected: ListLines) -> str:
-    """What tells a list from the expected one, whose order does not count; "" if nothing does."""
-    belonging, seen = set(expected), set()
-    foreign, double = [], []
-    for number, line in lines:
-        columns = list_columns(line)
-        if columns not in belonging:
-            foreign.append(f"line {number}: {line}")
-        elif columns in seen:
-            double.append(f"line {number}: {line}")
-        seen.add(columns)
-    lacking = [" ".join(map(str, columns)) for columns in expected if columns not in seen]
-    kinds = (
-        ("missing by the id files", lacking),
-        ("not in the id files", foreign),
-        ("there twice", double),
-    )
-    return ", ".join(
-        f"{len(some)} line{'s' * (len(some) > 1)} {kind} ({_shorten(some)})"
-        for kind, some in kinds
-        if some
-    )
-
-
-def _shorten(lines: Sequence[str]) -> str:
-    shown = "; ".join(lines[:SHOWN_LINES])
-    return f"{shown}; ..." if len(lines) > SHOWN_LINES else shown
 
 
 def print_table(

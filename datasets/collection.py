@@ -4,10 +4,12 @@ linked of a copy, and how a copy is found on a disk.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from datasets.id_files import parse_ids
 from datasets.layout import SBD, VOC, VOC_TEST
 from datasets.sources import SBD_SOURCE, VOC_SOURCE, Source
 from utils.errors import UserError
@@ -43,68 +45,104 @@ class Collection:
         """The folder in the data root that is put there in one step."""
         return Path(self.path.parts[0])
 
-    def require_whole(self, root: Path, remedy: str) -> None:
-        """Raise `UserError`, which ends in `remedy`, unless all its files are under `root`."""
-        missing = [path for path in self._files(root) if not (root / path).is_file()]
+    def require_whole(self, folder: Path, remedy: str) -> None:
+        """Raise `UserError`, which ends in `remedy`, unless all its files are in `folder`.
+
+        `folder` is what corresponds to `path`, under a data root or in a copy.
+        """
+        ids: set[str] = set()
+        for id_file in map(self._inside, self.id_files):
+            try:
+                ids |= parse_ids(folder / id_file)
+            except (FileNotFoundError, NotADirectoryError) as error:
+                raise self._not_whole(f"{id_file} is missing", remedy) from error
+            except ValueError as error:
+                raise self._not_whole(f"{id_file}: {error}", remedy) from error
+        files = (
+            self._inside(path(image_id)) for image_id in sorted(ids) for path in self.per_image
+        )
+        missing = [path for path in files if not (folder / path).is_file()]
         if missing:
-            raise UserError(
-                f"{self.name} is not whole: {len(missing)} files are missing, {missing[0]} for "
-                f"one; {remedy}"
-            )
+            number = "a file is" if len(missing) == 1 else f"{len(missing)} files are"
+            raise self._not_whole(f"{number} missing, {missing[0]} for one", remedy)
 
-    def _files(self, root: Path) -> Iterator[Path]:
-        for id_file in self.id_files:
-            yield id_file
-            if (root / id_file).is_file():
-                for image_id in (root / id_file).read_text(errors="replace").split():
-                    yield from (path(image_id) for path in self.per_image)
+    def _not_whole(self, problem: str, remedy: str) -> UserError:
+        return UserError(f"{self.name} is not whole: {problem}; {remedy}")
 
-    def locate(self, given: Path) -> Path:
+    def locate(self, given: Path, own: Path) -> Path:
         """The folder of a copy that corresponds to `path`, at, below or above the folder `given`.
+
+        Args:
+            given: where the user says the copy is.
+            own: a folder that counts only where no other is found: the data root's own.
 
         Raises:
             UserError: there is none, or more than one as near.
         """
-        level = [given]
-        for _ in range(SEARCH_DEPTH + 1):
-            if found := self._nearest(level):
-                return found
-            level = [folder for parent in level for folder in _folders_in(parent)]
-        for parent in list(given.parents)[:SEARCH_DEPTH]:
-            if self._is_at(parent):
-                return parent
+        of_other_years: list[Path] = []
+        for folders in _ever_farther(given):
+            found = [folder for folder in folders if self._is_at(folder)]
+            if right := [folder for folder in found if not self._is_of_other_year(folder)]:
+                return self._choose(right, own)
+            of_other_years += found
+        if of_other_years:
+            raise UserError(
+                f"{self.variable}={given} leads to {of_other_years[0]}, which is not "
+                f"{self.name}; name a copy of that"
+            )
         marks = ", ".join(str(mark) for mark in self._marks())
         raise UserError(
             f"{self.variable}={given}: there is no {self.name} here: looked for a folder that has "
-            f"{marks}"
+            f"{marks}; name one, or its archive"
         )
 
-    def _nearest(self, folders: list[Path]) -> Path | None:
-        found = [folder for folder in folders if self._is_at(folder)]
-        if len(found) > 1:
-            # as VOC2007 beside VOC2012
-            found = [folder for folder in found if folder.name == self.path.name] or found
-        if len(found) > 1:
+    def _choose(self, found: list[Path], own: Path) -> Path:
+        # what only links to another of them is the same copy
+        copies = list({folder.resolve(): folder for folder in reversed(found)}.values())
+        others = [folder for folder in copies if not folder.resolve().is_relative_to(own)]
+        copies = others or copies
+        copies = [folder for folder in copies if folder.name == self.path.name] or copies
+        if len(copies) > 1:
             raise UserError(
                 f"{self.variable}: there are several that look like {self.name}: "
-                f"{', '.join(map(str, found[:3]))}; name the one to take"
+                f"{', '.join(map(str, sorted(copies)[:3]))}; name the one to take"
             )
-        return found[0] if found else None
+        return copies[0]
 
     def _is_at(self, folder: Path) -> bool:
-        return all((folder / mark).exists() for mark in self._marks())
+        try:
+            return all((folder / mark).exists() for mark in self._marks())
+        except PermissionError:
+            return False
+
+    def _is_of_other_year(self, folder: Path) -> bool:
+        # the years of VOC look the same
+        return bool(re.fullmatch(r"VOC20\d\d", folder.name)) and folder.name != self.path.name
 
     def _marks(self) -> list[Path]:
         """What tells the collection's folder from others, relative to it."""
         folders = [path("any").parent for path in self.per_image]
-        return [path.relative_to(self.path) for path in (*self.id_files, *folders)]
+        return [self._inside(path) for path in (*self.id_files, *folders)]
+
+    def _inside(self, path: Path) -> Path:
+        return path.relative_to(self.path)
+
+
+def _ever_farther(given: Path) -> Iterator[list[Path]]:
+    """The folder `given`, those in it, those in these and so on; then one above the other."""
+    level = [given]
+    for _ in range(SEARCH_DEPTH + 1):
+        yield level
+        level = [folder for parent in level for folder in _folders_in(parent)]
+    for parent in list(given.parents)[:SEARCH_DEPTH]:
+        yield [parent]
 
 
 def _folders_in(folder: Path) -> list[Path]:
     try:
         return sorted(path for path in folder.iterdir() if path.is_dir())
     except PermissionError:
-        return []
+        return []  # nothing that is to be found
 
 
 VOC_TRAINVAL = Collection(

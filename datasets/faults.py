@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
 
 from datasets.collection import SBD_TRAINVAL, VOC_TEST_IMAGES, VOC_TRAINVAL, Collection
@@ -48,15 +49,11 @@ def how_to_restore(root: Path, path: Path) -> str:
     if path.is_relative_to(SBD.png_folder):
         return f"{'delete it and ' if there else ''}run `{prepare_command(root)}`"
     if is_mini_voc(root):
-        command = f"python -m datasets.mini_voc --out {shlex.quote(str(root))}"
+        command = _python_command("datasets.mini_voc", "--out", root)
         return f"{'delete it and ' if there else ''}draw mini-VOC again: {command}"
     collection = _collection_of(path)
     if not (root / collection.path).is_dir():
-        return (
-            f"run `{_get_command(root, collection)}`, which takes the folder or the archive that "
-            f"{collection.variable}=PATH before it names"
-            + (", or else downloads it" if collection.source else "")
-        )
+        return _how_to_get(root, collection)
     parts = (root / part for part in (path, *path.parents[:-1]))
     link = next((part for part in parts if part.is_symlink()), None)
     if link:
@@ -64,9 +61,32 @@ def how_to_restore(root: Path, path: Path) -> str:
     return f"delete {root / collection.top} and run `{_get_command(root, collection)}`"
 
 
+def how_to_replace(root: Path, path: Path) -> str:
+    """What to do where `root`/`path` belongs to another copy than is wanted."""
+    if is_mini_voc(root):
+        return "choose another data root, for this one holds mini-VOC"
+    return _how_to_get(root, _collection_of(path))
+
+
+def _how_to_get(root: Path, collection: Collection) -> str:
+    top = root / collection.top
+    in_the_way = top.exists() or top.is_symlink()
+    return (
+        f"{f'remove {top} and ' if in_the_way else ''}run `{_get_command(root, collection)}`, "
+        f"which takes the folder or the archive that {collection.variable}=PATH before it names"
+        + (", or else downloads it" if collection.source else "")
+    )
+
+
 def prepare_command(root: Path) -> str:
     """The command that converts masks and writes lists under `root`."""
-    return f"python -m datasets.prepare --root {shlex.quote(str(root))}"
+    return _python_command("datasets.prepare", "--root", root)
+
+
+def get_data_command(root: Path) -> str:
+    """The command that brings VOC and SBD under `root`."""
+    variable = "" if root == Path("data") else f"DATA_ROOT={shlex.quote(str(root))} "
+    return f"{variable}bash launch/get_data.sh"
 
 
 def is_mini_voc(root: Path) -> bool:
@@ -75,10 +95,16 @@ def is_mini_voc(root: Path) -> bool:
 
 
 def _get_command(root: Path, collection: Collection) -> str:
-    variables = [] if root == Path("data") else [f"DATA_ROOT={shlex.quote(str(root))}"]
-    if collection.source is None:
-        variables.append(f"{collection.variable}=PATH")
-    return " ".join([*variables, "bash launch/get_data.sh"])
+    variable = "" if collection.source else f"{collection.variable}=PATH "
+    return variable + get_data_command(root)
+
+
+def _python_command(module: str, option: str, root: Path) -> str:
+    # the Python that runs now has what the module needs; one of the system's may not
+    python = Path(sys.executable)
+    if python.is_relative_to(Path.cwd()):
+        python = python.relative_to(Path.cwd())
+    return shlex.join([str(python), "-m", module, option, str(root)])
 
 
 def _collection_of(path: Path) -> Collection:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from datasets.faults import get_data_command, prepare_command
 from utils.errors import UserError
 from utils.files import atomic_path
 
@@ -50,9 +51,9 @@ def read_list(path: str | Path, root: str | Path) -> list[ListEntry]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
-            f"cannot read the file list {path} ({reason(error)}); `bash launch/get_data.sh` gets "
-            f"VOC and SBD with their lists, `python -m datasets.prepare --root {root}` makes the "
-            "lists of data that is there"
+            f"cannot read the file list {path} ({reason(error)}); `{get_data_command(root)}` gets "
+            f"VOC and SBD with their lists, `{prepare_command(root)}` makes the lists of data that "
+            "is there"
         ) from error
 
     entries: list[ListEntry] = []

@@ -8,110 +8,146 @@ already stays; after an interruption the same command goes on.
 from __future__ import annotations
 
 import argparse
-import os
+import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from datasets.check import check
 from datasets.collection import SBD_TRAINVAL, VOC_TEST_IMAGES, VOC_TRAINVAL, Collection
 from datasets.layout import MINI_VOC_MARKER
 from datasets.prepare import prepare
-from utils.archives import unpack
-from utils.download import Checksum, download, verify
-from utils.errors import UserError, run_command
+from utils.archives import ArchiveError, unpack
+from utils.download import Checksum, discard_download, download, verify
+from utils.errors import UserError, os_errors_end_in, run_command
 from utils.files import only_process, require_writable_folder
+from utils.processes import available_cpus
+from utils.transfer import AddressError, require_http
 
 # in the data root, while archives are downloaded and unpacked
-DOWNLOADS = Path("downloads")
+DOWNLOADS = Path(".downloads")
 STAGING = Path(".unpacking")
 
 
 def main() -> None:
     args = parse_args()
-    voc = _with_mirror(VOC_TRAINVAL, args.voc, args.voc_url, args.voc_md5)
-    sbd = _with_mirror(SBD_TRAINVAL, args.sbd, args.sbd_url, args.sbd_md5)
-    root, workers = args.root, min(args.workers, os.cpu_count() or 1)
+    wanted = [
+        (_with_mirror(VOC_TRAINVAL, args.voc, args.voc_url, args.voc_md5), args.voc),
+        (_with_mirror(SBD_TRAINVAL, args.sbd, args.sbd_url, args.sbd_md5), args.sbd),
+    ]
+    official = args.official
+    if official is None:
+        official = not (args.voc_url or args.sbd_url)
+    root = args.root
     require_writable_folder(root, "DATA_ROOT")
     if (root / MINI_VOC_MARKER).is_file():
         raise UserError(f"{root} holds mini-VOC; choose another DATA_ROOT")
-    try:
-        with only_process(root):
-            obtain(root, voc, args.voc)
-            obtain(root, sbd, args.sbd)
-            if args.voc_test or (root / VOC_TEST_IMAGES.top).exists():
-                obtain(root, VOC_TEST_IMAGES, args.voc_test)
-            prepare(root, workers)
-            official = not (args.any_number or args.voc_url or args.sbd_url)
-            check(root, workers, official)
-    except OSError as error:
-        raise UserError(
-            f"{error}; see that there is room, and that {root} can be written to; the same command "
-            "goes on from here"
-        ) from error
+    with os_errors_end_in(f"{root} and the copies must be readable"), only_process(root):
+        if args.voc_test or is_there(root, VOC_TEST_IMAGES):
+            wanted.append((VOC_TEST_IMAGES, args.voc_test))
+        obtain(root, wanted)
+        workers = min(args.workers, available_cpus())
+        prepare(root, workers)
+        check(root, workers, official)
     print(f"{root} is ready")
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m datasets.get_data", description=__doc__)
-    parser.add_argument("--root", type=Path, default=Path("data"), help="the data root")
+    parser.add_argument("--root", type=_path, default=Path("data"), help="the data root")
     for name, what in (("voc", "VOC 2012"), ("sbd", "SBD"), ("voc-test", "VOC 2012's test set")):
         parser.add_argument(f"--{name}", type=_copy, help=f"a copy of {what}: folder or archive")
     for name in ("voc", "sbd"):
         parser.add_argument(f"--{name}-url", default="", help="another address of its archive")
         parser.add_argument(f"--{name}-md5", default="", help="the MD5 of its archive, if another")
     parser.add_argument(
-        "--any-number",
-        action="store_true",
-        help="take data sets of another number of images than the official ones",
+        "--official",
+        action=argparse.BooleanOptionalAction,
+        help="demand the official numbers of images (default: unless an address is given)",
     )
-    parser.add_argument(
-        "--workers", type=int, default=os.cpu_count() or 1, help="processes (default: CPUs)"
-    )
+    cpus = available_cpus()
+    parser.add_argument("--workers", type=int, default=cpus, help="processes (default: CPUs)")
     args = parser.parse_args()
     if args.workers < 1:
         raise UserError(f"--workers {args.workers}: give at least 1")
     return args
 
 
+def _path(text: str) -> Path:
+    # a shell leaves a ~ in quotes as it is
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{text}: {error}; give a path without ~") from error
+
+
 def _copy(text: str) -> Path | None:
     """A path to a copy; the launch script gives an empty one where there is none."""
-    return Path(text).expanduser().absolute() if text else None
+    return _path(text).absolute() if text else None
 
 
 def _with_mirror(collection: Collection, given: Path | None, url: str, md5: str) -> Collection:
     """The collection, its source replaced by what the user names."""
+    variable, source = collection.variable, collection.source
     if given and url:
-        variable = collection.variable
         raise UserError(f"{variable} and {variable}_URL are both set: give a copy or an address")
-    source = collection.source
+    if url:
+        try:
+            require_http(url)
+        except AddressError as error:
+            raise UserError(f"{variable}_URL={url}: {error}; give one of the archive") from error
+    if md5 and not re.fullmatch("[0-9a-fA-F]{32}", md5):
+        raise UserError(f"{variable}_MD5={md5} is no MD5 checksum: give its 32 hexadecimal digits")
     urls = (url,) if url else source.urls
     return replace(collection, source=replace(source, urls=urls, md5=md5 or source.md5))
 
 
-def obtain(root: Path, collection: Collection, given: Path | None) -> None:
-    """Bring a collection under `root`, from the copy `given` or else from its source.
+def obtain(root: Path, wanted: list[tuple[Collection, Path | None]]) -> None:
+    """Bring collections under `root`, each from a copy of the user's or else from its source.
 
-    What is there already stays. It is put in place in one step, when all its files are there.
+    What is there already stays. Each is put in place in one step, when all its files are there.
 
     Raises:
-        UserError: it cannot be had, what there is of it is not whole, or `given` is another copy.
+        UserError: one cannot be had, what there is of it is not whole, or its copy is another.
     """
+    _clear_staging(root)
+    # all of them before the first step: a mistake should not show after hours of downloading
+    steps = [plan(root, collection, given) for collection, given in wanted]
+    with os_errors_end_in(
+        f"see that there is room, and that {root} can be written to; the same command goes on "
+        "from here"
+    ):
+        for (collection, given), step in zip(wanted, steps, strict=True):
+            step()
+            _discard_download(root, collection, given)
+
+
+def plan(root: Path, collection: Collection, given: Path | None) -> Callable[[], None]:
+    """What brings a collection under `root`, once everything about `given` has been checked.
+
+    `given` is a folder, an archive, or None for a collection that is there or can be downloaded.
+    """
+    variable = collection.variable
     if given and not given.exists():
-        raise UserError(f"{collection.variable}={given}: there is no such folder or archive")
+        raise UserError(f"{variable}={given}: there is no such folder or archive; name another")
     if is_there(root, collection):
         if given and given.is_dir():
             _require_same(root, collection, given)
-        print(f"{collection.name} is at {root / collection.top}")
-    elif given and given.is_dir():
-        link(root, collection, given)
-    elif given:
-        place_archive(root, collection, given)
-    else:
-        fetch(root, collection)
-    _discard_download(root, collection)
+        return partial(print, f"{collection.name} is at {root / collection.top}")
+    if not given:
+        return partial(download_and_unpack, root, collection)
+    if given.is_dir():
+        found = _locate(root, collection, given)
+        collection.require_whole(found, f"{variable}={given} leads to {found}; name a whole copy")
+        return partial(link, root, collection, found)
+    if collection.source:
+        checksum = Checksum("md5", collection.source.md5)
+        remedy = f"name another archive, or give its checksum as {variable}_MD5"
+        verify(given, checksum, collection.name, remedy)
+    return partial(unpack_into_place, root, collection, given, f"name another with {variable}=PATH")
 
 
 def is_there(root: Path, collection: Collection) -> bool:
@@ -125,7 +161,7 @@ def is_there(root: Path, collection: Collection) -> bool:
         top.rmdir()
         return False
     collection.require_whole(
-        root,
+        root / collection.path,
         f"remove {top}, or move it away, and run this again; {collection.variable}=DIR before the "
         "command links a copy, whichever folder of it DIR is",
     )
@@ -134,7 +170,7 @@ def is_there(root: Path, collection: Collection) -> bool:
 
 def _require_same(root: Path, collection: Collection, given: Path) -> None:
     there = root / collection.links[0]
-    wanted = collection.locate(given) / collection.links[0].relative_to(collection.path)
+    wanted = _locate(root, collection, given) / collection.links[0].relative_to(collection.path)
     if not there.samefile(wanted):
         top = root / collection.top
         raise UserError(
@@ -143,45 +179,73 @@ def _require_same(root: Path, collection: Collection, given: Path) -> None:
         )
 
 
-def link(root: Path, collection: Collection, given: Path) -> None:
-    """Link the copy that the folder `given` is, holds or lies in."""
-    found = collection.locate(given)
+def _locate(root: Path, collection: Collection, given: Path) -> Path:
+    return collection.locate(given, own=root.resolve() / collection.top)
+
+
+def link(root: Path, collection: Collection, found: Path) -> None:
+    """Link the copy whose folder `found` corresponds to the collection's path."""
     with _staging(root) as staging:
         for path in collection.links:
             (staging / path).parent.mkdir(parents=True, exist_ok=True)
             (staging / path).symlink_to(found / path.relative_to(collection.path))
-        _place(root, collection, f"it is what {collection.variable}={given} leads to")
+        _place(root, collection)
     print(f"{collection.name}: {root / collection.path} links to {found}")
 
 
-def fetch(root: Path, collection: Collection) -> None:
-    """Download the collection's archive and unpack it."""
-    source = collection.source
+def download_and_unpack(root: Path, collection: Collection) -> None:
+    """Bring the collection from the first of its addresses that has it."""
+    source, variable = collection.source, collection.variable
     archive = root / DOWNLOADS / source.filename
-    download(source.urls, archive, source.name, Checksum("md5", source.md5))
-    _unpack(root, collection, archive)
+    download(
+        source.urls,
+        archive,
+        source.name,
+        Checksum("md5", source.md5),
+        remedy=f"try again later, or name a mirror with {variable}_URL=ADDRESS (and {variable}_MD5 "
+        f"if its archive is another), or a copy with {variable}=PATH",
+    )
+    try:
+        unpack_into_place(
+            root,
+            collection,
+            archive,
+            f"it is removed; name another address with {variable}_URL=ADDRESS, or a copy with "
+            f"{variable}=PATH",
+        )
+    except UserError:
+        # its checksum is right, so that it would stay as bad
+        discard_download(archive)
+        raise
 
 
-def place_archive(root: Path, collection: Collection, archive: Path) -> None:
-    """Unpack an archive of the user's, once its checksum is verified where one is known."""
-    if collection.source:
-        verify(archive, Checksum("md5", collection.source.md5), collection.name)
-    _unpack(root, collection, archive)
-
-
-def _unpack(root: Path, collection: Collection, archive: Path) -> None:
+def unpack_into_place(root: Path, collection: Collection, archive: Path, remedy: str) -> None:
+    """Unpack an archive; a `UserError` that ends in `remedy` if it is not one of the collection."""
     with _staging(root) as staging:
-        unpack(archive, staging / collection.top, collection.name)
-        _place(root, collection, f"{archive} does not hold all of it")
+        try:
+            unpack(archive, staging / collection.top, collection.name)
+        except ArchiveError as error:
+            raise UserError(f"{error}; {remedy}") from error
+        collection.require_whole(
+            staging / collection.path, f"{archive} does not hold all of it; {remedy}"
+        )
+        _place(root, collection)
     print(f"{collection.name}: unpacked to {root / collection.top}")
+
+
+def _clear_staging(root: Path) -> None:
+    """Remove what a killed run left; a `UserError` if that is not of our making."""
+    staging = root / STAGING
+    if staging.is_symlink() or staging.is_file():
+        raise UserError(f"{staging} is in the way of unpacking; remove it and run this again")
+    if staging.exists():
+        shutil.rmtree(staging)
 
 
 @contextmanager
 def _staging(root: Path) -> Iterator[Path]:
     """A fresh folder in the data root to put a collection together in, as if it were the root."""
     staging = root / STAGING
-    if staging.exists():  # a killed run left it
-        shutil.rmtree(staging)
     staging.mkdir()
     try:
         yield staging
@@ -189,18 +253,18 @@ def _staging(root: Path) -> Iterator[Path]:
         shutil.rmtree(staging)
 
 
-def _place(root: Path, collection: Collection, remedy: str) -> None:
-    """Move the collection that was staged into the data root, if it is whole."""
-    collection.require_whole(root / STAGING, remedy)
+def _place(root: Path, collection: Collection) -> None:
+    """Move the collection that was staged, and is whole, into the data root."""
     (root / STAGING / collection.top).rename(root / collection.top)
 
 
-def _discard_download(root: Path, collection: Collection) -> None:
+def _discard_download(root: Path, collection: Collection, given: Path | None) -> None:
     """Remove the archive of a collection that is in place, and what is left of its download."""
     if collection.source:
-        for path in (root / DOWNLOADS).glob(f"{collection.source.filename}*"):
-            path.unlink()
-        if (root / DOWNLOADS).is_dir() and not any((root / DOWNLOADS).iterdir()):
+        archive = root / DOWNLOADS / collection.source.filename
+        if given is None or given.resolve() != archive.resolve():
+            discard_download(archive)
+        with suppress(OSError):  # it is not there, is not empty, or is a link of the user's
             (root / DOWNLOADS).rmdir()
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 from datasets.faults import DataError, how_to_restore, missing
+from datasets.files import list_columns, reason
+from datasets.id_files import parse_ids
 from datasets.layout import SBD, VOC, VOC_TEST
 
 # A file list before it is written: (image, mask) or (image,), relative to the data root, by id.
 ListLines = list[tuple[Path, ...]]
+SHOWN_LINES = 2
 
 
 @dataclass(frozen=True)
@@ -78,16 +81,59 @@ def build_lists(root: Path) -> dict[str, ListLines]:
 
 
 def read_ids(root: Path, file: Path) -> set[str]:
-    """The ids in `root`/`file`, one a line; a `DataError` if it is missing or has none."""
+    """The ids in `root`/`file`, one a line.
+
+    Raises `DataError` if it is missing, has none or one that is no file name; `PermissionError` if
+    it may not be read.
+    """
     try:
-        ids = set((root / file).read_text(encoding="utf-8").split())
+        return parse_ids(root / file)
     except FileNotFoundError as error:
         raise missing(root, file) from error
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", "it is no text")
-        problem = f"this id file cannot be read ({reason})"
+    except PermissionError:
+        raise
+    except OSError as error:
+        problem = f"this id file cannot be read ({reason(error)})"
         raise DataError(root / file, problem, how_to_restore(root, file)) from error
-    if not ids:
-        problem = "this id file holds no ids"
-        raise DataError(root / file, problem, how_to_restore(root, file))
-    return ids
+    except ValueError as error:
+        raise DataError(root / file, str(error), how_to_restore(root, file)) from error
+
+
+def read_lines(path: Path) -> list[tuple[int, str]] | None:
+    """The lines of a list that are not blank, with their numbers; None if it is missing."""
+    try:
+        # bytes that are no text make a line that no list has
+        text = path.read_text(encoding="utf-8-sig", errors="replace")
+    except FileNotFoundError:
+        return None
+    lines = enumerate(text.splitlines(), start=1)
+    return [(number, line) for number, line in lines if line.strip()]
+
+
+def describe_difference(lines: Sequence[tuple[int, str]], expected: ListLines) -> str:
+    """What tells a list from the expected one, whose order does not count; "" if nothing does."""
+    belonging, seen = set(expected), set()
+    foreign, double = [], []
+    for number, line in lines:
+        columns = list_columns(line)
+        if columns not in belonging:
+            foreign.append(f"line {number}: {line}")
+        elif columns in seen:
+            double.append(f"line {number}: {line}")
+        seen.add(columns)
+    lacking = [" ".join(map(str, columns)) for columns in expected if columns not in seen]
+    kinds = (
+        ("missing by the id files", lacking),
+        ("not in the id files", foreign),
+        ("there twice", double),
+    )
+    return ", ".join(
+        f"{len(some)} line{'s' * (len(some) > 1)} {kind} ({_shorten(some)})"
+        for kind, some in kinds
+        if some
+    )
+
+
+def _shorten(lines: Sequence[str]) -> str:
+    shown = "; ".join(lines[:SHOWN_LINES])
+    return f"{shown}; ..." if len(lines) > SHOWN_LINES else shown

@@ -1,15 +1,15 @@
 """`python -m datasets.prepare`: make SBD's PNG masks and the file lists, or check them.
 
-For the real VOC 2012 and SBD and for mini-VOC alike; what is there already stays
-as it is. With --check nothing is written: every list, image and mask is verified.
+For the real VOC 2012 and SBD and for mini-VOC alike; what is there already stays as it is.
+With --check nothing is written: every list, image and mask is verified.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import re
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from datasets.check import check
@@ -18,8 +18,9 @@ from datasets.layout import SBD, VOC, VOC_TEST
 from datasets.lists import ListLines, build_lists
 from datasets.records import PASCAL_VOC
 from datasets.sbd_masks import convert_masks
-from utils.errors import UserError, run_command
+from utils.errors import UserError, os_errors_end_in, run_command
 from utils.files import only_process, remove_leftovers, write_text
+from utils.processes import available_cpus
 
 
 def main() -> None:
@@ -27,7 +28,7 @@ def main() -> None:
     parser.add_argument(
         "--root", type=Path, default=Path("data"), help="the data root (default: data)"
     )
-    cpus = os.cpu_count() or 1
+    cpus = available_cpus()
     parser.add_argument(
         "--workers", type=int, default=cpus, help="processes that share the work (default: CPUs)"
     )
@@ -48,14 +49,10 @@ def main() -> None:
     if args.check:
         check(args.root, workers, args.official)
         return
-    require_folders(args.root)
-    try:
+    with _os_errors_named(args.root):
+        require_folders(args.root)
         with only_process(args.root):
             prepare(args.root, workers)
-    except OSError as error:
-        raise UserError(
-            f"{error}; {args.root} and what it links to must be readable and writable"
-        ) from error
 
 
 def prepare(root: Path, workers: int = 1) -> None:
@@ -63,13 +60,17 @@ def prepare(root: Path, workers: int = 1) -> None:
 
     Nothing is written before every image and mask that a list names is known to be there. No other
     process may prepare `root` at the same time. Raises `UserError` for missing or empty folders
-    and files, naming them.
+    and files, naming them, and for those that cannot be read or written.
     """
-    require_folders(root)
-    lists = build_lists(root)
-    for name, lines in lists.items():
-        require_files(root, name, lines)
+    with _os_errors_named(root):
+        require_folders(root)
+        lists = build_lists(root)
+        for name, lines in lists.items():
+            require_files(root, name, lines)
+        _make(root, lists, workers)
 
+
+def _make(root: Path, lists: Mapping[str, ListLines], workers: int) -> None:
     converted = convert_masks(root, workers)
     if converted:
         print(f"converted {converted} SBD masks to {root / SBD.mask('ID')}")
@@ -81,6 +82,12 @@ def prepare(root: Path, workers: int = 1) -> None:
         print(f"note: no {root / VOC_TEST.path}, so no test.txt; only VOC's test set needs it")
     if not converted and not any(written):
         print("nothing to do: masks and lists were complete")
+
+
+def _os_errors_named(root: Path) -> AbstractContextManager[None]:
+    return os_errors_end_in(
+        f"{root} and what it links to must be readable and writable, with room for masks and lists"
+    )
 
 
 def require_folders(root: Path) -> None:

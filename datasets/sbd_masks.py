@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import struct
+import zlib
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +19,10 @@ from utils.errors import UserError
 from utils.files import remove_leftovers
 from utils.processes import process_map
 from utils.progress import track
+
+# MATLAB 5 files: bytes before the first element, and the kind of element that holds others
+_MAT_HEADER = 128
+_MAT_COMPRESSED = 15
 
 
 def convert_masks(root: Path, workers: int = 1) -> int:
@@ -54,8 +61,10 @@ def read_sbd_mask(root: Path, image_id: str) -> np.ndarray:
     """
     path = SBD.mat(image_id)
     try:
-        with (root / path).open("rb") as file:
-            mask = loadmat(file, variable_names=["GTcls"])["GTcls"][0, 0]["Segmentation"]
+        content = (root / path).read_bytes()
+        _require_whole_streams(content)
+        found = loadmat(io.BytesIO(content), variable_names=["GTcls"])
+        mask = found["GTcls"][0, 0]["Segmentation"]
     except FileNotFoundError as error:
         raise missing(root, path) from error
     except PermissionError:
@@ -64,13 +73,32 @@ def read_sbd_mask(root: Path, image_id: str) -> np.ndarray:
         problem = "this is not an SBD mask (no GTcls.Segmentation in it)"
         raise DataError(root / path, problem, how_to_restore(root, path)) from error
     labels = [*range(PASCAL_VOC.num_classes), PASCAL_VOC.ignore_index]
-    if mask.ndim != 2 or not np.isin(mask, labels).all():
+    if mask.ndim != 2 or mask.size == 0 or not np.isin(mask, labels).all():
         problem = (
             f"GTcls.Segmentation is not a map of labels below {PASCAL_VOC.num_classes} (or "
             f"{PASCAL_VOC.ignore_index})"
         )
         raise DataError(root / path, problem, how_to_restore(root, path))
     return mask.astype(np.uint8)
+
+
+def _require_whole_streams(content: bytes) -> None:
+    """Raise an error unless zlib takes every compressed element of a MATLAB 5 file, checksum too.
+
+    scipy parses what comes out of an element before its checksum is reached, and broken bytes there
+    can end the process.
+    """
+    order = "<" if content[126:128] == b"IM" else ">"
+    position = _MAT_HEADER
+    while position < len(content):
+        kind, size = struct.unpack_from(f"{order}II", content, position)
+        position += 8
+        if kind == _MAT_COMPRESSED:
+            stream = zlib.decompressobj()
+            stream.decompress(content[position : position + size])
+            if not stream.eof:
+                raise ValueError("a compressed element is cut off")
+        position += size
 
 
 def _decodes(png: Path) -> bool:

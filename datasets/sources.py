@@ -11,22 +11,20 @@ class Source:
 
     Attributes:
         name: what users call the data set in it.
+        filename: the archive's, whatever address it comes from.
         urls: its addresses; the second is asked where the first does not have it.
         md5: the checksum of the whole file, in hexadecimal digits.
     """
 
     name: str
+    filename: str
     urls: tuple[str, ...]
     md5: str
-
-    @property
-    def filename(self) -> str:
-        """The archive's name."""
-        return self.urls[0].rsplit("/", 1)[-1]
 
 
 VOC_SOURCE = Source(
     name="VOC 2012",
+    filename="VOCtrainval_11-May-2012.tar",
     urls=(
         "https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
         "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
@@ -35,6 +33,7 @@ VOC_SOURCE = Source(
 )
 SBD_SOURCE = Source(
     name="SBD",
+    filename="benchmark.tgz",
     urls=(
         "https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/"
         "semantic_contours/benchmark.tgz",

@@ -3,8 +3,10 @@
 # SBD's masks, writes the file lists, checks every file.
 #     bash ./launch/get_data.sh
 #     VOC=/datasets/VOC2012 SBD=/datasets/sbd bash ./launch/get_data.sh
-# What is there already stays; interrupted, the same command goes on. Further arguments go to
-# datasets/get_data.py (--help lists them). Relative paths start at the repository's root.
+# What is there already stays; interrupted, the same command goes on. The official numbers of images
+# are demanded unless VOC_URL or SBD_URL is set; --official and --no-official say so outright. Further
+# arguments go to datasets/get_data.py (--help lists them). Relative paths start at the repository's
+# root.
 
 DATA_ROOT=${DATA_ROOT:-data}
 VOC=${VOC:-}                                # a copy: any folder of it (to link), or its archive
@@ -18,6 +20,7 @@ SBD_MD5=${SBD_MD5:-}
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
 set_up_python
-exec "$PYTHON" -m datasets.get_data --root "$DATA_ROOT" --voc "$VOC" --sbd "$SBD" \
-    --voc-test "$VOC_TEST" --voc-url "$VOC_URL" --voc-md5 "$VOC_MD5" --sbd-url "$SBD_URL" \
-    --sbd-md5 "$SBD_MD5" "$@"
+# with = a value may begin with a dash
+exec "$PYTHON" -m datasets.get_data --root="$DATA_ROOT" --voc="$VOC" --sbd="$SBD" \
+    --voc-test="$VOC_TEST" --voc-url="$VOC_URL" --voc-md5="$VOC_MD5" --sbd-url="$SBD_URL" \
+    --sbd-md5="$SBD_MD5" "$@"

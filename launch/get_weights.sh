@@ -10,4 +10,4 @@ WEIGHTS_URL=${WEIGHTS_URL:-}                # a mirror: the folder that holds th
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
 set_up_python
-exec "$PYTHON" -m core.get_weights --url "$WEIGHTS_URL" "$@"
+exec "$PYTHON" -m core.get_weights --url="$WEIGHTS_URL" "$@"

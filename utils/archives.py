@@ -1,55 +1,41 @@
-"""Unpacking archives from the web into a folder of their own, whole or not at all."""
+"""Unpacking archives from the web into a new folder, and nowhere else."""
 
 from __future__ import annotations
 
 import gzip
 import re
-import shutil
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from utils.errors import UserError
-from utils.progress import track_bytes
+from utils.progress import CHUNK, track_bytes
 
-_CHUNK = 1 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
+
+
+class ArchiveError(Exception):
+    """What is wrong with an archive, which its text names."""
 
 
 def unpack(archive: Path, folder: Path, name: str) -> None:
     """Unpack a tar archive, plain or with gzip, into the new folder `folder`.
 
     Only regular files and folders are made, only inside `folder`, and with the modes that the
-    umask gives. A `folder` that is there, left by a process that was killed, is removed first;
-    after an error there is none.
+    umask gives. After an error `folder` holds what had been unpacked.
 
     Args:
         archive: the file; its content tells whether it is compressed.
-        folder: where the members go; no other process may be using it.
+        folder: where the members go; made here, so that no link in it leads elsewhere.
         name: what users call the content.
 
     Raises:
-        UserError: the archive is damaged or cut off, a member is a link or a device or lies
-            outside of `folder`, or something cannot be written.
+        ArchiveError: the archive is damaged or cut off, or a member is a link or a device or lies
+            outside of `folder`.
+        OSError: something cannot be read or written, or there is a `folder` already.
     """
-    try:
-        if folder.exists():
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True)
-        _unpack_members(archive, folder, name)
-    except BaseException as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(error, OSError):
-            raise UserError(
-                f"cannot unpack {archive} to {folder}: {error.strerror or error}; once that is "
-                "mended, run this again"
-            ) from error
-        raise
-
-
-def _unpack_members(archive: Path, folder: Path, name: str) -> None:
     total = archive.stat().st_size
+    folder.mkdir(parents=True)
     with archive.open("rb") as source, track_bytes(total, f"unpacking {name}") as advance:
         compressed = source.peek(2)[:2] == _GZIP_MAGIC
         stream = gzip.GzipFile(fileobj=source) if compressed else source
@@ -66,7 +52,7 @@ def _unpack_members(archive: Path, folder: Path, name: str) -> None:
             position = source.tell()
         with _reading(archive):
             # gzip's checksum stands behind the last byte, and tarfile has stopped before it
-            while stream.read(_CHUNK):
+            while stream.read(CHUNK):
                 pass
         advance(source.tell() - position)
 
@@ -99,18 +85,16 @@ def _members(tar: tarfile.TarFile, archive: Path) -> Iterator[tarfile.TarInfo]:
 
 @contextmanager
 def _reading(archive: Path) -> Iterator[None]:
-    """Turn what damaged bytes lead to (zlib.error, EOFError, ValueError, ...) into `UserError`."""
+    """Turn what damaged bytes lead to (zlib.error, EOFError, ValueError, ...) into our error."""
     try:
         yield
     except Exception as error:
-        raise UserError(
-            f"{archive} is damaged, cut off or no tar archive ({error or type(error).__name__}); "
-            "delete it and run this again to get it anew"
-        ) from error
+        reason = error or type(error).__name__
+        raise ArchiveError(f"{archive} is damaged, cut off or no tar archive ({reason})") from error
 
 
 def _target(member: tarfile.TarInfo, folder: Path, archive: Path) -> Path:
-    """Where the member goes; a `UserError` if it may not be made."""
+    """Where the member goes; an `ArchiveError` if it may not be made."""
     parts = [part for part in member.name.split("/") if part not in ("", ".")]
     if member.issym() or member.islnk():
         raise _refusal(archive, member, f"it is a link to {member.linkname!r}")
@@ -124,11 +108,8 @@ def _target(member: tarfile.TarInfo, folder: Path, archive: Path) -> Path:
     return folder.joinpath(*parts)
 
 
-def _refusal(archive: Path, member: tarfile.TarInfo, reason: str) -> UserError:
-    return UserError(
-        f"{archive} is not unpacked, for its member {member.name!r}: {reason}; get the archive "
-        "from its official address"
-    )
+def _refusal(archive: Path, member: tarfile.TarInfo, reason: str) -> ArchiveError:
+    return ArchiveError(f"{archive} is not unpacked, for its member {member.name!r}: {reason}")
 
 
 def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path, archive: Path) -> None:
@@ -139,7 +120,7 @@ def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path, archive:
     with tar.extractfile(member) as content, target.open("wb") as file:
         while True:
             with _reading(archive):
-                chunk = content.read(_CHUNK)
+                chunk = content.read(CHUNK)
             if not chunk:
                 return
             file.write(chunk)

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Literal
 
 from utils.errors import UserError
+from utils.progress import CHUNK
 from utils.transfer import AddressError, discard, fetch, finish, held_bytes
 
-_CHUNK = 1 << 20
+# what to do about a file in the place of the download
+_ANEW = "delete it and run this again"
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Checksum:
         """What is wrong with the file's digest, if anything is."""
         digest = hashlib.new(self.algorithm, usedforsecurity=False)
         with path.open("rb") as file:
-            while chunk := file.read(_CHUNK):
+            while chunk := file.read(CHUNK):
                 digest.update(chunk)
         found = digest.hexdigest()
         if found.startswith(self.digits.lower()):
@@ -73,14 +75,14 @@ def download(
         UserError: no address has the file, the transfer breaks off again and again, the file is
             wrong, or it cannot be written.
     """
-    part = path.with_name(f"{path.name}.part")
+    part = part_of(path)
     find_fault = partial(_fault, checksum=checksum, check=check)
     try:
         if path.exists():
             if checksum:
-                verify(path, checksum, name)
+                verify(path, checksum, name, _ANEW)
             if check and (fault := _fault(path, None, check)):
-                raise _unexpected(path, name, fault)
+                raise _unexpected(path, name, fault, _ANEW)
             with suppress(OSError):  # a folder that may only be read holds none of ours
                 discard(part)
             print(f"{name}: {path} is there already{', and verified' if checksum or check else ''}")
@@ -95,18 +97,29 @@ def download(
         ) from error
 
 
-def verify(path: Path, checksum: Checksum, name: str) -> None:
-    """Raise `UserError` unless the file has this checksum."""
+def verify(path: Path, checksum: Checksum, name: str, remedy: str) -> None:
+    """Raise `UserError`, which ends in `remedy`, unless the file has this checksum."""
     try:
         fault = checksum.fault(path)
     except OSError as error:
-        raise UserError(f"cannot read {path} ({name}): {error.strerror}") from error
+        raise UserError(f"cannot read {path} ({name}): {error.strerror}; {remedy}") from error
     if fault:
-        raise _unexpected(path, name, fault)
+        raise _unexpected(path, name, fault, remedy)
 
 
-def _unexpected(path: Path, name: str, fault: str) -> UserError:
-    return UserError(f"{path} is not {name} as expected: {fault}; delete it and run this again")
+def discard_download(path: Path) -> None:
+    """Remove a downloaded file and what is held of an unfinished download of it."""
+    path.unlink(missing_ok=True)
+    discard(part_of(path))
+
+
+def part_of(path: Path) -> Path:
+    """Where the bytes are until all of `path` has come."""
+    return path.with_name(f"{path.name}.part")
+
+
+def _unexpected(path: Path, name: str, fault: str, remedy: str) -> UserError:
+    return UserError(f"{path} is not {name} as expected: {fault}; {remedy}")
 
 
 def _fault(

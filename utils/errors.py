@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import signal
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,30 +27,43 @@ class InterruptionError(Exception):
         self.status = status
 
 
-class Terminated(KeyboardInterrupt):
-    """What `sigterm_interrupts` makes of SIGTERM."""
-
-
 @contextmanager
-def sigterm_interrupts() -> Iterator[None]:
-    """Let SIGTERM, as schedulers send it, end the work as Ctrl-C does, not at once."""
-
-    def terminate(*_: object) -> None:
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, terminate)
+def os_errors_end_in(remedy: str) -> Iterator[None]:
+    """Turn an `OSError` of the body into a `UserError` that ends in `remedy`."""
     try:
         yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    except BrokenPipeError:
+        raise  # it is about our own output, not about a file
+    except OSError as error:
+        raise UserError(f"{error}; {remedy}") from error
 
 
 def run_command(main: Callable[[], None]) -> None:
     """Run a command's `main` and end the process with the exit status users rely on.
 
-    0 when `main` returns, 2 for a `UserError` (its text on stderr as one line), 130 for Ctrl-C, and
-    what an `InterruptionError` names.
+    0 when `main` returns, 2 for a `UserError` (its text on stderr as one line), 130 for Ctrl-C, what
+    an `InterruptionError` names, and 141 where nobody reads the output any more, as after `| head`.
     """
+    with _unread_output_ends_quietly():
+        _run(main)
+
+
+@contextmanager
+def _unread_output_ends_quietly() -> Iterator[None]:
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes both once more at its end, and would complain
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere, stream.fileno())
+        sys.exit(141)
+
+
+def _run(main: Callable[[], None]) -> None:
     try:
         main()
     except UserError as error:

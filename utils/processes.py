@@ -17,6 +17,17 @@ from utils.errors import UserError
 T = TypeVar("T")
 R = TypeVar("R")
 
+FEW_ITEMS = 300
+"""So many are done before other processes would be ready to help."""
+
+
+def available_cpus() -> int:
+    """How many CPUs this process may use, which schedulers and containers limit."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS has no such call
+        return os.cpu_count() or 1
+
 
 @contextmanager
 def process_map(
@@ -29,13 +40,13 @@ def process_map(
     Args:
         function: a function of a module, or a `partial` of one.
         items: what it is called with.
-        workers: how many processes share the work; with 1 this one does it.
+        workers: how many processes share the work; with 1, or with few items, this one does it.
         chunksize: items that a process takes at a time.
 
     Raises:
         UserError: a worker died. What `function` raises is raised by the iterator.
     """
-    if workers == 1:
+    if workers == 1 or len(items) <= FEW_ITEMS:
         yield map(function, items)
         return
     # not fork: a copy of a process that has threads may hang, and keeps its locks

@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from utils.errors import UserError
-from utils.progress import track_bytes
+from utils.progress import CHUNK, track_bytes
 
 ATTEMPTS = 5
 """So many requests in a row may bring nothing new before an address is given up."""
@@ -24,7 +24,6 @@ TIMEOUT = 30.0
 FIRST_WAIT, LONGEST_WAIT = 0.5, 4.0
 """Seconds between two attempts: doubled each time, up to the longest."""
 
-_CHUNK = 1 << 20
 # some servers turn urllib's own name away
 _USER_AGENT = "wseg-download"
 # statuses that may be gone at the next attempt
@@ -72,6 +71,17 @@ def fetch(url: str, part: Path, name: str) -> bool:
             time.sleep(min(FIRST_WAIT * 2**failures, LONGEST_WAIT))
 
 
+def require_http(url: str) -> None:
+    """Raise `AddressError` unless `url` is an http or https address."""
+    try:
+        parts = urlsplit(url)
+        named = parts.hostname and parts.port != 0  # a port that is no number is an error
+    except ValueError as error:
+        raise AddressError(f"not a valid address, {error}") from error
+    if parts.scheme not in ("http", "https") or not named:
+        raise AddressError("not an http or https address")
+
+
 def finish(part: Path, path: Path) -> None:
     """Give the whole file its name; without a validator at `path` if the process is killed."""
     _validator_path(part).unlink(missing_ok=True)
@@ -103,6 +113,12 @@ def _transfer(url: str, part: Path, name: str) -> bool:
         if span is None:
             discard(part)
             raise _BrokenOffError("the server cannot go on where it stopped")
+        if span.end is not None and span.end < held:
+            # a page about quotas, say; taken for the file, it would replace the bytes that are held
+            raise AddressError(
+                f"the server gives {span.end} bytes, fewer than are held; delete {part} if the "
+                "file has become shorter"
+            )
         _require_space(part, span.size, name)
         if span.start == 0:
             if held:
@@ -114,9 +130,8 @@ def _transfer(url: str, part: Path, name: str) -> bool:
 
 def _open(url: str, headers: dict[str, str]) -> HTTPResponse | urllib.error.HTTPError:
     """The server's answer, if its status is 200, 206 or 416."""
+    require_http(url)
     try:
-        if urlsplit(url).scheme not in ("http", "https"):
-            raise AddressError("not an http or https address")
         request = urllib.request.Request(url, headers=headers)
         response = urllib.request.urlopen(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
@@ -170,7 +185,7 @@ def _receive(response: HTTPResponse, span: _Span, part: Path, name: str) -> None
     with track_bytes(span.size, name, held) as advance, part.open("ab") as file:
         while held != span.end:
             try:
-                piece = response.read1(_CHUNK if span.end is None else min(_CHUNK, span.end - held))
+                piece = response.read1(CHUNK if span.end is None else min(CHUNK, span.end - held))
             except (OSError, HTTPException) as error:
                 raise _BrokenOffError(f"the connection broke after {held} bytes") from error
             if not piece:

@@ -22,8 +22,9 @@ from core.training.state import LAST, LastState, save_last
 from datasets.records import DatasetRecord
 from datasets.samples import mix_seed
 from models import get_model
-from utils.errors import InterruptionError, Terminated, UserError, sigterm_interrupts
+from utils.errors import InterruptionError, UserError
 from utils.files import require_writable_folder
+from utils.signals import Terminated, sigterm_interrupts
 
 PICTURED_IMAGES = 8
 
@@ -226,6 +227,9 @@ class TrainingRun:
 
     def _keep_if_best(self, score: float, epoch: int) -> None:
         self.logbook.checkpoint_score(score, epoch)
+        if self.saved is None:
+            # no snapshot without a state to go on from, or a killed run could not be taken up
+            self._save_last(epoch)
         if path := self.keeper.offer(self.network, self.optimizer, epoch, score):
             print(f"epoch {epoch}: best score so far, {score:.3f}; saved {path}", flush=True)
 

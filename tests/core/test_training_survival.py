@@ -101,6 +101,17 @@ def test_a_signal_in_the_first_epoch_says_that_nothing_is_kept(mini_voc, tmp_pat
     assert not list(snapshot_folder(tmp_path, "v01").iterdir())
 
 
+def test_killed_after_its_first_snapshot_a_run_can_be_taken_up(mini_voc, tmp_path):
+    """In the first epoch, after which there would be a last state anyway."""
+    changes = {"TRAIN__PRETRAIN": "0", "TRAIN__NUM_EPOCHS": "0"}
+    with start(mini_voc, tmp_path, **changes) as process:
+        read_until(process, "epoch 0: best score so far")
+        process.kill()
+    train(mini_voc, tmp_path, "--resume", "auto", **changes)
+    train(mini_voc, tmp_path, "--run", "whole", **changes)
+    assert state_of(tmp_path, "v01") == state_of(tmp_path, "whole")
+
+
 def test_a_worker_that_dies_is_reported(mini_voc, tmp_path):
     with start(mini_voc, tmp_path, TRAIN__NUM_WORKERS="2", TRAIN__NUM_EPOCHS="50") as process:
         read_until(process, "epoch 0, trained")

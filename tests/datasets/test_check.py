@@ -84,7 +84,7 @@ def get_data(root, folder):
 
 
 def prepare_again(root):
-    return f"run `python -m datasets.prepare --root '{root}'`"
+    return f" -m datasets.prepare --root '{root}'`"
 
 
 def ids(path):
@@ -161,6 +161,29 @@ def test_a_fault_ends_the_command_with_status_2(root):
         ],
         "SBD masks": ["-", str(masks - 1), "1"],
     }
+
+
+def test_other_processes_find_the_same(root, monkeypatch, capsys):
+    monkeypatch.setattr("utils.processes.FEW_ITEMS", 0)
+    mat = sbd_file(root, "cls", ".mat")
+    mat.write_bytes(mat.read_bytes()[:200])
+    with pytest.raises(UserError, match="1 fault"):
+        check(root, workers=2, official=False)
+    assert f"fault: {mat}: this is not an SBD mask" in capsys.readouterr().out
+
+
+def test_a_reader_that_has_enough_ends_the_command_quietly(root):
+    with subprocess.Popen(
+        [sys.executable, "-m", "datasets.prepare", "--root", str(root), "--check"],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        process.stdout.close()
+        error = process.stderr.read()
+    assert process.returncode == 141
+    assert all(line.startswith("checking: ") for line in error.splitlines())
 
 
 @pytest.mark.parametrize(
@@ -312,6 +335,13 @@ def test_a_mat_that_does_not_parse(root, faults, kept, has_png):
     assert_one(faults(root), mat, "not an SBD mask", get_data(root, "sbd"))
 
 
+def test_a_mat_with_an_empty_mask(root, faults):
+    mat = sbd_file(root, "cls", ".mat")
+    savemat(mat, {"GTcls": {"Segmentation": np.zeros((0, 0), np.uint8)}})
+    sbd_file(root, "cls_png", ".png").unlink()
+    assert_one(faults(root), mat, "not a map of labels", get_data(root, "sbd"))
+
+
 def test_mats_that_no_list_has_are_checked_too(root, faults):
     unlisted = min(set(ids(root / ID_FILES[2])) & set(ids(root / ID_FILES[1])))
     mat = root / SBD / f"cls/{unlisted}.mat"
@@ -349,6 +379,24 @@ def test_an_id_file_that_is_missing_or_empty(root, faults, file):
     assert_one(faults(root), root / file, ": missing; ", remedy)
 
 
+@pytest.mark.parametrize("line", ["/JPEGImages/2007_000032", "../../x", "..", "a\0b"])
+def test_an_id_that_is_no_file_name(root, faults, line):
+    path = root / ID_FILES[1]
+    path.write_text(f"{line}\n{path.read_text()}")
+    assert_one(
+        [fault for fault in faults(root) if "val.txt" in fault.split(": ")[0]][:1],
+        path,
+        f"{line!r}, which is no file name",
+        get_data(root, "voc"),
+    )
+
+
+def test_id_files_may_begin_with_a_byte_order_mark(root, faults):
+    path = root / ID_FILES[1]
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    assert faults(root) == []
+
+
 @pytest.mark.parametrize("folder, name", [(VOC, "VOC 2012"), (SBD, "SBD")])
 def test_a_missing_data_set_is_one_fault(root, faults, folder, name):
     shutil.rmtree(root / folder.parts[0])
@@ -378,6 +426,15 @@ def test_data_that_was_not_prepared(root, faults):
     assert faults(root) == []
 
 
+def test_the_remedy_is_a_command_that_runs(root, faults):
+    path = sbd_file(root, "cls_png", ".png")
+    path.unlink()
+    _, remedy, _ = faults(root)[0].split("`")
+    subprocess.run(["bash", "-c", remedy], check=True, capture_output=True)
+    assert path.is_file()
+    assert faults(root) == []
+
+
 def test_faults_are_in_the_order_of_lists_and_files(root, faults):
     images = sorted((root / VOC / "JPEGImages").iterdir())
     for path in images:
@@ -401,7 +458,8 @@ def test_official_numbers(root, faults, monkeypatch):
     ):
         own = len((root / name).read_text().splitlines())
         assert line.startswith(f"fault: {root / name}: ")
-        assert f" {own} lines" in line and f" {number};" in line and "get_data.sh" in line
+        assert f" {own} lines" in line and f" {number};" in line
+        assert "get_data.sh" in line and "no --official" in line
     counts = {path.name: len(path.read_text().splitlines()) for path in root.glob("*.txt")}
     record = replace(PASCAL_VOC, expected_counts=counts)
     monkeypatch.setattr("datasets.check.PASCAL_VOC", record)
@@ -458,10 +516,10 @@ def test_mini_voc_is_drawn_again(root, faults):
     (root / "mini_voc.json").write_text("{}")
     path = val_file(root, "JPEGImages", ".jpg")
     path.write_bytes(b"")
-    remedy = f"draw mini-VOC again: python -m datasets.mini_voc --out '{root}'"
-    assert_one(faults(root), path, f"delete it and {remedy}")
+    remedy = f" -m datasets.mini_voc --out '{root}'"
+    assert_one(faults(root), path, "; delete it and draw mini-VOC again: ", remedy)
     path.unlink()
-    assert_one(faults(root), path, f"missing; {remedy}")
+    assert_one(faults(root), path, "missing; draw mini-VOC again: ", remedy)
 
 
 def test_the_default_root_needs_no_variable(root, faults, monkeypatch):

@@ -8,18 +8,19 @@ def test_data_takes_its_values_from_the_environment(checkout: Checkout) -> None:
     variables = {
         "DATA_ROOT": "my data",
         "VOC": "/some where/VOC2012",
+        "SBD": "-x",
         "VOC_TEST": "test.tar",
         "SBD_URL": "http://127.0.0.1/sbd.tgz",
         "SBD_MD5": "12ab",
     }
-    result = checkout.run("get_data.sh", "--any-number", **variables)
+    result = checkout.run("get_data.sh", "--no-official", **variables)
     assert result.returncode == 0, result.stderr
     (call,) = checkout.calls()
-    assert call[:2] == ["-m", "datasets.get_data"] and call[-1] == "--any-number"
-    assert dict(zip(call[2:-1:2], call[3:-1:2], strict=True)) == {
+    assert call[:2] == ["-m", "datasets.get_data"] and call[-1] == "--no-official"
+    assert dict(option.split("=", 1) for option in call[2:-1]) == {
         "--root": "my data",
         "--voc": "/some where/VOC2012",
-        "--sbd": "",
+        "--sbd": "-x",
         "--voc-test": "test.tar",
         "--voc-url": "",
         "--voc-md5": "",
@@ -30,13 +31,13 @@ def test_data_takes_its_values_from_the_environment(checkout: Checkout) -> None:
 
 def test_data_goes_to_the_folder_of_the_configurations(checkout: Checkout) -> None:
     assert checkout.run("get_data.sh").returncode == 0
-    assert checkout.calls()[0][2:4] == ["--root", "data"]
+    assert checkout.calls()[0][2] == "--root=data"
 
 
 def test_weights_are_named_as_arguments(checkout: Checkout) -> None:
     result = checkout.run("get_weights.sh", "vgg16", "snapshot", WEIGHTS_URL="http://127.0.0.1/w")
     assert result.returncode == 0, result.stderr
-    expected = ["-m", "core.get_weights", "--url", "http://127.0.0.1/w", "vgg16", "snapshot"]
+    expected = ["-m", "core.get_weights", "--url=http://127.0.0.1/w", "vgg16", "snapshot"]
     assert checkout.calls() == [expected]
 
 

@@ -7,7 +7,7 @@ import pytest
 from download_case import CONTENT, MD5, break_off, fetch, names, part_of, ranges, start
 
 from utils import transfer
-from utils.download import Checksum, download, verify
+from utils.download import Checksum, discard_download, download, verify
 from utils.errors import UserError
 
 
@@ -60,8 +60,20 @@ class TestAFileThatIsThere:
         assert server.requests == []
 
     def test_that_cannot_be_read(self, tmp_path):
-        with pytest.raises(UserError, match="cannot read"):
-            verify(tmp_path, MD5, "the data")
+        with pytest.raises(UserError, match=r"cannot read.*; name another"):
+            verify(tmp_path, MD5, "the data", "name another")
+
+    def test_and_the_remedy_is_the_callers(self, tmp_path):
+        (tmp_path / "mine.tar").write_bytes(b"a user's own")
+        with pytest.raises(UserError, match=r"mine\.tar is not the data.*; name another"):
+            verify(tmp_path / "mine.tar", MD5, "the data", "name another")
+
+    def test_is_discarded_with_all_that_is_held_of_it(self, server, path):
+        break_off(server, path)
+        path.write_bytes(CONTENT)
+        (path.parent / "data.tar.notes").touch()
+        discard_download(path)
+        assert names(path) == ["data.tar.notes"]
 
 
 class TestAddresses:

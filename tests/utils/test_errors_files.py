@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from utils.errors import UserError
+from utils.errors import UserError, os_errors_end_in
 from utils.files import (
     atomic_path,
     only_process,
@@ -46,6 +46,35 @@ def test_programming_error_keeps_its_traceback():
     done = run("def main():\n    {}['key']")
     assert done.returncode == 1
     assert "Traceback" in done.stderr and "KeyError" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "def main():\n    print('unread')",
+        "def main():\n    print('unread', flush=True)",
+        "def main():\n    print('unread'); raise UserError('known already')",
+        "import sys\ndef main():\n    print('unread', file=sys.stderr)",
+    ],
+    ids=["flushed at the end", "flushed at once", "before an error", "on stderr"],
+)
+def test_output_that_nobody_reads_is_status_141(body):
+    code = f"from utils.errors import UserError, run_command\n{body}\nrun_command(main)\n"
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=writer, stderr=writer)
+    os.close(writer)
+    assert done.returncode == 141
+
+
+def test_errors_of_files_get_a_remedy_but_those_of_our_output_do_not(tmp_path):
+    with (
+        pytest.raises(UserError, match=r"No such file.*'.*x'; make it"),
+        os_errors_end_in("make it"),
+    ):
+        (tmp_path / "x").read_text()
+    with pytest.raises(BrokenPipeError), os_errors_end_in("make it"):
+        raise BrokenPipeError
 
 
 def test_write_text_makes_folders_and_replaces(tmp_path):

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from utils import processes
 from utils.errors import UserError
-from utils.processes import process_map
+from utils.processes import available_cpus, process_map
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -49,12 +50,41 @@ def sleepers(tmp_path):
         process.wait()
 
 
+@pytest.fixture
+def always_spread(monkeypatch):
+    monkeypatch.setattr(processes, "FEW_ITEMS", 0)
+
+
+def test_few_items_need_no_other_process():
+    with process_map(own_process, range(processes.FEW_ITEMS), 2, chunksize=16) as results:
+        assert set(results) == {os.getpid()}
+    with process_map(own_process, range(processes.FEW_ITEMS + 1), 2, chunksize=16) as results:
+        assert os.getpid() not in set(results)
+
+
+def own_process(_):
+    return os.getpid()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="not on this system")
+def test_cpus_that_may_not_be_used_do_not_count():
+    code = (
+        "import os; from utils.processes import available_cpus\n"
+        "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); print(available_cpus())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True)
+    assert done.stdout == b"1\n"
+    assert available_cpus() == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.usefixtures("always_spread")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_results_come_in_the_order_of_the_items(workers):
     with process_map(math.factorial, range(9), workers, chunksize=2) as results:
         assert list(results) == [math.factorial(n) for n in range(9)]
 
 
+@pytest.mark.usefixtures("always_spread")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_error_of_the_work_arrives(workers):
     with (
@@ -64,6 +94,7 @@ def test_an_error_of_the_work_arrives(workers):
         list(results)
 
 
+@pytest.mark.usefixtures("always_spread")
 def test_a_worker_that_dies_is_a_line_for_the_user():
     with (
         pytest.raises(UserError, match="worker process died"),

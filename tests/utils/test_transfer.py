@@ -61,6 +61,15 @@ class TestResuming:
             fetch(server, path)
         assert part_of(path).read_bytes() == CONTENT[:9000]
 
+    @pytest.mark.parametrize("content_type", ["application/json", ""])
+    def test_fewer_bytes_than_are_held_do_not_replace_them(self, server, path, content_type):
+        break_off(server, path)
+        server.files["data.tar"], server.ranges = b'{"error": "quota exceeded"}', False
+        server.content_type = content_type
+        with pytest.raises(UserError, match=r"27 bytes, fewer than .*; 9000 bytes are kept"):
+            fetch(server, path)
+        assert part_of(path).read_bytes() == CONTENT[:9000]
+
     def test_a_server_that_refuses_ranges_starts_over(self, server, path, capsys):
         server.ranges = False
         break_off(server, path)
