@@ -41,8 +41,9 @@ def os_errors_end_in(remedy: str) -> Iterator[None]:
 def run_command(main: Callable[[], None]) -> None:
     """Run a command's `main` and end the process with the exit status users rely on.
 
-    0 when `main` returns, 2 for a `UserError` (its text on stderr as one line), 130 for Ctrl-C, what
-    an `InterruptionError` names, and 141 where nobody reads the output any more, as after `| head`.
+    0 when `main` returns, 2 for a `UserError` (its text on stderr as one line), 130 for Ctrl-C,
+    what an `InterruptionError` names, and 141 where nobody reads the output any more, as after
+    `| head`.
     """
     with _unread_output_ends_quietly():
         _run(main)
