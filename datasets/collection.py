@@ -92,8 +92,8 @@ class Collection:
             )
         marks = ", ".join(str(mark) for mark in self._marks())
         raise UserError(
-            f"{self.variable}={given}: there is no {self.name} here: looked for a folder that has "
-            f"{marks}; name one, or its archive"
+            f"{self.variable}={given}: there is no {self.name} here: looked for a folder that may "
+            f"be read and has {marks}; name one, or its archive"
         )
 
     def _choose(self, found: list[Path], own: Path) -> Path:

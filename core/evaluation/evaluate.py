@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from tqdm import tqdm
 from datasets.files import ListEntry, read_mask, require_masks
 from utils.errors import UserError
 from utils.metrics import class_agreement, joint_histogram
+from utils.processes import available_cpus
 
 MISSING = "missing"
 UNREADABLE = "unreadable"
@@ -86,7 +86,7 @@ def evaluate(
         return joint_histogram(ground_truth, prediction, num_classes)
 
     result = Evaluation(np.zeros((num_classes, num_classes + 1), dtype=np.int64), [], [])
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(max_workers=min(8, available_cpus())) as pool:
         # tqdm's disable=None: a progress bar on a terminal only
         counted = tqdm(pool.map(count, entries), total=len(entries), unit="image", disable=None)
         for entry, counts in zip(entries, counted, strict=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from datasets.faults import prepare_command
 from datasets.mini_voc.generate import MiniVocSettings, generate
 from utils.errors import UserError, run_command
 
@@ -22,7 +23,7 @@ def main() -> None:
         generate(args.out, MiniVocSettings(args.seed, args.train, args.val))
     except OSError as error:
         raise UserError(f"{error}; give a folder that can be written as --out") from error
-    print(f"next: python -m datasets.prepare --root {args.out}")
+    print(f"next: {prepare_command(args.out)}")
 
 
 if __name__ == "__main__":
