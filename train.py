@@ -6,7 +6,7 @@ import argparse
 import time
 
 from core.arguments import add_common_arguments, config_from_arguments, run_folder
-from core.distributed import join_group, leave_group, make_deterministic
+from core.distributed import join_group, leave_group, lost_peers_are_named, make_deterministic
 from core.training.run import RunSettings, TrainingRun
 from datasets.records import get_record
 from utils.errors import UserError, run_command
@@ -19,6 +19,12 @@ def main() -> None:
     args = parse_args()
     if args.deterministic:
         make_deterministic()
+    with lost_peers_are_named():
+        run(args)
+    leave_group()
+
+
+def run(args: argparse.Namespace) -> None:
     group, device = join_group(args.device)
     settings = RunSettings(
         snapshots=run_folder(args.snapshot_dir, args),
@@ -36,7 +42,6 @@ def main() -> None:
             # the main process most likely says the same, and once is enough
             time.sleep(SECONDS_OF_SILENCE)
         raise
-    leave_group()
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

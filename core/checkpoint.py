@@ -7,6 +7,7 @@ in `opt_enc_eEEEXsS.SSS.pth`, for our own use.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -234,12 +235,19 @@ def save_file(content: Any, path: str | Path) -> None:
     try:
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             torch.save(content, file)
+            # on the disk before it takes the place of the earlier one, which is gone then
+            file.flush()
+            os.fsync(file.fileno())
     except (OSError, RuntimeError) as error:
-        # torch.save turns the OSError of a full disk into a RuntimeError
-        cause = error if isinstance(error, OSError) else error.__context__
-        reason = cause.strerror if isinstance(cause, OSError) else None
+        # torch.save turns what comes up while it writes, as a full disk, into a RuntimeError
+        cause: BaseException | None = error
+        while cause and not isinstance(cause, (OSError, KeyboardInterrupt)):
+            cause = cause.__context__
+        if not isinstance(cause, OSError):
+            raise cause or error from None
         raise UserError(
-            f"cannot write {path}: {reason or error}; make room there, or choose another folder"
+            f"cannot write {path}: {cause.strerror or error}; make room there, or choose another "
+            "folder"
         ) from error
 
 

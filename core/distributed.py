@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -38,6 +39,14 @@ class Group:
         """Whether this process is the one that writes and speaks."""
         return self.rank == 0
 
+    def any(self, flag: bool, device: torch.device) -> bool:
+        """Whether `flag` is true in any process; all must call it, and stay in step by it."""
+        if self.size == 1:
+            return flag
+        flags = torch.tensor([flag], dtype=torch.int32, device=device)
+        dist.all_reduce(flags, dist.ReduceOp.MAX)
+        return bool(flags.item())
+
     def gather(self, value: T) -> list[T]:
         """The `value` of every process, in the order of their ranks; all must call it."""
         if self.size == 1:
@@ -48,6 +57,23 @@ class Group:
 
 
 ALONE = Group()
+
+
+@contextmanager
+def lost_peers_are_named() -> Iterator[None]:
+    """Turn what the end of another process does to this one into a `UserError`."""
+    try:
+        yield
+    except RuntimeError as error:
+        # gloo raises plain RuntimeErrors
+        words = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
+        if not isinstance(error, dist.DistError) and not any(w in str(error) for w in words):
+            raise
+        raise UserError(
+            "another process of the group is gone, or was never reached; what it said last stands "
+            "above, or in the log of its machine (MASTER_ADDR, MASTER_PORT and NODE_RANK tell the "
+            "machines of each other)"
+        ) from error
 
 
 def join_group(name: str) -> tuple[Group, torch.device]:
@@ -62,8 +88,8 @@ def join_group(name: str) -> tuple[Group, torch.device]:
         UserError: there is no such device, or there are fewer GPUs than processes.
     """
     device = select_device(name)
-    size = int(os.environ.get("WORLD_SIZE", 1))
-    if size == 1:
+    # WORLD_SIZE alone may be a cluster's own
+    if not dist.is_torchelastic_launched() or os.environ["WORLD_SIZE"] == "1":
         return Group(), device
     local_rank = int(os.environ["LOCAL_RANK"])
     if device.type == "cuda":
@@ -78,20 +104,13 @@ def join_group(name: str) -> tuple[Group, torch.device]:
     elif device.type != "cpu":
         raise UserError(f"--device {device.type} takes one process; leave NPROC out")
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
-    return Group(dist.get_rank(), size), device
+    return Group(dist.get_rank(), dist.get_world_size()), device
 
 
 def leave_group() -> None:
     """End this process's part in its group, if it has one."""
     if dist.is_initialized():
         dist.destroy_process_group()
-
-
-def lost_connection(error: RuntimeError) -> bool:
-    """Whether an error tells that another process of the group is gone."""
-    # gloo raises plain RuntimeErrors
-    words = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
-    return isinstance(error, dist.DistError) or any(word in str(error) for word in words)
 
 
 def select_device(name: str = "auto") -> torch.device:
@@ -161,6 +180,16 @@ def sync_batch_norm(model: nn.Module) -> None:
             setattr(model, name, nn.SyncBatchNorm.convert_sync_batchnorm(child))
         else:
             sync_batch_norm(child)
+
+
+def broadcast_buffers(model: nn.Module, group: Group) -> None:
+    """Give every process the main one's running statistics, as they are saved.
+
+    DistributedDataParallel does so before a forward pass of training only.
+    """
+    if group.size > 1:
+        for buffer in model.buffers():
+            dist.broadcast(buffer, 0)
 
 
 def interleave(parts: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 
+from torch.distributed import DistError
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import get_args_parser, run
@@ -30,6 +31,14 @@ def main(arguments: list[str]) -> int:
         return failure.exitcode
     except SignalException as error:
         return 128 + error.sigval
+    except DistError as error:
+        reason = str(error).splitlines()[0]
+        print(
+            f"error: the machines do not meet ({reason}); see that MASTER_ADDR, MASTER_PORT and "
+            "NODE_RANK are right and that the first machine can be reached",
+            file=sys.stderr,
+        )
+        return 2
     return 0
 
 

@@ -117,9 +117,14 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.epoch = 0
 
     def __len__(self) -> int:
+        return len(range(self.rank, self.length_of_all, self.processes))
+
+    @property
+    def length_of_all(self) -> int:
+        """The number of samples that the processes have in an epoch together."""
         if self.batch_size is None:
-            return len(range(self.rank, self.length, self.processes))
-        return self.length // self.batch_size * self.batch_size // self.processes
+            return self.length
+        return self.length // self.batch_size * self.batch_size
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         return ((self.epoch, int(index)) for index in self.indices())
@@ -130,7 +135,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
         if self.batch_size is None:
             return order[self.rank :: self.processes]
         np.random.default_rng(mix_seed(self.seed, self.epoch)).shuffle(order)
-        batches = order[: len(self) * self.processes].reshape(-1, self.processes, self.share)
+        batches = order[: self.length_of_all].reshape(-1, self.processes, self.share)
         return batches[:, self.rank].reshape(-1)
 
     @property

@@ -4,7 +4,7 @@
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
 require_number() {
-    [ -z "${!1}" ] || [[ ${!1} =~ ^[0-9]+$ ]] || fail "$1 must be a whole number, found ${!1}"
+    [ -z "${!1}" ] || [[ ${!1} =~ ^[1-9][0-9]*$ ]] || fail "$1 must be a number from 1, found ${!1}"
 }
 
 # Append torchrun and its options to python_command.

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -90,3 +91,25 @@ def scalars(folder: Path, run: str, writer: str) -> dict[str, list[tuple[int, fl
         tag: [(event.step, event.value) for event in events.Scalars(tag)]
         for tag in events.Tags()["scalars"]
     }
+
+
+def state_of(folder: Path, run: str) -> dict:
+    """All that a run leaves, in a form that can be compared."""
+    files = {
+        path.name: flatten(torch.load(path, weights_only=True))
+        for path in snapshot_folder(folder, run).glob("*.pth")
+    }
+    return files | {writer: scalars(folder, run, writer) for writer in ("train", "val")}
+
+
+def flatten(content: object, name: str = "") -> dict[str, object]:
+    """Nested containers as one dictionary, tensors as their bytes."""
+    if isinstance(content, torch.Tensor):
+        return {name: (content.dtype, content.shape, content.contiguous().numpy().tobytes())}
+    if isinstance(content, dict):
+        pairs = content.items()
+    elif isinstance(content, (list, tuple)):
+        pairs = enumerate(content)
+    else:
+        return {name: content}
+    return {k: v for key, value in pairs for k, v in flatten(value, f"{name}/{key}").items()}

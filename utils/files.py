@@ -6,6 +6,7 @@ import fcntl
 import os
 import re
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,25 +61,35 @@ def remove_leftovers(folder: Path, pattern: str) -> None:
 
 
 @contextmanager
-def only_process(folder: Path, command: str = "process") -> Iterator[None]:
+def only_process(folder: Path, command: str = "process", patience: float = 0.0) -> Iterator[None]:
     """Hold a lock on `folder`, which must exist, so that commands of this kind run one at a time.
 
-    The lock goes with the process, however it ends. Raises `UserError` if another one, which is
-    called `command` there, holds it. A file system without locks gives none.
+    The lock goes with the process and those that it forked, however they end. Raises `UserError` if
+    another one, which is called `command` there, holds it for `patience` seconds. A file system
+    without locks gives none.
     """
     handle = os.open(folder, os.O_RDONLY)
+    deadline = time.monotonic() + patience
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f"another {command} is at work on {folder}; wait for its end, or stop it"
-            ) from error
-        except OSError:
-            pass  # some network file systems have no locks
+        while not _lock(handle):
+            if time.monotonic() >= deadline:
+                raise UserError(
+                    f"another {command} is at work on {folder}; wait for its end, or stop it"
+                )
+            time.sleep(0.1)
         yield
     finally:
         os.close(handle)
+
+
+def _lock(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass  # some network file systems have no locks
+    return True
 
 
 def require_writable_folder(folder: Path, option: str) -> None:

@@ -1,4 +1,4 @@
-"""SIGTERM as an exception."""
+"""Ctrl-C and SIGTERM as a request that work notices where it can stop in good order."""
 
 from __future__ import annotations
 
@@ -7,19 +7,35 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Terminated(KeyboardInterrupt):
-    """What `sigterm_interrupts` makes of SIGTERM."""
+class StopRequest:
+    """Notes Ctrl-C and SIGTERM, as schedulers send it, until the work looks.
+
+    An exception at any moment would leave files half-written, or get lost where Python ignores
+    exceptions. A second Ctrl-C is not waited for.
+
+    Attributes:
+        signal: the number of the signal that came, or None.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take both signals while the body runs."""
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self._note) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _note(self, number: int, _: object) -> None:
+        if number == self.signal == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signal = number
 
 
-@contextmanager
-def sigterm_interrupts() -> Iterator[None]:
-    """Let SIGTERM, as schedulers send it, end the work as Ctrl-C does, not at once."""
-
-    def terminate(*_: object) -> None:
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+class StoppedError(Exception):
+    """The work has stopped because it was requested."""

@@ -18,6 +18,7 @@ from datasets.transforms import normalise
 from utils.errors import UserError
 from utils.metrics import average_precision
 from utils.progress import track
+from utils.signals import StoppedError, StopRequest
 
 
 @dataclass
@@ -85,16 +86,21 @@ def train_one_epoch(
     device: torch.device,
     precision: Precision,
     group: Group = ALONE,
+    stop: StopRequest | None = None,
 ) -> dict[str, float]:
     """Take a step for every batch of the epoch; returns the mean of each loss, over the group.
 
     Raises:
         UserError: a file cannot be used, or the loss is not finite.
+        StoppedError: one of the processes was requested to stop.
     """
     model.train()
     means = MeanLosses()
     steps = _track(batches, epoch, f"epoch {epoch}", group, lambda: describe(means.means()))
     for step, batch in enumerate(steps):
+        # all processes stop before the same step, or one would wait for the others for ever
+        if group.any(_is_requested(stop), device):
+            raise StoppedError
         outputs, labels = run_batch(model, batch, device)
         losses = criterion(outputs, labels, epoch)
         _require_finite(losses["loss"], batches, epoch, step, f"epoch {epoch}, step {step}")
@@ -115,6 +121,7 @@ def validate(
     device: torch.device,
     name: str,
     group: Group = ALONE,
+    stop: StopRequest | None = None,
 ) -> Validation:
     """Losses and average precision over the validation set called `name`, as of `epoch`.
 
@@ -122,23 +129,32 @@ def validate(
 
     Raises:
         UserError: a file cannot be used, or a loss is not finite.
+        StoppedError: one of the processes was requested to stop.
     """
     model.eval()
     parts: dict[str, list[Tensor]] = defaultdict(list)
     title = f"validation on {name}"
     for step, batch in enumerate(_track(batches, 0, title, group)):
+        if _is_requested(stop):
+            break
         outputs, labels = run_batch(model, batch, device)
         losses = criterion(outputs, labels, epoch)
         _require_finite(losses["loss"], batches, 0, step, f"{title}, epoch {epoch}, step {step}")
         for key, values in {**losses, "labels": labels, "scores": outputs["cls"]}.items():
             parts[key].append(values.float().cpu())
 
+    if group.any(_is_requested(stop), device):
+        raise StoppedError
     gathered = group.gather({key: torch.cat(values) for key, values in parts.items()})
     whole = {key: interleave([part[key] for part in gathered]) for key in parts}
     labels, scores = whole.pop("labels"), whole.pop("scores")
     classes, mean = average_precision(labels.numpy(), scores.numpy())
     means = {key: values.double().mean().item() for key, values in whole.items()}
     return Validation(means, classes, mean)
+
+
+def _is_requested(stop: StopRequest | None) -> bool:
+    return stop is not None and stop.signal is not None
 
 
 def _track(
@@ -152,10 +168,16 @@ def _track(
     items = batches.epoch(epoch)
     if not group.is_main:
         return items
-    total = batches.images * group.size
-    return track(
-        items, total, "image", title, status=status, weigh=lambda item: len(item[0]) * group.size
-    )
+    done, total = 0, batches.images_of_all
+
+    def weigh(item: tuple[Tensor, Tensor]) -> int:
+        # the others are about as far; their parts may be an image shorter
+        nonlocal done
+        step = min(len(item[0]) * group.size, total - done)
+        done += step
+        return step
+
+    return track(items, total, "image", title, status=status, weigh=weigh)
 
 
 def _require_finite(losses: Tensor, batches: Batches, epoch: int, step: int, where: str) -> None:

@@ -56,8 +56,9 @@ class SnapshotKeeper:
         save_model(model, path)
         self.best_score = score
         for old in written[:-MOST_KEPT]:
-            old.unlink(missing_ok=True)
+            # the model last: while it is there, the pair is known
             optimizer_path(old).unlink(missing_ok=True)
+            old.unlink(missing_ok=True)
         return path
 
 
@@ -74,12 +75,14 @@ def refuse_existing(folder: Path) -> None:
 
 
 def discard_existing(folder: Path) -> None:
-    """Remove what an earlier run left in its folder."""
+    """Remove what an earlier run wrote in its folder; snapshots of others stay, and are named."""
     (folder / LAST).unlink(missing_ok=True)
-    for snapshot in list_snapshots(folder):
-        snapshot.path.unlink()
-        snapshot.optimizer_path.unlink(missing_ok=True)
+    for path in _read_written(folder):
+        optimizer_path(path).unlink(missing_ok=True)
+        path.unlink()
     (folder / WRITTEN).unlink(missing_ok=True)
+    if foreign := [snapshot.suffix for snapshot in list_snapshots(folder)]:
+        print(f"snapshots that no run wrote here stay: {', '.join(foreign)}", flush=True)
 
 
 def discard_leftovers(folder: Path) -> None:

@@ -59,9 +59,9 @@ class Batches:
         return len(self.loader)
 
     @property
-    def images(self) -> int:
-        """The number of images in an epoch of this process."""
-        return len(self.sampler)
+    def images_of_all(self) -> int:
+        """The number of images that all processes pass in an epoch."""
+        return self.sampler.length_of_all
 
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of an epoch, in its order."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import signal
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from core.config import Config
-from core.distributed import ALONE, Group, lost_connection, parallelise, sync_batch_norm
+from core.distributed import ALONE, Group, broadcast_buffers, parallelise, sync_batch_norm
 from core.provenance import record_run
+from core.training.ends import readable_ends
 from core.training.engine import Validation, describe, train_one_epoch, validate
 from core.training.keeper import SnapshotKeeper, discard_existing, discard_leftovers
 from core.training.loaders import Batches, training_batches, validation_batches
@@ -20,13 +23,14 @@ from core.training.precision import InPrecision, Precision
 from core.training.start import Start, find_start, load_weights, restore
 from core.training.state import LAST, LastState, save_last
 from datasets.records import DatasetRecord
-from datasets.samples import mix_seed
+from datasets.samples import collate, mix_seed
 from models import get_model
 from utils.errors import InterruptionError, UserError
-from utils.files import require_writable_folder
-from utils.signals import Terminated, sigterm_interrupts
+from utils.files import only_process, require_writable_folder
+from utils.signals import StoppedError, StopRequest
 
 PICTURED_IMAGES = 8
+PATIENCE = 10.0  # seconds to wait for an earlier process of the run to be gone
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ class TrainingRun:
         self.train_batches = training_batches(config, record, settings.seed, device, group)
         self.val_batches = validation_batches(config, record, device, group)
         self.criterion = Criterion(config)
+        self.stop = StopRequest()
 
         torch.manual_seed(settings.seed)
         self.network = get_model(config.NET, record.num_classes)
@@ -106,35 +111,27 @@ class TrainingRun:
         Raises:
             UserError: a file cannot be used, the loss is not finite, a worker died, or the GPU's
                 memory is short.
-            InterruptionError: Ctrl-C or SIGTERM, within a step.
+            InterruptionError: Ctrl-C or SIGTERM came, and the step it came in is done.
         """
         try:
-            with sigterm_interrupts():
+            with readable_ends(), self.stop.listening(), self._alone_in_its_folder():
                 self._run()
-        except KeyboardInterrupt as error:
-            status = 143 if isinstance(error, Terminated) else 130
+        except (StoppedError, KeyboardInterrupt, UserError, RuntimeError) as error:
+            # a signal to all processes may have ended workers or others of the group first
+            asked = self.stop.signal is not None or isinstance(error, StoppedError)
+            if not asked:
+                raise
+            status = 128 + (self.stop.signal or signal.SIGTERM)
             if not self.group.is_main:
                 raise SystemExit(status) from error
             raise InterruptionError(f"interrupted; {self._how_to_go_on()}", status) from error
-        except torch.cuda.OutOfMemoryError as error:
-            raise UserError(
-                "the GPU's memory does not hold this network and batch; set TRAIN.AMP bf16 or "
-                "TRAIN.CHECKPOINT True, lower TRAIN.BATCH_SIZE or DATASET.CROP_SIZE, or use more "
-                f"GPUs ({str(error).splitlines()[0]})"
-            ) from error
-        except RuntimeError as error:
-            if self.group.size > 1 and lost_connection(error):
-                raise UserError(
-                    "another process of the group has ended; what it said last stands above, or in "
-                    "the log of its machine"
-                ) from error
-            # PyTorch has no exception of its own for this, and raises it at any moment
-            if not str(error).startswith("DataLoader worker"):
-                raise
-            raise UserError(
-                f"a process that loads images died ({error}); if memory is short, lower "
-                "TRAIN.NUM_WORKERS (--workers), and go on with --resume last"
-            ) from error
+
+    def _alone_in_its_folder(self) -> AbstractContextManager:
+        """A lock on the run's folder; the main process holds it for all."""
+        if not self.group.is_main:
+            return nullcontext()
+        # the loaders' processes outlive a main process that is killed by seconds, and hold it
+        return only_process(self.settings.snapshots, "training run", PATIENCE)
 
     def _how_to_go_on(self) -> str:
         if self.saved is None:
@@ -144,11 +141,12 @@ class TrainingRun:
 
     def _run(self) -> None:
         last = self.config.TRAIN.NUM_EPOCHS
-        if self.group.is_main:
-            self._open_logs()
+        self._require_same_plan()
         if self.goes_on and self.saved is None:
             # a later state of the run that was gone back on is void
             self._save_last(self.start)
+        if self.group.is_main:
+            self._open_logs()
         for epoch in range(self.start, last + 1):
             if epoch % self.config.TRAIN.VAL_INTERVAL == 0:
                 self._validate(epoch)
@@ -159,6 +157,21 @@ class TrainingRun:
         self._validate(last + 1)
         if self.group.is_main:
             self.logbook.close()
+
+    def _require_same_plan(self) -> None:
+        """Raise `UserError` unless the processes, perhaps on several machines, agree."""
+        plan = {
+            "start": f"epoch {self.start}",
+            "seed": str(self.settings.seed),
+            "configuration": self.config.to_yaml(),
+        }
+        for rank, other in enumerate(self.group.gather(plan)):
+            if differing := [name for name in plan if plan[name] != other[name]]:
+                raise UserError(
+                    f"process {rank} and process {self.group.rank} differ in their "
+                    f"{' and '.join(differing)}; give all machines the same arguments, and folders "
+                    "that they share"
+                )
 
     def _open_logs(self) -> None:
         settings = self.settings
@@ -203,7 +216,9 @@ class TrainingRun:
             self.settings.device,
             self.precision,
             self.group,
+            self.stop,
         )
+        broadcast_buffers(self.network, self.group)
         if self.group.is_main:
             print(f"epoch {epoch}, trained: {describe(losses)}", flush=True)
 
@@ -212,7 +227,7 @@ class TrainingRun:
         device = self.settings.device
         for name, batches in self.val_batches.items():
             result = validate(
-                self.eval_model, batches, self.criterion, epoch, device, name, self.group
+                self.eval_model, batches, self.criterion, epoch, device, name, self.group, self.stop
             )
             if self.group.is_main:
                 self._report(name, result, epoch)
@@ -277,5 +292,9 @@ def _check_plan(config: Config, start: Start, settings: RunSettings) -> None:
 
 
 def _first_images(batches: Batches) -> tuple[torch.Tensor, torch.Tensor]:
-    images, labels = next(batches.epoch(0))
-    return images[:PICTURED_IMAGES], labels[:PICTURED_IMAGES]
+    """The first images of a validation list, whatever part of it falls to this process."""
+    samples = batches.samples
+    batch = collate([samples[0, index] for index in range(min(PICTURED_IMAGES, len(samples)))])
+    if isinstance(batch, UserError):
+        raise batch
+    return batch

@@ -1,7 +1,7 @@
 """The `last` state: a run between two epochs, from which it goes on as if nothing had happened.
 
-All that is random in an epoch follows from the seed and the epoch's number, so these two are the
-whole random state that there is to keep.
+All that is random in an epoch follows from the seed, the epoch's number and the process, so the
+first two are the whole random state that there is to keep, as long as processes stay as many.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from core.checkpoint import load_file, save_file, snapshot_content
+from core.matching import WeightsError
 from core.training.optimizer import optimizer_state
 from core.training.precision import Precision
 from models.network import Network
@@ -91,8 +92,10 @@ def load_last(folder: Path) -> LastState:
             f"--resume last: there is no {path}, which is written after each epoch; leave out "
             "--resume to start, or name a snapshot"
         )
-    content = load_file(path)
+    remedy = "go on with --resume best, or remove it"
     try:
-        return LastState(path, **content)
+        return LastState(path, **load_file(path))
+    except WeightsError as error:
+        raise UserError(f"{path} {error.fault}; {remedy}") from error
     except TypeError as error:
-        raise UserError(f"{path} is not the state of a run; remove it") from error
+        raise UserError(f"{path} is not the state of a run; {remedy}") from error

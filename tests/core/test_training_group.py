@@ -12,10 +12,25 @@ import pytest
 import torch
 from golden_recipe import golden_config, quiet_network
 from torch import nn
-from training_command import REPOSITORY, error_of, scalars, snapshot_folder, start, train
+from training_command import (
+    REPOSITORY,
+    error_of,
+    scalars,
+    snapshot_folder,
+    start,
+    state_of,
+    train,
+)
 
 from core.config import load_config
-from core.distributed import Group, join_group, sync_batch_norm
+from core.distributed import (
+    Group,
+    broadcast_buffers,
+    join_group,
+    leave_group,
+    parallelise,
+    sync_batch_norm,
+)
 from core.training.losses import Criterion
 from core.training.optimizer import build_optimizer
 from datasets.transforms import normalise
@@ -28,10 +43,12 @@ ONE_EPOCH = {"TRAIN__NUM_EPOCHS": "0", "TRAIN__PRETRAIN": "0"}
 
 
 def gradients(model: nn.Module, network: nn.Module, raw, labels) -> dict[str, torch.Tensor]:
-    """The gradients of the mean loss, mask loss included."""
-    criterion = Criterion(load_config(None, ["TRAIN.PRETRAIN", "0"]))
+    """The gradients of the mean loss, and of something that depends on every mask."""
+    criterion = Criterion(load_config(None, []))
     network.zero_grad()
-    criterion(model(normalise(raw), raw, labels), labels, 0)["loss"].mean().backward()
+    outputs = model(normalise(raw), raw, labels)
+    loss = criterion(outputs, labels, 0)["loss"].mean()
+    (loss + outputs["mask_logits"].square().mean()).backward()
     return {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
 
 
@@ -45,8 +62,6 @@ def four_images() -> tuple[torch.Tensor, torch.Tensor]:
 
 # what each of the processes does; it runs this file
 def share_of_the_work(model_name: str, out: Path) -> None:
-    from core.distributed import leave_group, parallelise
-
     group, device = join_group("cpu")
     torch.manual_seed(1)
     network = quiet_network("vgg16", model_name).double()
@@ -56,6 +71,15 @@ def share_of_the_work(model_name: str, out: Path) -> None:
     found = gradients(model, network, raw[half], labels[half])
     everyone = group.gather({name: float(grad.sum()) for name, grad in found.items()})
     assert everyone[0] == everyone[1]
+
+    def statistics() -> list[list[float]]:
+        return group.gather([float(buffer.double().sum()) for buffer in network.buffers()])
+
+    # each has the statistics of its own images, until they get the main one's
+    assert (statistics()[0] == statistics()[1]) == (model_name == "bsl")
+    broadcast_buffers(network, group)
+    assert statistics()[0] == statistics()[1]
+    assert [group.any(flag == group.rank, device) for flag in (0, 1, 2)] == [True, True, False]
     if group.is_main:
         torch.save(found, out)
     leave_group()
@@ -178,6 +202,7 @@ def test_only_batch_norm_that_trains_is_synchronised():
 
 def test_more_processes_than_gpus_are_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.distributed, "is_torchelastic_launched", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     for name, value in (("WORLD_SIZE", "2"), ("LOCAL_RANK", "0"), ("LOCAL_WORLD_SIZE", "2")):
         monkeypatch.setenv(name, value)
@@ -187,6 +212,42 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
 
 def test_a_process_alone_gathers_its_own():
     assert Group().gather(3) == [3]
+    assert [Group().any(flag, torch.device("cpu")) for flag in (True, False)] == [True, False]
+
+
+def test_a_clusters_own_variables_do_not_make_a_group(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    assert join_group("cpu")[0] == Group()
+
+
+def test_machines_that_differ_are_told(mini_voc, tmp_path, free_port):
+    def machine(rank: int) -> subprocess.Popen[str]:
+        launcher = ("-m", "core.torchrun", "--nproc-per-node", "1", "--nnodes", "2")
+        address = ("--node-rank", str(rank), "--master-addr", "127.0.0.1", "--master-port")
+        rate = {"NET__LR": f"0.00{rank + 1}"}
+        return start(
+            mini_voc, tmp_path, launcher=(*launcher, *address, free_port), **ONE_EPOCH, **rate
+        )
+
+    with machine(0) as first, machine(1) as second:
+        output = [process.communicate(timeout=120) for process in (first, second)]
+    assert "differ in their configuration" in output[0][1]
+    assert first.returncode != 0 and second.returncode != 0
+
+
+def test_a_resumed_group_ends_like_the_uninterrupted_one(mini_voc, tmp_path):
+    """With batch normalisation, whose statistics each process takes for itself."""
+    changes = {"NET__MODEL": "ae", "TRAIN__NUM_EPOCHS": "1", "TRAIN__VAL_INTERVAL": "1"}
+    train(mini_voc, tmp_path, "--run", "whole", launcher=TWO, **changes)
+    with start(mini_voc, tmp_path, launcher=TWO, **changes) as job:
+        for line in job.stdout:
+            if "epoch 1, val_voc" in line:
+                break
+        job.terminate()
+        _, err = job.communicate(timeout=60)
+    assert "goes on with epoch 1 from" in err
+    train(mini_voc, tmp_path, "--resume", "last", launcher=TWO, **changes)
+    assert state_of(tmp_path, "v01") == state_of(tmp_path, "whole")
 
 
 if __name__ == "__main__":

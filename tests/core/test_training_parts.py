@@ -58,7 +58,7 @@ class ListBatches:
         self.batches = batches
 
     @property
-    def images(self) -> int:
+    def images_of_all(self) -> int:
         return sum(len(labels) for _, labels in self.batches)
 
     def epoch(self, epoch: int):

@@ -12,31 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_command import error_of, scalars, snapshot_folder, snapshots, start, train
+from training_command import error_of, snapshot_folder, snapshots, start, state_of, train
 
 RUN = {"TRAIN__NUM_WORKERS": "1"}
-
-
-def state_of(folder: Path, run: str) -> dict:
-    """All that a run leaves, in a form that can be compared."""
-    files = {
-        path.name: flatten(torch.load(path, weights_only=True))
-        for path in snapshot_folder(folder, run).glob("*.pth")
-    }
-    return files | {writer: scalars(folder, run, writer) for writer in ("train", "val")}
-
-
-def flatten(content: object, name: str = "") -> dict[str, object]:
-    """Nested containers as one dictionary, tensors as their bytes."""
-    if isinstance(content, torch.Tensor):
-        return {name: (content.dtype, content.shape, content.contiguous().numpy().tobytes())}
-    if isinstance(content, dict):
-        pairs = content.items()
-    elif isinstance(content, (list, tuple)):
-        pairs = enumerate(content)
-    else:
-        return {name: content}
-    return {k: v for key, value in pairs for k, v in flatten(value, f"{name}/{key}").items()}
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +59,7 @@ def test_a_finished_run_is_found_finished(mini_voc, whole):
 )
 def test_a_signal_ends_it_with_one_line(mini_voc, whole, tmp_path, sent, status):
     with start(mini_voc, tmp_path, **RUN) as process:
-        read_until(process, "epoch 1, trained")
+        read_until(process, "epoch 0, trained")
         process.send_signal(sent)
         out, err = process.communicate(timeout=30)
     assert process.returncode == status, out + err
