@@ -12,7 +12,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from golden_recipe import golden_config
 from training_command import error_of, snapshot_folder, snapshots, start, state_of, train
+
+from core.training.precision import Precision
+from core.training.start import find_start
+from core.training.state import save_last
+from models import get_model
+from utils.errors import UserError
 
 RUN = {"TRAIN__NUM_WORKERS": "1"}
 
@@ -111,30 +118,60 @@ def test_a_loss_that_explodes_names_epoch_step_and_images(mini_voc, tmp_path):
 
 
 def test_mistakes_about_the_last_state(mini_voc, whole, tmp_path):
-    message = error_of(train(mini_voc, tmp_path, "--resume", "last", status=2))
-    assert "last.pth" in message and "leave out --resume" in message
-
     folder = whole[0]
     message = error_of(train(mini_voc, folder, status=2))
     assert "last" in message and "--overwrite" in message
-    other_seed = ("--resume", "auto", "--random-seed", "3")
-    message = error_of(train(mini_voc, folder, *other_seed, status=2))
-    assert "--random-seed 64, not 3" in message
     message = error_of(train(mini_voc, folder, "--resume", "last", status=2, NET__MODEL="ae"))
-    assert "a snapshot of bsl with vgg16, needed is a snapshot of ae" in message
+    assert "looks like a snapshot of bsl with vgg16" in message
     message = error_of(train(mini_voc, folder, "--resume", "last", status=2, NET__OPT="Adam"))
     assert "is of SGD, not Adam" in message
     fewer = {"TRAIN__NUM_EPOCHS": "1"}
     message = error_of(train(mini_voc, folder, "--resume", "last", status=2, **fewer))
     assert "after the last epoch (1)" in message
-    last = snapshot_folder(folder, "v01") / "last.pth"
-    content = last.read_bytes()
-    try:
-        last.write_bytes(content[:1000])
-        message = error_of(train(mini_voc, folder, "--resume", "auto", status=2))
-        assert str(last.name) in message and "damaged" in message
-    finally:
-        last.write_bytes(content)
+
+
+def refused(folder: Path, resume: str, seed: int = 64) -> str:
+    with pytest.raises(UserError) as error:
+        find_start(folder, resume, overwrite=False, seed=seed)
+    return str(error.value)
+
+
+def test_a_last_state_that_cannot_be_used_is_refused_at_once(whole, tmp_path):
+    message = refused(tmp_path, "last")
+    assert "last.pth" in message and "leave out --resume" in message
+    assert find_start(tmp_path, "auto", overwrite=False, seed=64) is None
+
+    folder = snapshot_folder(whole[0], "v01")
+    assert find_start(folder, "auto", overwrite=False, seed=64).epoch == 3
+    assert "--random-seed 64, not 3" in refused(folder, "auto", seed=3)
+    (tmp_path / "last.pth").write_bytes((folder / "last.pth").read_bytes()[:1000])
+    assert "damaged" in refused(tmp_path, "auto") and "--resume best" in refused(tmp_path, "auto")
+    torch.save({"epoch": 3}, tmp_path / "last.pth")
+    assert "is not the state of a run" in refused(tmp_path, "last")
+
+
+def test_weights_that_are_not_finite_do_not_replace_the_last_state(tmp_path):
+    network = get_model(golden_config("vgg16", "bsl"))
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    full = Precision("off", torch.device("cpu"))
+    where = {"epoch": 1, "best_score": 0.5, "seed": 3}
+    save_last(tmp_path, network, optimizer, full, **where)
+    before = (tmp_path / "last.pth").read_bytes()
+    with torch.no_grad():
+        network.fc8.weight[0] = float("nan")
+    with pytest.raises(UserError, match=r"weights are not finite \(fc8\.weight"):
+        save_last(tmp_path, network, optimizer, full, **where)
+    assert (tmp_path / "last.pth").read_bytes() == before
+
+
+def test_a_second_run_in_the_same_folder_is_refused(mini_voc, tmp_path):
+    with start(mini_voc, tmp_path, TRAIN__NUM_EPOCHS="50") as first:
+        read_until(first, "epoch 0, val_voc.txt")
+        message = error_of(
+            train(mini_voc, tmp_path, "--resume", "auto", status=2, TRAIN__NUM_EPOCHS="50")
+        )
+        first.kill()
+    assert "another training run is at work" in message
 
 
 def test_going_back_to_a_snapshot_makes_the_later_state_void(mini_voc, tmp_path):

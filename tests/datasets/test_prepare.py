@@ -136,8 +136,9 @@ def test_only_missing_or_unreadable_pngs_are_made_again(root):
 
 def test_what_a_killed_run_left_goes(root):
     image_id = first_sbd_id(root)
-    left = [root / SBD / f"cls_png/.{image_id}.a1b2c3_4.png", root / ".val_voc.a1b2c3_4.txt"]
-    kept = [root / SBD / "cls_png/.other.a1b2c3_4.png", root / ".notes.a1b2c3_4.txt"]
+    mask, name = f"cls_png/.{image_id}.png.a1b2c3_4.tmp", ".val_voc.txt.a1b2c3_4.tmp"
+    left = [root / SBD / mask, root / name]
+    kept = [root / SBD / "cls_png/.mine.jpg.a1b2c3_4.tmp", root / ".notes.txt.a1b2c3_4.tmp"]
     (root / SBD / "cls_png").mkdir()
     for path in (*left, *kept):
         path.touch()
