@@ -51,7 +51,8 @@ class _FixedNorm(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         variance, weight = ctx.saved_tensors
         scale = weight * torch.rsqrt(variance + ctx.eps)
-        scaled = gradient * scale.to(gradient.dtype)[:, None, None]
+        # the product, not the scale, is rounded to a lower precision
+        scaled = (gradient * scale[:, None, None]).to(gradient.dtype)
         return scaled, None, None, None, None, None
 
 
