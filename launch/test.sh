@@ -20,7 +20,8 @@ failed=()
 check "ruff check" .venv/bin/python -m ruff check .
 check "ruff format" .venv/bin/python -m ruff format --check .
 check "shellcheck" .venv/bin/shellcheck launch/*.sh tests/launch/*.sh .ci/run
-check "pytest" .venv/bin/python -m pytest "$@"
+# most of the time goes to commands that use one core; modules stay together for their fixtures
+check "pytest" .venv/bin/python -m pytest -n 2 --dist loadscope "$@"
 if [ "${#failed[@]}" -gt 0 ]; then
     echo "error: not in order:$(printf ' %s;' "${failed[@]}") see above" >&2
     exit 1

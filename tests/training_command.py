@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import gc
+import io
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
+import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from train import main
+from utils.errors import run_command
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MINI = REPOSITORY / "configs" / "mini_resnet50.yaml"
@@ -26,19 +33,20 @@ SETTINGS = {
 }
 
 
+def arguments_of(data: Path, arguments: Sequence[str], changes: Mapping[str, str]) -> list[str]:
+    """What follows train.py; `changes` are keys with __ for the dot."""
+    settings = SETTINGS | {key.replace("__", "."): value for key, value in changes.items()}
+    words = ["--set", "DATASET.PATH", str(data), *(w for pair in settings.items() for w in pair)]
+    return ["--cfg", str(MINI), "--exp", "tests", "--device", "cpu", *arguments, *words]
+
+
 def start(
     data: Path, folder: Path, *arguments: str, launcher: Sequence[str] = (), **changes: str
 ) -> subprocess.Popen[str]:
-    """Start train.py from `folder`; `changes` are keys with __ for the dot.
-
-    `launcher`: what stands between Python and train.py.
-    """
-    settings = SETTINGS | {key.replace("__", "."): value for key, value in changes.items()}
-    words = ["--set", "DATASET.PATH", str(data), *(w for pair in settings.items() for w in pair)]
+    """Start train.py from `folder`, with `launcher` between Python and it."""
     command = [sys.executable, *launcher, str(REPOSITORY / "train.py")]
-    command += ["--cfg", str(MINI), "--exp", "tests"]
     return subprocess.Popen(
-        [*command, "--device", "cpu", *arguments, *words],
+        [*command, *arguments_of(data, arguments, changes)],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -53,18 +61,41 @@ def start(
 
 
 def train(
-    data: Path,
-    folder: Path,
-    *arguments: str,
-    status: int = 0,
-    launcher: Sequence[str] = (),
-    **changes: str,
+    data: Path, folder: Path, *arguments: str, status: int = 0, **changes: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run train.py to its end."""
+    """Run train.py from `folder` to its end, in this process, which has PyTorch loaded."""
+    words = ["train.py", *arguments_of(data, arguments, changes)]
+    threads, found = torch.get_num_threads(), 0
+    with pytest.MonkeyPatch.context() as patch, captured() as (out, err):
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", words)
+        torch.set_num_threads(1)
+        try:
+            run_command(main)
+        except SystemExit as end:
+            found = end.code
+        finally:
+            torch.set_num_threads(threads)
+    gc.collect()  # the loaders' processes end with them
+    assert found == status, out.getvalue() + err.getvalue()
+    return subprocess.CompletedProcess(words, status, out.getvalue(), err.getvalue())
+
+
+def train_together(
+    data: Path, folder: Path, *arguments: str, launcher: Sequence[str], status: int = 0, **changes
+) -> subprocess.CompletedProcess[str]:
+    """Run train.py to its end in processes of its own."""
     with start(data, folder, *arguments, launcher=launcher, **changes) as process:
         out, err = process.communicate()
     assert process.returncode == status, out + err
     return subprocess.CompletedProcess(process.args, status, out, err)
+
+
+@contextmanager
+def captured() -> Iterator[tuple[io.StringIO, io.StringIO]]:
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        yield out, err
 
 
 def error_of(result: subprocess.CompletedProcess[str]) -> str:

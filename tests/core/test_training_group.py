@@ -20,6 +20,7 @@ from training_command import (
     start,
     state_of,
     train,
+    train_together,
 )
 
 from core.config import load_config
@@ -129,7 +130,7 @@ def assert_same_validation(folder: Path, alone: Path) -> None:
 
 
 def test_two_processes_validate_as_one_does(mini_voc, alone, tmp_path):
-    result = train(mini_voc, tmp_path, launcher=TWO, **ONE_EPOCH)
+    result = train_together(mini_voc, tmp_path, launcher=TWO, **ONE_EPOCH)
     assert_same_validation(tmp_path, alone)
     assert result.stdout.count("epoch 0, trained") == 1
     events = list((tmp_path / "logs/pascal_voc/tests/v01/val").iterdir())
@@ -175,7 +176,7 @@ def test_a_process_that_dies_ends_the_job(mini_voc, tmp_path):
 
 
 def test_a_mistake_is_said_once(mini_voc, tmp_path):
-    result = train(mini_voc, tmp_path, launcher=TWO, status=2, TRAIN__BATCH_SIZE="15")
+    result = train_together(mini_voc, tmp_path, launcher=TWO, status=2, TRAIN__BATCH_SIZE="15")
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
     assert "TRAIN.BATCH_SIZE 15" in errors[0] and "2 of them" in errors[0]
@@ -238,7 +239,7 @@ def test_machines_that_differ_are_told(mini_voc, tmp_path, free_port):
 def test_a_resumed_group_ends_like_the_uninterrupted_one(mini_voc, tmp_path):
     """With batch normalisation, whose statistics each process takes for itself."""
     changes = {"NET__MODEL": "ae", "TRAIN__NUM_EPOCHS": "1", "TRAIN__VAL_INTERVAL": "1"}
-    train(mini_voc, tmp_path, "--run", "whole", launcher=TWO, **changes)
+    train_together(mini_voc, tmp_path, "--run", "whole", launcher=TWO, **changes)
     with start(mini_voc, tmp_path, launcher=TWO, **changes) as job:
         for line in job.stdout:
             if "epoch 1, val_voc" in line:
@@ -246,7 +247,7 @@ def test_a_resumed_group_ends_like_the_uninterrupted_one(mini_voc, tmp_path):
         job.terminate()
         _, err = job.communicate(timeout=60)
     assert "goes on with epoch 1 from" in err
-    train(mini_voc, tmp_path, "--resume", "last", launcher=TWO, **changes)
+    train_together(mini_voc, tmp_path, "--resume", "last", launcher=TWO, **changes)
     assert state_of(tmp_path, "v01") == state_of(tmp_path, "whole")
 
 

@@ -8,6 +8,8 @@ import subprocess
 import pytest
 from launch_checkout import REPOSITORY, Checkout
 
+PYTEST = ["-m", "pytest", "-n", "2", "--dist", "loadscope"]
+
 
 def set_up(checkout: Checkout, path: str, *arguments: str, **variables: str):
     settings = {"PATH": path, "PYTHON": ""} | variables
@@ -162,7 +164,7 @@ def test_test_sh_sets_up_and_hands_arguments_to_pytest(checkout: Checkout, bare:
     assert pip_calls(checkout)[0][-4:] == [
         "-r", "requirements.txt", "-r", "tests/requirements.txt"
     ]  # fmt: skip
-    assert checkout.calls()[-1] == ["-m", "pytest", "-k", "two words"]
+    assert checkout.calls()[-1] == [*PYTEST, "-k", "two words"]
 
 
 def test_test_sh_runs_every_linter_before_pytest(checkout: Checkout, bare: str) -> None:
@@ -172,7 +174,7 @@ def test_test_sh_runs_every_linter_before_pytest(checkout: Checkout, bare: str) 
     assert layout == ["-m", "ruff", "format", "--check", "."]
     scripts = {f"launch/{path.name}" for path in (REPOSITORY / "launch").glob("*.sh")}
     assert scripts | {".ci/run"} <= set(shellcheck)
-    assert pytest_call == ["-m", "pytest"]
+    assert pytest_call == PYTEST
 
 
 @pytest.mark.parametrize(
@@ -210,4 +212,4 @@ def test_ci_runs_the_tests(checkout: Checkout, bare: str) -> None:
         timeout=60,
     )
     assert result.returncode == 0, result.stderr
-    assert checkout.calls()[-1] == ["-m", "pytest"]
+    assert checkout.calls()[-1] == PYTEST
