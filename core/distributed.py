@@ -145,7 +145,7 @@ def make_deterministic() -> None:
     torch.backends.cudnn.benchmark = False
 
 
-def parallelise(model: nn.Module, device: torch.device, group: Group | None = None) -> nn.Module:
+def parallelise(model: nn.Module, device: torch.device, group: Group = ALONE) -> nn.Module:
     """Put `model` on `device`, and spread training over the group or the visible GPUs.
 
     In a group of several processes, each works on its own part of a batch, and gradients are
@@ -163,7 +163,7 @@ def parallelise(model: nn.Module, device: torch.device, group: Group | None = No
             "the GPU has no memory left for the network; end what else runs there, choose another "
             "GPU with CUDA_VISIBLE_DEVICES, or give --device cpu"
         ) from error
-    if group and group.size > 1:
+    if group.size > 1:
         return DistributedDataParallel(model, [device] if device.type == "cuda" else None)
     if device.type == "cuda" and torch.cuda.device_count() > 1:
         return nn.DataParallel(model)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from urllib.parse import urlsplit
 
 from utils.errors import UserError, run_command
+from utils.transfer import AddressError, require_http
 
 # stated again, since reading them from the backbones' records takes PyTorch, seconds to import
 NAMES = ("resnet38", "vgg16", "resnet50", "resnet101", "snapshot")
@@ -47,18 +47,14 @@ def parse_args() -> argparse.Namespace:
     for name in args.names:
         if name not in NAMES:
             raise UserError(f"there are no weights called {name!r}; there are: {', '.join(NAMES)}")
-    if args.url and not _is_address(args.url):
-        raise UserError(f"WEIGHTS_URL (--url) {args.url!r} is not an http or https address")
+    if args.url:
+        try:
+            require_http(args.url)
+        except AddressError as error:
+            problem = f"WEIGHTS_URL (--url) {args.url!r} is not an http or https address"
+            raise UserError(problem) from error
     args.names = list(dict.fromkeys(args.names or NAMES))
     return args
-
-
-def _is_address(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and bool(parts.netloc)
 
 
 if __name__ == "__main__":

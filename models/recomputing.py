@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 
@@ -30,6 +30,12 @@ class Recomputing(nn.Module):
             return part(*inputs)
         contexts = partial(_contexts, part)
         return checkpoint(part, *inputs, use_reentrant=False, context_fn=contexts)
+
+    def run_all(self, parts: Iterable[nn.Module], x: Tensor) -> Tensor:
+        """Pass `x` through one module after the other, each a part of its own."""
+        for part in parts:
+            x = self.run(part, x)
+        return x
 
 
 def _contexts(part: Callable[..., Tensor]) -> tuple[AbstractContextManager, AbstractContextManager]:

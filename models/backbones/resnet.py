@@ -39,15 +39,10 @@ class ResNet(Recomputing):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
-        conv3 = self._through(self.layer1, x)
-        x = self._through(self.layer2, conv3)
-        x = self._through(self.layer3, x)
-        return conv3, self._through(self.layer4, x)
-
-    def _through(self, blocks: nn.Sequential, x: Tensor) -> Tensor:
-        for block in blocks:
-            x = self.run(block, x)
-        return x
+        conv3 = self.run_all(self.layer1, x)
+        x = self.run_all(self.layer2, conv3)
+        x = self.run_all(self.layer3, x)
+        return conv3, self.run_all(self.layer4, x)
 
 
 def _record(

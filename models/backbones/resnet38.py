@@ -123,16 +123,11 @@ class ResNet38(Recomputing):
             setattr(self, f"{name}_{index}", ResBlock(norm_layer, outputs, outputs, outputs))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        x = self._through((self.b2, self.b2_1, self.b2_2), self.conv1a(images))
-        conv3 = self._through((self.b3, self.b3_1, self.b3_2), x)
-        x = self._through((self.b4, self.b4_1, self.b4_2, self.b4_3, self.b4_4, self.b4_5), conv3)
-        x = self._through((self.b5, self.b5_1, self.b5_2, self.b6, self.b7), x)
+        x = self.run_all((self.b2, self.b2_1, self.b2_2), self.conv1a(images))
+        conv3 = self.run_all((self.b3, self.b3_1, self.b3_2), x)
+        x = self.run_all((self.b4, self.b4_1, self.b4_2, self.b4_3, self.b4_4, self.b4_5), conv3)
+        x = self.run_all((self.b5, self.b5_1, self.b5_2, self.b6, self.b7), x)
         return conv3, F.relu(self.bn7(x))
-
-    def _through(self, blocks: tuple[nn.Module, ...], x: Tensor) -> Tensor:
-        for block in blocks:
-            x = self.run(block, x)
-        return x
 
 
 RESNET38 = BackboneRecord(
