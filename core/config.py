@@ -51,6 +51,7 @@ class TrainConfig:
     SYNC_BN: bool = False  # BatchNorm over the batches of all processes, on GPUs
     AMP: str = _option("off", choices=("off", "bf16", "fp16"))  # precision of convolutions
     CHECKPOINT: bool = False  # compute activations again instead of storing them
+    COMPILE: bool = False  # torch.compile: faster after a slow first step
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,12 @@ class InferenceConfig:
     NUM_CLASSES: int = _option(21, low=2)
     USE_GT_LABELS: bool = False
     FP_CUT_SCORE: float = 0.1
+    OVERSIZE: str = _option("grow", choices=("grow", "shrink"))  # PAD_SIZE, or the image
+    CRF: bool = True
+    CRF_PRESENT_ONLY: bool = False  # a CRF over the classes that an image's masks have, faster
+    MIN_CONFIDENCE: float = _option(0.0, low=0, high=1)  # below: 255; a class's share of the masks
+    AMP: str = _option("off", choices=("off", "bf16", "fp16"))  # precision of convolutions
+    COMPILE: bool = False  # torch.compile: faster after a slow first batch
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ DEFAULTS = {
         "SYNC_BN": False,
         "AMP": "off",
         "CHECKPOINT": False,
+        "COMPILE": False,
     },
     "TEST": {
         "METHOD": "multiscale",
@@ -35,6 +36,12 @@ DEFAULTS = {
         "NUM_CLASSES": 21,
         "USE_GT_LABELS": False,
         "FP_CUT_SCORE": 0.1,
+        "OVERSIZE": "grow",
+        "CRF": True,
+        "CRF_PRESENT_ONLY": False,
+        "MIN_CONFIDENCE": 0.0,
+        "AMP": "off",
+        "COMPILE": False,
     },
     "DATASET": {"CROP_SIZE": 321, "SCALE_FROM": 0.9, "SCALE_TO": 1.0, "PATH": "./data"},
     "NET": {
