@@ -19,8 +19,9 @@ def main() -> None:
     # and PyTorch, which they do not need, would cost each of them seconds and memory.
     from core.checkpoint import find_snapshot, load_model
     from core.distributed import parallelise, select_device
+    from core.inference.predict import predict
     from core.inference.run import infer
-    from core.inference.samples import check_samples
+    from core.inference.samples import check_samples, load_sample
     from core.provenance import record_run
     from models import get_model
 
@@ -55,13 +56,12 @@ def main() -> None:
         images=len(entries),
     )
     print(f"{len(entries)} images of {args.infer_list}, on {device.type}")
+    samples = (load_sample(entry) for entry in entries)
     infer(
-        placed,
-        entries,
-        cfg.TEST,
+        predict(placed, samples, cfg.TEST, device),
+        len(entries),
         args.mask_output_dir,
         record.palette,
-        device=device,
         workers=cfg.TRAIN.NUM_WORKERS,
     )
     for kind, folder in zip(("masks", "masks with CRF", "pictures"), folders, strict=True):

@@ -51,6 +51,9 @@ def predict(
         UserError: a view does not fit TEST.PAD_SIZE, or the crops do not; a group does not fit
             the GPU's memory; the network's answer is not finite.
     """
+    # by default cuDNN rounds convolutions to TF32's ten bits on GPUs that can; the published masks
+    # were made in float32, and pixels at the borders of objects tell the difference
+    torch.backends.cudnn.allow_tf32 = False
     model.eval()
     groups = _one_ahead(_cut_groups(samples, test))
     for sample, sample_groups in groupby(groups, key=lambda group: group.sample):

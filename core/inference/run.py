@@ -1,54 +1,40 @@
-"""The loop of inference: every image of a list through the network, its results to disk."""
+"""The loop of inference: what the network says of every image, to disk."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import nn
 
-from core.config import InferenceConfig
-from core.inference.predict import predict
 from core.inference.results import Result, result_writer
-from core.inference.samples import load_sample
-from datasets.files import ListEntry
+from core.inference.samples import Sample
 from utils.progress import track
 
 LINES_IN_A_LOG = 20
 
 
 def infer(
-    model: nn.Module,
-    entries: Sequence[ListEntry],
-    test: InferenceConfig,
+    predictions: Iterable[tuple[Sample, np.ndarray]],
+    count: int,
     folder: Path,
     palette: tuple[int, ...],
     *,
-    device: torch.device,
     workers: int,
 ) -> None:
-    """Segment the images of a list and write masks, CRF masks and pictures below `folder`.
+    """Write masks, CRF masks and pictures of the images below `folder`.
 
     Args:
-        model: images → (scores, masks), on `device`.
-        entries: the list, its ids unique.
-        test: the configuration's TEST section.
+        predictions: each image with its C×H×W float32 merged masks, made while this loop asks.
+        count: how many there are.
         folder: where ID.png, crf/ID.png and vis/ID.png go.
         palette: 768 values, R, G and B of each class index.
-        device: where the model is.
         workers: processes for CRF and writing, 0 for none.
 
     Raises:
         UserError: an image or mask cannot be used, or results cannot be written.
     """
-    # by default cuDNN rounds convolutions to TF32's ten bits on GPUs that can; the published masks
-    # were made in float32, and pixels at the borders of objects tell the difference
-    torch.backends.cudnn.allow_tf32 = False
-    samples = (load_sample(entry) for entry in entries)
-    predictions = predict(model, samples, test, device)
-    every = max(1, len(entries) // LINES_IN_A_LOG)
+    every = max(1, count // LINES_IN_A_LOG)
     with result_writer(folder, palette, workers) as write:
-        for sample, merged in track(predictions, len(entries), "image", "inference", every):
+        for sample, merged in track(predictions, count, "image", "inference", every):
             write(Result(sample.id, np.array(sample.image), merged, sample.ground_truth))

@@ -11,11 +11,8 @@ from torch import nn
 
 from core.config import InferenceConfig
 from core.inference.predict import _one_ahead, predict
-from core.inference.run import infer
 from core.inference.samples import Sample
 from core.inference.views import make_views
-from datasets.files import ListEntry
-from datasets.records import PASCAL_VOC
 from utils.errors import UserError
 
 CLASSES = 4
@@ -247,7 +244,7 @@ def test_a_diverged_snapshot_is_told_with_the_image(broken):
         run(sample, settings(PAD_SIZE=(28, 34)), Diverged())
 
 
-def test_convolutions_are_not_rounded_to_tf32(tmp_path, monkeypatch):
+def test_convolutions_are_not_rounded_to_tf32(monkeypatch):
     class Asking(StandIn):
         def forward(self, images):
             asked.append(torch.backends.cudnn.allow_tf32)
@@ -255,9 +252,7 @@ def test_convolutions_are_not_rounded_to_tf32(tmp_path, monkeypatch):
 
     asked = []
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-    make_sample(14, 17).image.save(tmp_path / "a.png")
-    entries = [ListEntry(tmp_path / "a.png", None)]
-    infer(Asking(), entries, settings(), tmp_path, PASCAL_VOC.palette, device=CPU, workers=0)
+    run(make_sample(14, 17), settings(), Asking())
     assert asked and not any(asked)
 
 
