@@ -4,28 +4,39 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from core.arguments import add_common_arguments, config_from_arguments, run_folder
-from core.inference.results import CRF_FOLDER, PICTURE_FOLDER
+from core.inference.results import Outputs
 from datasets.files import read_list, require_unique_ids
 from datasets.records import get_record
+from utils.crf import require_crf
 from utils.errors import UserError, run_command
-from utils.files import require_writable_folder
+
+if TYPE_CHECKING:
+    from core.inference.job import Job
+
+# PyTorch is imported by the functions that need it, not above: the processes that make masks import
+# this file when they start, and it would cost each of them seconds and memory.
 
 
 def main() -> None:
-    # Imported here, not above: the processes that make masks import this file when they start,
-    # and PyTorch, which they do not need, would cost each of them seconds and memory.
-    from core.checkpoint import find_snapshot, load_model
-    from core.distributed import parallelise, select_device
-    from core.inference.predict import predict
-    from core.inference.run import infer
-    from core.inference.samples import check_samples, load_sample
-    from core.provenance import record_run
-    from models import get_model
+    from core.distributed import join_group, leave_group, lost_peers_are_named
+    from core.inference.job import run_job
 
     args = parse_args()
+    with lost_peers_are_named():
+        run_job(partial(read_job, args), *join_group(args.device))
+    leave_group()
+
+
+def read_job(args: argparse.Namespace) -> Job:
+    """What the arguments ask for."""
+    from core.checkpoint import find_snapshot
+    from core.inference.job import Job
+
     cfg = config_from_arguments(args)
     record = get_record(args.dataset)
     if record.num_classes != cfg.TEST.NUM_CLASSES:
@@ -33,39 +44,29 @@ def main() -> None:
             f"TEST.NUM_CLASSES is {cfg.TEST.NUM_CLASSES}, but {record.name} has "
             f"{record.num_classes} classes; set it to {record.num_classes}"
         )
-
+    if cfg.TEST.CRF:
+        require_crf("--set TEST.CRF False does without")
     snapshot = find_snapshot(run_folder(args.snapshot_dir, args), args.resume)
-    device = select_device(args.device)
     entries = read_list(args.infer_list, cfg.TEST.DATA_ROOT or cfg.DATASET.PATH)
     require_unique_ids(entries, args.infer_list)
-    folders = [args.mask_output_dir / name for name in ("", CRF_FOLDER, PICTURE_FOLDER)]
-    for folder in folders:
-        require_writable_folder(folder, "--mask-output-dir")
-    check_samples(entries, cfg.TEST, cfg.TRAIN.NUM_WORKERS)
-
-    model = get_model(cfg.NET, num_classes=record.num_classes)
-    print(load_model(model, snapshot.path))
-    placed = parallelise(model, device)
-    # only now: a run that fails a check leaves the record of the masks that are there
-    record_run(
-        args.mask_output_dir,
-        cfg,
-        device,
-        snapshot=str(snapshot.path),
-        filelist=str(args.infer_list),
-        images=len(entries),
-    )
-    print(f"{len(entries)} images of {args.infer_list}, on {device.type}")
-    samples = (load_sample(entry) for entry in entries)
-    infer(
-        predict(placed, samples, cfg.TEST, device),
-        len(entries),
+    outputs = Outputs(
         args.mask_output_dir,
         record.palette,
-        workers=cfg.TRAIN.NUM_WORKERS,
+        record.ignore_index,
+        crf=cfg.TEST.CRF,
+        crf_present_only=cfg.TEST.CRF_PRESENT_ONLY,
+        min_confidence=cfg.TEST.MIN_CONFIDENCE,
+        probabilities=args.save_probabilities,
     )
-    for kind, folder in zip(("masks", "masks with CRF", "pictures"), folders, strict=True):
-        print(f"{len(entries)} {kind}: {folder}")
+    return Job(
+        config=cfg,
+        record=record,
+        snapshot=snapshot.path,
+        source=args.infer_list,
+        entries=entries,
+        outputs=outputs,
+        skip_existing=args.skip_existing,
+    )
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -85,6 +86,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         type=Path,
         default=Path("results"),
         help="where ID.png, crf/ID.png and vis/ID.png go (default: results)",
+    )
+    parser.add_argument(
+        "--skip-existing",
+        action="store_true",
+        help="leave out images whose results are there, to go on after an interruption",
+    )
+    parser.add_argument(
+        "--save-probabilities",
+        action="store_true",
+        help="keep the merged masks as prob/ID.npz too, about 0.5 MB an image of VOC",
     )
     return parser.parse_args(argv)
 

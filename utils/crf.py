@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import ModuleType
+
 import numpy as np
 
 from utils.errors import UserError
+
+
+def require_crf(otherwise: str) -> None:
+    """Raise `UserError` where pydensecrf is not installed; `otherwise` is what else would help."""
+    try:
+        _import_pydensecrf()
+    except UserError as error:
+        raise UserError(f"{error}; {otherwise}") from error
 
 
 def crf_inference(
     image: np.ndarray,
     probabilities: np.ndarray,
     *,
+    present_only: bool = False,
     steps: int = 10,
     gaussian_sxy: float = 3,
     gaussian_compat: float = 3,
@@ -27,6 +39,8 @@ def crf_inference(
     Args:
         image: H×W×3 uint8, RGB.
         probabilities: C×H×W floats in [0, 1].
+        present_only: leave out the classes that are 0 everywhere, and give them 0; where one class
+            alone is left, it is 1 everywhere.
         steps: mean-field steps.
         gaussian_sxy: deviation of the Gaussian kernel, in pixels.
         gaussian_compat: its weight.
@@ -51,15 +65,24 @@ def crf_inference(
     if not np.isfinite(probabilities).all():
         raise ValueError("probabilities must be finite")
 
-    try:
-        # imported here so that whatever needs no CRF runs without a C++ extension
-        from pydensecrf import densecrf
-        from pydensecrf.utils import unary_from_softmax
-    except ImportError as error:
-        raise UserError(
-            f"the CRF needs pydensecrf ({error}); `pip install pydensecrf2` installs it"
-        ) from error
+    if present_only:
+        present = probabilities.any(axis=(1, 2))
+        refined = np.zeros(probabilities.shape, dtype=np.float32)
+        refined[present] = 1
+        if present.sum() > 1:
+            refined[present] = crf_inference(
+                image,
+                probabilities[present],
+                steps=steps,
+                gaussian_sxy=gaussian_sxy,
+                gaussian_compat=gaussian_compat,
+                bilateral_sxy=bilateral_sxy,
+                bilateral_srgb=bilateral_srgb,
+                bilateral_compat=bilateral_compat,
+            )
+        return refined
 
+    densecrf, unary_from_softmax = _import_pydensecrf()
     classes = len(probabilities)
     crf = densecrf.DenseCRF2D(width, height, classes)
     # pydensecrf reads C-ordered memory only
@@ -73,3 +96,16 @@ def crf_inference(
     )
     refined = np.array(crf.inference(steps), dtype=np.float32)
     return refined.reshape(classes, height, width)
+
+
+def _import_pydensecrf() -> tuple[ModuleType, Callable[[np.ndarray], np.ndarray]]:
+    """pydensecrf's CRF and its unary energy; a `UserError` if it is not installed."""
+    try:
+        # imported here so that whatever needs no CRF runs without a C++ extension
+        from pydensecrf import densecrf
+        from pydensecrf.utils import unary_from_softmax
+    except ImportError as error:
+        raise UserError(
+            f"the CRF needs pydensecrf ({error}); `pip install pydensecrf2` installs it"
+        ) from error
+    return densecrf, unary_from_softmax
