@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Prints the IoU of the masks that infer_val.sh has written, without and with CRF. Set the values
-# here or before the command:
+# Prints the IoU of the masks that infer_val.sh has written, without CRF and, where there is a folder
+# crf/, with it. Set the values here or before the command:
 #     SAVE_DIR=results/baselines/v01 bash ./launch/eval_seg.sh
 # EXTRA_ARGS (quotes in it keep spaces and backslashes), then further arguments go to eval_seg.py,
-# for both tables. Relative paths start at the repository's root.
+# for all tables. Relative paths start at the repository's root.
 
 SAVE_DIR=${SAVE_DIR:-}                      # to be set: the folder with the masks
 FILELIST=${FILELIST:-data/val_voc.txt}      # the images and their ground truth
@@ -20,7 +20,13 @@ evaluate_both() {
     local title masks status=0 worst=0
     for title in "without CRF" "with CRF"; do
         masks=$SAVE_DIR
-        [ "$title" = "without CRF" ] || masks=$SAVE_DIR/crf
+        if [ "$title" = "with CRF" ]; then
+            masks=$SAVE_DIR/crf
+            if [ ! -d "$masks" ]; then
+                printf '\nno masks with CRF: there is no folder %s\n' "$masks"
+                continue
+            fi
+        fi
         printf '\n== %s\n' "$title: $masks"
         status=0
         (start "${python_command[@]}" --masks "$masks") || status=$?
