@@ -38,7 +38,7 @@ def test_inference(checkout: Checkout) -> None:
 
 def test_evaluation(checkout: Checkout) -> None:
     checkout.write("my data/list.txt")
-    checkout.write("masks/a.png")
+    checkout.write("masks/crf/a.png")
     values = {"SAVE_DIR": "masks", "FILELIST": "my data/list.txt", "DATA_ROOT": "my data"}
     checkout.run("eval_seg.sh", EXTRA_ARGS="--allow-missing", **values)
     for (door, *arguments), masks in zip(checkout.calls(), ["masks", "masks/crf"], strict=True):
