@@ -76,13 +76,13 @@ def describe_oversize(images: Mapping[str, Size], test: InferenceConfig) -> str:
     if test.OVERSIZE == "shrink":
         least = min(_shrinkage(size, test) for size in large.values())
         return (
-            f"{line}the network sees them smaller (by {least:.2g} at least) than TEST.SCALES, "
-            "masks keep their size; TEST.OVERSIZE grow enlarges their windows instead"
+            f"{line}the network sees them smaller, all scales of an image times {least:.2g} or "
+            "more, and masks keep the image's size; TEST.OVERSIZE grow enlarges windows instead"
         )
-    most = _extent([make_layout(size, test).pad for size in large.values()])
+    most = _extent(make_layout(size, test).pad for size in large.values())
     return (
         f"{line}their windows grow, to {_shown(most)} at most, and take more memory and time; "
-        "TEST.OVERSIZE shrink shows them to the network smaller instead"
+        "TEST.OVERSIZE shrink shows the images to the network smaller instead"
     )
 
 
