@@ -1,4 +1,4 @@
-"""Segment the images of a list with a trained snapshot: masks, CRF masks and pictures."""
+"""Segment the images of a list or a folder with a trained snapshot: masks, CRF masks, pictures."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from core.arguments import add_common_arguments, config_from_arguments, run_folder
 from core.inference.results import Outputs
-from datasets.files import read_list, require_unique_ids
+from datasets.files import require_unique_ids
 from datasets.records import get_record
 from utils.crf import require_crf
 from utils.errors import UserError, run_command
+from utils.files import ignores_case, require_writable_folder
 
 if TYPE_CHECKING:
     from core.inference.job import Job
@@ -35,20 +36,26 @@ def main() -> None:
 def read_job(args: argparse.Namespace) -> Job:
     """What the arguments ask for."""
     from core.checkpoint import find_snapshot
+    from core.inference.inputs import find_images
     from core.inference.job import Job
+    from core.inference.labels import read_labels
 
     cfg = config_from_arguments(args)
     record = get_record(args.dataset)
-    if record.num_classes != cfg.TEST.NUM_CLASSES:
+    if args.labels and cfg.TEST.USE_GT_LABELS:
         raise UserError(
-            f"TEST.NUM_CLASSES is {cfg.TEST.NUM_CLASSES}, but {record.name} has "
-            f"{record.num_classes} classes; set it to {record.num_classes}"
+            f"labels come from --labels {args.labels} or from masks (TEST.USE_GT_LABELS), not "
+            "from both; leave --labels out, or add --set TEST.USE_GT_LABELS False"
         )
     if cfg.TEST.CRF:
         require_crf("--set TEST.CRF False does without")
-    snapshot = find_snapshot(run_folder(args.snapshot_dir, args), args.resume)
-    entries = read_list(args.infer_list, cfg.TEST.DATA_ROOT or cfg.DATASET.PATH)
-    require_unique_ids(entries, args.infer_list)
+    if args.snapshot:
+        snapshot = require_snapshot(args)
+    else:
+        snapshot = find_snapshot(run_folder(args.snapshot_dir, args), args.resume).path
+    entries, left_out = find_images(args.infer_list, cfg.TEST.DATA_ROOT or cfg.DATASET.PATH)
+    require_writable_folder(args.mask_output_dir, "--mask-output-dir")
+    require_unique_ids(entries, args.infer_list, ignores_case(args.mask_output_dir))
     outputs = Outputs(
         args.mask_output_dir,
         record.palette,
@@ -61,12 +68,24 @@ def read_job(args: argparse.Namespace) -> Job:
     return Job(
         config=cfg,
         record=record,
-        snapshot=snapshot.path,
+        snapshot=snapshot,
         source=args.infer_list,
         entries=entries,
+        left_out=left_out,
+        labels=read_labels(args.labels, entries, record.classes) if args.labels else None,
+        labels_file=args.labels,
         outputs=outputs,
         skip_existing=args.skip_existing,
     )
+
+
+def require_snapshot(args: argparse.Namespace) -> Path:
+    """The file of --snapshot; a `UserError` where there is none, or --resume names another."""
+    if args.resume:
+        raise UserError("--snapshot and --resume both name a snapshot; leave one of them out")
+    if not args.snapshot.is_file():
+        raise UserError(f"--snapshot {args.snapshot}: there is no such file")
+    return args.snapshot
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -77,8 +96,22 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="LIST",
         type=Path,
         default=Path("data/val_voc.txt"),
-        help="lines of `IMAGE MASK` or `IMAGE`, relative to the data root "
-        "(default: data/val_voc.txt)",
+        help="a list, lines of `IMAGE MASK` or `IMAGE` relative to the data root; a folder of "
+        "images; or one image (default: data/val_voc.txt)",
+    )
+    parser.add_argument(
+        "--labels",
+        metavar="FILE",
+        type=Path,
+        help='the objects that images have, as JSON ({"a.jpg": ["cat", "sofa"], ...}) or CSV '
+        "(rows a.jpg,cat,sofa); without it they are predicted, or with TEST.USE_GT_LABELS those "
+        "of the masks",
+    )
+    parser.add_argument(
+        "--snapshot",
+        metavar="FILE",
+        type=Path,
+        help="a snapshot's file, in place of --exp, --run and --resume",
     )
     parser.add_argument(
         "--mask-output-dir",

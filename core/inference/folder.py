@@ -100,7 +100,7 @@ def plan_results(
 
     Raises:
         UserError: `skip_existing`, but the results that are there were made from something else;
-            a result would take the place of an image or mask of the list.
+            a result would overwrite an image or mask of the list.
     """
     _require_no_input_among(outputs, entries)
     record_path = outputs.folder / RECORD
@@ -163,8 +163,7 @@ def _require_no_input_among(outputs: Outputs, entries: Sequence[ListEntry]) -> N
     for path in inputs:
         if (resolved[path.parent], path.suffix) in places and path.stem in ids:
             raise UserError(
-                f"a result would take the place of {path}, which is one of the images or masks to "
-                "work on; choose another --mask-output-dir"
+                f"{path} would be overwritten by a result; choose another --mask-output-dir"
             )
 
 

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
-from torch import nn
 
-from core.checkpoint import load_model
 from core.config import Config
-from core.distributed import Group, main_goes_first, place
+from core.distributed import Group, main_goes_first
 from core.inference.folder import Plan, origin, plan_results, prepare_folder
-from core.inference.predict import predict
+from core.inference.layout import describe_oversize
 from core.inference.results import Outputs
 from core.inference.run import infer, interruptible
 from core.inference.samples import check_samples, load_sample
+from core.inference.segmenter import Segmenter
 from core.provenance import record_run
 from datasets.files import ListEntry
 from datasets.records import DatasetRecord
-from models import get_model
 from utils.files import only_process, require_writable_folder
 
 
@@ -35,6 +34,9 @@ class Job:
         snapshot: the network's file.
         source: what the images are named by, such as a file list.
         entries: the images, their ids unique.
+        left_out: a line on files of a folder that are no images, empty if there are none.
+        labels: what is known of every image by its id (see `Sample.labels`), or None.
+        labels_file: where that comes from.
         outputs: what is written, and where.
         skip_existing: whether images whose results are there are left out.
     """
@@ -44,6 +46,9 @@ class Job:
     snapshot: Path
     source: Path
     entries: list[ListEntry]
+    left_out: str
+    labels: Mapping[str, np.ndarray] | None
+    labels_file: Path | None
     outputs: Outputs
     skip_existing: bool
 
@@ -74,14 +79,15 @@ def run_job(read_job: Callable[[], Job], group: Group, device: torch.device) -> 
         left = group.gather(plan.entries)[0]
         if left:
             with main_goes_first(group):
-                model = _load(job, device, group)
+                segmenter = Segmenter.from_snapshot(job.snapshot, job.config, device, job.record)
             with interruptible(group) as stop:
                 if group.is_main:
                     _begin(job, plan, group, device)
                 group.wait()  # nobody writes before the folder is in order
-                samples = (load_sample(entry) for entry in left[group.rank :: group.size])
-                predictions = predict(model, samples, job.config.TEST, device)
-                workers = job.config.TRAIN.NUM_WORKERS
+                test, workers = job.config.TEST, job.config.TRAIN.NUM_WORKERS
+                own = left[group.rank :: group.size]
+                samples = (load_sample(entry, test, job.labels) for entry in own)
+                predictions = segmenter.predict_stream(samples)
                 infer(predictions, len(left), job.outputs, workers=workers, group=group, stop=stop)
                 group.wait()  # all is written
         if group.is_main:
@@ -96,8 +102,9 @@ def require_folders(outputs: Outputs) -> None:
 
 
 def _checked_plan(job: Job) -> Plan:
-    test = job.config.TEST
-    made_from = origin(job.config, job.record.name, job.snapshot)
+    made_from = origin(job.config, job.record.name, job.snapshot, job.labels_file)
+    if job.left_out:
+        print(job.left_out)
     plan = plan_results(job.outputs, job.entries, made_from, job.skip_existing)
     if job.skip_existing:
         print(f"{plan.skipped} of {len(job.entries)} images have their results and are skipped")
@@ -107,22 +114,16 @@ def _checked_plan(job: Job) -> Plan:
             f"images, as {plan.strangers[0]}, which were made otherwise; they stay"
         )
     if plan.entries:
-        check_samples(plan.entries, test, job.config.TRAIN.NUM_WORKERS)
+        sizes = check_samples(plan.entries, job.config.TEST, job.config.TRAIN.NUM_WORKERS)
+        if oversize := describe_oversize(sizes, job.config.TEST):
+            print(oversize)
     return plan
-
-
-def _load(job: Job, device: torch.device, group: Group) -> nn.Module:
-    model = get_model(job.config.NET, num_classes=job.record.num_classes)
-    loaded = load_model(model, job.snapshot)
-    if group.is_main:
-        print(loaded)
-    return place(model, device)
 
 
 def _begin(job: Job, plan: Plan, group: Group, device: torch.device) -> None:
     """Say what is done, and make the folder of results tell of it."""
     where = device.type if group.size == 1 else f"{group.size} processes with {device.type}"
-    print(f"{len(plan.entries)} images of {job.source}, on {where}")
+    print(f"{len(plan.entries)} images of {job.source}, on {where}, by {job.snapshot}")
     gpus = torch.cuda.device_count() if device.type == "cuda" else 0
     if gpus > group.size:
         print(f"{group.size} of {gpus} GPUs used; NPROC={gpus} before the launch script uses all")
@@ -134,6 +135,7 @@ def _begin(job: Job, plan: Plan, group: Group, device: torch.device) -> None:
         plan.mark,
         snapshot=str(job.snapshot),
         filelist=str(job.source),
+        labels=str(job.labels_file or "none"),
         images=len(job.entries),
         skipped=plan.skipped,
         processes=group.size,

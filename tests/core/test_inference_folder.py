@@ -160,7 +160,7 @@ def test_killed_after_the_record_old_results_are_not_taken_for_new(place, out, m
     assert "0 of 3 images have their results" in infer(place, out, SKIP, *changed).stdout
 
 
-def test_results_never_take_the_place_of_images(place, tmp_path):
+def test_results_never_overwrite_images(place, tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
     Image.new("RGB", (40, 40)).save(folder / "own.png")
@@ -171,7 +171,7 @@ def test_results_never_take_the_place_of_images(place, tmp_path):
     own += ("TEST.DATA_ROOT", folder)
     for target in (folder, tmp_path / "link"):
         message = refusal(infer(place, target, *own, status=2))
-        assert "would take the place of" in message and "own.png" in message
+        assert "own.png would be overwritten by a result" in message
     assert results_of(folder) == before
 
 
