@@ -10,25 +10,17 @@ import numpy as np
 from utils.errors import UserError
 
 
-def require_crf(otherwise: str) -> None:
-    """Raise `UserError` where pydensecrf is not installed; `otherwise` is what else would help."""
-    try:
-        _import_pydensecrf()
-    except UserError as error:
-        raise UserError(f"{error}; {otherwise}") from error
-
-
 def crf_inference(
     image: np.ndarray,
     probabilities: np.ndarray,
     *,
-    present_only: bool = False,
     steps: int = 10,
     gaussian_sxy: float = 3,
     gaussian_compat: float = 3,
     bilateral_sxy: float = 80,
     bilateral_srgb: float = 13,
     bilateral_compat: float = 10,
+    present_only: bool = False,
 ) -> np.ndarray:
     """Refine class probabilities with a fully connected CRF over position and colour.
 
@@ -39,17 +31,18 @@ def crf_inference(
     Args:
         image: H×W×3 uint8, RGB.
         probabilities: C×H×W floats in [0, 1].
-        present_only: leave out the classes that are 0 everywhere, and give them 0; where one class
-            alone is left, it is 1 everywhere.
         steps: mean-field steps.
         gaussian_sxy: deviation of the Gaussian kernel, in pixels.
         gaussian_compat: its weight.
         bilateral_sxy: deviation of the bilateral kernel's position, in pixels.
         bilateral_srgb: deviation of its colour, in units of 1/255.
         bilateral_compat: its weight.
+        present_only: leave out classes whose probabilities are 0 everywhere. Clipping would
+            count them as 1e-5 in every pixel, which next to no pixel's argmax depends on; time and
+            memory grow with the number of classes that take part.
 
     Returns:
-        C×H×W float32; every pixel sums to one.
+        C×H×W float32; every pixel sums to one. Classes that were left out are 0.
 
     Raises:
         UserError: pydensecrf is not installed.
@@ -65,28 +58,19 @@ def crf_inference(
     if not np.isfinite(probabilities).all():
         raise ValueError("probabilities must be finite")
 
-    if present_only:
-        present = probabilities.any(axis=(1, 2))
-        refined = np.zeros(probabilities.shape, dtype=np.float32)
-        refined[present] = 1
-        if present.sum() > 1:
-            refined[present] = crf_inference(
-                image,
-                probabilities[present],
-                steps=steps,
-                gaussian_sxy=gaussian_sxy,
-                gaussian_compat=gaussian_compat,
-                bilateral_sxy=bilateral_sxy,
-                bilateral_srgb=bilateral_srgb,
-                bilateral_compat=bilateral_compat,
-            )
+    densecrf, unary_from_softmax = _import_pydensecrf()
+    refined = np.zeros(probabilities.shape, dtype=np.float32)
+    taking_part = np.arange(len(probabilities))
+    if present_only and probabilities.any():
+        taking_part = np.flatnonzero(probabilities.any(axis=(1, 2)))
+    if len(taking_part) == 1:
+        # its softmax is 1 whatever the energies are
+        refined[taking_part] = 1
         return refined
 
-    densecrf, unary_from_softmax = _import_pydensecrf()
-    classes = len(probabilities)
-    crf = densecrf.DenseCRF2D(width, height, classes)
+    crf = densecrf.DenseCRF2D(width, height, len(taking_part))
     # pydensecrf reads C-ordered memory only
-    crf.setUnaryEnergy(unary_from_softmax(np.ascontiguousarray(probabilities)))
+    crf.setUnaryEnergy(unary_from_softmax(np.ascontiguousarray(probabilities[taking_part])))
     crf.addPairwiseGaussian(sxy=gaussian_sxy, compat=gaussian_compat)
     crf.addPairwiseBilateral(
         sxy=bilateral_sxy,
@@ -94,8 +78,16 @@ def crf_inference(
         rgbim=np.ascontiguousarray(image),
         compat=bilateral_compat,
     )
-    refined = np.array(crf.inference(steps), dtype=np.float32)
-    return refined.reshape(classes, height, width)
+    refined[taking_part] = np.array(crf.inference(steps)).reshape(-1, height, width)
+    return refined
+
+
+def require_crf(otherwise: str) -> None:
+    """Raise `UserError` where pydensecrf is not installed; `otherwise` is what else would help."""
+    try:
+        _import_pydensecrf()
+    except UserError as error:
+        raise UserError(f"{error}; {otherwise}") from error
 
 
 def _import_pydensecrf() -> tuple[ModuleType, Callable[[np.ndarray], np.ndarray]]:
