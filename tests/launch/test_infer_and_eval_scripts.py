@@ -115,6 +115,23 @@ def test_evaluation_prints_both_tables(with_data: Checkout) -> None:
     assert (with_data.root / LOG).read_text() == result.stdout
 
 
+@pytest.mark.parametrize("variable", ["REPORT", "JSON", "TENSORBOARD"])
+def test_what_is_kept_of_both_is_made_by_one_call(with_data: Checkout, variable: str) -> None:
+    with_data.write(f"{MASKS}/crf/a.png")
+    result = with_data.run("eval_seg.sh", "--more", SAVE_DIR=MASKS, **{variable: "some where"})
+    assert result.returncode == 0, result.stderr
+    (call,) = with_data.calls()
+    assert call[7:] == [f"--{variable.lower()}", "some where", "--more", "--masks", MASKS]
+    assert f"\n== without and with CRF: {MASKS}\n" in result.stdout
+    assert (with_data.root / LOG).read_text() == result.stdout
+
+
+def test_a_report_that_fails_ends_with_its_status(with_data: Checkout) -> None:
+    with_data.write(f"{MASKS}/a.png")
+    failing = {"STUB_FAILS": "eval_seg.py", "STUB_STATUS": "2"}
+    assert with_data.run("eval_seg.sh", SAVE_DIR=MASKS, REPORT="page", **failing).returncode == 2
+
+
 def test_evaluation_takes_its_values_from_the_environment(checkout: Checkout) -> None:
     checkout.write("my masks/crf/a.png")
     checkout.write("my data/list.txt")

@@ -48,6 +48,18 @@ def test_evaluation(checkout: Checkout) -> None:
         assert (args.dataset, args.allow_missing) == ("pascal_voc", True)
 
 
+def test_evaluation_that_keeps_more(checkout: Checkout) -> None:
+    checkout.write("data/val_voc.txt")
+    checkout.write("masks/a.png")
+    kept = {"REPORT": "a page", "JSON": "n.json", "TENSORBOARD": "logs/x"}
+    checkout.run("eval_seg.sh", "--step", "4", SAVE_DIR="masks", **kept)
+    ((door, *arguments),) = checkout.calls()
+    assert door == "eval_seg.py"
+    args = eval_seg.parse_args(arguments)
+    assert (args.masks, args.report, args.json) == ("masks", Path("a page"), Path("n.json"))
+    assert (args.tensorboard, args.step) == (Path("logs/x"), 4)
+
+
 def test_demo(checkout: Checkout) -> None:
     result = checkout.run("demo.sh")
     assert result.returncode == 0, result.stderr
