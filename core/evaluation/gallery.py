@@ -20,7 +20,7 @@ from utils.metrics import joint_histogram, segmentation_scores
 from utils.processes import available_cpus
 
 MAX_SIDE = 240
-QUALITY = 78
+QUALITY = 72
 # more of the image than in the pictures of inference: these are small
 ALPHA = 0.6
 

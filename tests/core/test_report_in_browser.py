@@ -3,9 +3,8 @@
 import shutil
 
 import pytest
-from report_case import eval_seg, make_data
+from report_case import NAMES, eval_seg, make_data
 
-NAMES = [f"2007_{number:06d}" for number in range(9)]
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 800}
 
 

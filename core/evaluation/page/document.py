@@ -74,8 +74,8 @@ def headline(evaluated: Sequence[Evaluated]) -> str:
 
 
 def _header(outcome: Outcome) -> Markup:
-    counts = {len(each.evaluation.images) for each in outcome.evaluated}
-    images = " and ".join(f"{count:,}" for count in sorted(counts))
+    counts = dict.fromkeys(len(each.evaluation.images) for each in outcome.evaluated)
+    images = " and ".join(f"{count:,}" for count in counts)
     facts = {
         "data set": outcome.record.name,
         "list": outcome.filelist,
@@ -99,9 +99,9 @@ def _headline_figures(outcome: Outcome) -> list[Markup]:
     figures = []
     for each in outcome.evaluated:
         percent = f"{100 * means(each.scores, 0)['iou']:.2f}"
-        label = f"mIoU, all {outcome.record.num_classes} classes, {each.variant.title}"
+        over = tag("span", f"mIoU, all {outcome.record.num_classes} classes")
         value = tag("span", percent, class_=f"bar {each.variant.name}", style=f"--v:{percent}%")
-        figures.append(tag("p", value, tag("small", label)))
+        figures.append(tag("p", value, tag("small", over, f" {each.variant.title}")))
     return figures
 
 

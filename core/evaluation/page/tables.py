@@ -19,7 +19,7 @@ def means_table(evaluated: Sequence[Evaluated], num_classes: int) -> Markup:
         sortable("mean over", 1),
         *(sortable(title, column, number=True) for column, title in enumerate(TITLES.values(), 2)),
     )
-    groups = [(f"{num_classes - 1} objects", 1), (f"all {num_classes} classes", 0)]
+    groups = [(f"{num_classes - 1} objects", 1), (f"all {num_classes}", 0)]
     rows = []
     for each in evaluated:
         for title, first in groups:
