@@ -50,7 +50,9 @@ def read_list(path: str | Path, root: str | Path) -> list[ListEntry]:
     path, root = Path(path), Path(root)
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        if any("\0" in line for line in lines):
+            raise ValueError("it is no text")
+    except (OSError, ValueError) as error:
         raise UserError(
             f"cannot read the file list {path} ({reason(error)}); `{get_data_command(root)}` gets "
             f"VOC and SBD with their lists, `{prepare_command(root)}` makes the lists of data that "
