@@ -17,6 +17,7 @@ def crf_inference(
     bilateral_sxy: float = 80,
     bilateral_srgb: float = 13,
     bilateral_compat: float = 10,
+    present_only: bool = False,
 ) -> np.ndarray:
     """Refine class probabilities with a fully connected CRF over position and colour.
 
@@ -33,9 +34,12 @@ def crf_inference(
         bilateral_sxy: deviation of the bilateral kernel's position, in pixels.
         bilateral_srgb: deviation of its colour, in units of 1/255.
         bilateral_compat: its weight.
+        present_only: leave out classes whose probabilities are 0 everywhere. Clipping would
+            count them as 1e-5 in every pixel, which next to no pixel's argmax depends on; time and
+            memory grow with the number of classes that take part.
 
     Returns:
-        C×H×W float32; every pixel sums to one.
+        C×H×W float32; every pixel sums to one. Classes that were left out are 0.
 
     Raises:
         UserError: pydensecrf is not installed.
@@ -60,10 +64,18 @@ def crf_inference(
             f"the CRF needs pydensecrf ({error}); `pip install pydensecrf2` installs it"
         ) from error
 
-    classes = len(probabilities)
-    crf = densecrf.DenseCRF2D(width, height, classes)
+    refined = np.zeros(probabilities.shape, dtype=np.float32)
+    taking_part = np.arange(len(probabilities))
+    if present_only and probabilities.any():
+        taking_part = np.flatnonzero(probabilities.any(axis=(1, 2)))
+    if len(taking_part) == 1:
+        # its softmax is 1 whatever the energies are
+        refined[taking_part] = 1
+        return refined
+
+    crf = densecrf.DenseCRF2D(width, height, len(taking_part))
     # pydensecrf reads C-ordered memory only
-    crf.setUnaryEnergy(unary_from_softmax(np.ascontiguousarray(probabilities)))
+    crf.setUnaryEnergy(unary_from_softmax(np.ascontiguousarray(probabilities[taking_part])))
     crf.addPairwiseGaussian(sxy=gaussian_sxy, compat=gaussian_compat)
     crf.addPairwiseBilateral(
         sxy=bilateral_sxy,
@@ -71,5 +83,5 @@ def crf_inference(
         rgbim=np.ascontiguousarray(image),
         compat=bilateral_compat,
     )
-    refined = np.array(crf.inference(steps), dtype=np.float32)
-    return refined.reshape(classes, height, width)
+    refined[taking_part] = np.array(crf.inference(steps)).reshape(-1, height, width)
+    return refined
