@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from core.config import InferenceConfig
+from core.inference.merging import Merger
 from core.inference.samples import Sample
-from core.inference.views import Merger, View, make_views
+from core.inference.views import View, make_views
 from datasets.files import labels_of_mask
 from utils.errors import UserError
 
@@ -21,11 +22,15 @@ T = TypeVar("T")
 
 
 class ViewGroup(NamedTuple):
-    """Some views of a sample, and the network's input for them: B×3×(window)."""
+    """Some views of a sample, and the network's input for them: B×3×(window).
+
+    `is_whole` says that these are all of its views.
+    """
 
     sample: Sample
     views: list[View]
     inputs: Tensor
+    is_whole: bool
 
 
 def predict(
@@ -59,7 +64,7 @@ def predict(
     for sample, sample_groups in groupby(groups, key=lambda group: group.sample):
         merger = Merger(sample.size)
         for group in sample_groups:
-            _run(model, group, merger, device)
+            _run(model, group, merger, test, device)
         yield sample, _finish(sample, merger, test)
 
 
@@ -69,7 +74,7 @@ def _cut_groups(samples: Iterable[Sample], test: InferenceConfig) -> Iterator[Vi
         for start in range(0, len(views), test.BATCH_SIZE):
             group = views[start : start + test.BATCH_SIZE]
             inputs = torch.stack([view.cut(sample.image) for view in group])
-            yield ViewGroup(sample, group, inputs)
+            yield ViewGroup(sample, group, inputs, is_whole=len(group) == len(views))
 
 
 def _one_ahead(items: Iterable[T]) -> Iterator[T]:
@@ -84,10 +89,16 @@ def _one_ahead(items: Iterable[T]) -> Iterator[T]:
 
 
 @torch.inference_mode()
-def _run(model: nn.Module, group: ViewGroup, merger: Merger, device: torch.device) -> None:
+def _run(
+    model: nn.Module, group: ViewGroup, merger: Merger, test: InferenceConfig, device: torch.device
+) -> None:
     try:
         scores, masks = model(group.inputs.to(device))
-        merger.add(group.views, scores, masks)
+        merger.add_scores(scores)
+        # known in time, they spare the masks of absent objects the way to the image's size
+        known = test.USE_GT_LABELS or group.is_whole
+        labels = _labels(group.sample, merger.scores, test) if known else None
+        merger.add_masks(group.views, masks, labels)
     except torch.cuda.OutOfMemoryError as error:
         count, _, height, width = group.inputs.shape
         raise UserError(
@@ -98,12 +109,7 @@ def _run(model: nn.Module, group: ViewGroup, merger: Merger, device: torch.devic
 
 @torch.inference_mode()
 def _finish(sample: Sample, merger: Merger, test: InferenceConfig) -> np.ndarray:
-    if test.USE_GT_LABELS:
-        labels = torch.from_numpy(labels_of_mask(sample.ground_truth, test.NUM_CLASSES))
-        labels = labels.to(merger.scores.device)
-    else:
-        labels = (merger.scores > test.FP_CUT_SCORE).float()
-    merged = merger.merged(labels)
+    merged = merger.merged(_labels(sample, merger.scores, test))
     if test.METHOD == "multiscale":
         merged[0] **= test.BG_POW
     if not (merged.isfinite().all() and merger.scores.isfinite().all()):
@@ -112,3 +118,11 @@ def _finish(sample: Sample, merger: Merger, test: InferenceConfig) -> np.ndarray
             "diverged; choose an earlier snapshot, or train with a lower NET.LR"
         )
     return merged.cpu().numpy()
+
+
+def _labels(sample: Sample, scores: Tensor, test: InferenceConfig) -> Tensor:
+    """Which objects keep their masks (C−1 zeros and ones): those known, or those scored so."""
+    if test.USE_GT_LABELS:
+        labels = labels_of_mask(sample.ground_truth, test.NUM_CLASSES)
+        return torch.from_numpy(labels).to(scores.device)
+    return (scores > test.FP_CUT_SCORE).float()

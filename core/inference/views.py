@@ -1,4 +1,4 @@
-"""Views of an image: cut, undone and merged here and nowhere else.
+"""Views of an image: cut and undone here and nowhere else.
 
 A view says how the network sees an image: at which size, mirrored or not, and through which
 window. TEST.METHOD decides which views there are; what follows is the same for both methods.
@@ -6,11 +6,10 @@ window. TEST.METHOD decides which views there are; what follows is the same for 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
@@ -54,21 +53,28 @@ class View:
         view[in_window] = pixels[in_image]
         return view
 
-    def undo(self, masks: Tensor, image_size: Size) -> Tensor:
+    def undo(self, masks: Tensor, image_size: Size, classes: Tensor | None = None) -> Tensor:
         """Bring a view's maps back to the image they were made for.
 
         Args:
-            masks: C×(window) floats.
+            masks: C×(window), of any floating-point type.
             image_size: the original image's height and width.
+            classes: indices of the K maps that are wanted; all C if None.
 
         Returns:
-            C×(image_size), zero where the window does not show the image.
+            K×(image_size) float32, zero where the window does not show the image.
         """
         in_image, in_window = self._overlap()
-        whole = masks.new_zeros(len(masks), *self.size)
-        whole[in_image] = masks[in_window]
-        resized = F.interpolate(whole[None], image_size, mode="bilinear", align_corners=False)[0]
-        return resized.flip(-1) if self.mirrored else resized
+        shown = masks[in_window].float()
+        if classes is not None:
+            shown = shown[classes]
+        whole = shown
+        if not self.shows_all:
+            whole = shown.new_zeros(len(shown), *self.size)
+            whole[in_image] = shown
+        if self.size != image_size:  # to the same size it would change nothing, in as much time
+            whole = F.interpolate(whole[None], image_size, mode="bilinear", align_corners=False)[0]
+        return whole.flip(-1) if self.mirrored else whole
 
     @property
     def shows_all(self) -> bool:
@@ -126,53 +132,6 @@ def check_sizes(images: Mapping[str, Size], test: InferenceConfig) -> None:
                     f"{shown}, larger than TEST.PAD_SIZE {list(test.PAD_SIZE)} (height, width); "
                     f"set it to {_least_pad_size(images, test)} at least, or lower TEST.SCALES"
                 )
-
-
-class Merger:
-    """Merges the outputs of an image's views one by one, so that views need no room of their own.
-
-    Args:
-        image_size: the image's height and width.
-    """
-
-    def __init__(self, image_size: Size) -> None:
-        self._image_size = image_size
-        self._sum: Tensor | float = 0.0
-        self._count: Tensor | float = 0.0
-        self._scores: Tensor | None = None
-
-    def add(self, views: Sequence[View], scores: Tensor, masks: Tensor) -> None:
-        """Take in what the network says of a group of views.
-
-        Args:
-            views: the B views.
-            scores: B×(C−1) raw class scores.
-            masks: B×C×(window).
-        """
-        highest = scores.float().sigmoid().amax(dim=0)
-        self._scores = highest if self._scores is None else torch.maximum(self._scores, highest)
-        for view, mask in zip(views, masks.float(), strict=True):
-            self._sum = self._sum + view.undo(mask, self._image_size)
-            if view.shows_all:  # spares resizing a map of ones
-                self._count = self._count + 1
-            else:
-                ones = torch.ones_like(mask[:1])
-                self._count = self._count + view.undo(ones, self._image_size)
-
-    @property
-    def scores(self) -> Tensor:
-        """The classes' highest sigmoid score of all views: C−1 values in [0, 1]."""
-        if self._scores is None:
-            raise ValueError("no view was added")
-        return self._scores
-
-    def merged(self, labels: Tensor) -> Tensor:
-        """C×(image_size): each pixel's mean over the views that show it.
-
-        `labels` (C−1) is zero for the objects whose masks become 0.
-        """
-        keep = torch.cat([labels.new_ones(1), (labels > 0).to(labels.dtype)])
-        return self._sum / self._count * keep[:, None, None]
 
 
 def _multiscale_views(image_size: Size, test: InferenceConfig) -> list[View]:
