@@ -112,7 +112,8 @@ class SegmentationNetwork(Network):
 
         with torch.no_grad():
             guide = resize_corners(raw_images, masks.shape[-2:])
-            refined = self._refine(guide, masks, labels)
+            present = nn.functional.pad(labels, (1, 0), value=1) > 0
+            refined = self._aff(guide, masks, present)
             # image by image, for masks of full size are the largest tensors of all
             pseudo_labels = torch.cat(
                 [make_pseudo_labels(resize_corners(image, size)) for image in refined.split(1)]
@@ -141,16 +142,3 @@ class SegmentationNetwork(Network):
         # pixels, thresholds and logarithms of small numbers would not bear 8 or 11 bits
         objects = at_least_float32(objects)
         return torch.cat([torch.ones_like(objects[:, :1]), objects], dim=1)
-
-    def _refine(self, guide: Tensor, masks: Tensor, labels: Tensor) -> Tensor:
-        """PAMR on the masks of background and present objects; absent objects come out 0.
-
-        PAMR treats every mask by itself, so the absent ones, most of them, need no refining.
-        """
-        present = nn.functional.pad(labels, (1, 0), value=1) > 0
-        width = int(present.sum(dim=1).max())
-        # each image's present classes come first, in order; a tail of absent ones evens the batch
-        chosen = present.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :width]
-        index = chosen[:, :, None, None].expand(-1, -1, *masks.shape[-2:])
-        refined = self._aff(guide, masks.gather(1, index))
-        return drop_absent(torch.zeros_like(masks).scatter_(1, index, refined), labels)

@@ -36,7 +36,19 @@ class PAMR(nn.Module):
         self.num_iter = num_iter
         self.dilations = tuple(dilations)
 
-    def forward(self, image: Tensor, masks: Tensor) -> Tensor:
+    def forward(self, image: Tensor, masks: Tensor, present: Tensor | None = None) -> Tensor:
+        """Refine masks.
+
+        Args:
+            image: B×3×h×w.
+            masks: B×C×h×w.
+            present: B×C, true where the image has the class; other masks come out 0. None: all.
+
+        Returns:
+            B×C×h×w.
+        """
+        if present is not None:
+            return self._refine_present(image, masks, present)
         affinity = self.affinity(image)
         for _ in range(self.num_iter):
             refined = torch.zeros_like(masks)
@@ -44,6 +56,15 @@ class PAMR(nn.Module):
                 refined.addcmul_(weight, neighbour)
             masks = refined
         return masks
+
+    def _refine_present(self, image: Tensor, masks: Tensor, present: Tensor) -> Tensor:
+        """PAMR treats every mask by itself, so the absent ones, most of them, need no refining."""
+        width = int(present.sum(dim=1).max())
+        # each image's present classes come first, in order; a tail of absent ones evens the batch
+        chosen = present.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :width]
+        index = chosen[:, :, None, None].expand(-1, -1, *masks.shape[-2:])
+        refined = torch.zeros_like(masks).scatter_(1, index, self(image, masks.gather(1, index)))
+        return refined * present[:, :, None, None]
 
     def affinity(self, image: Tensor) -> Tensor:
         """The weights a_ij as (8·dilations)×B×1×h×w; they sum to one over the first dimension."""
