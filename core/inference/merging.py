@@ -39,13 +39,13 @@ class Merger:
         """
         if self._sum is None:
             self._sum = masks.new_zeros(masks.shape[1], *self._image_size, dtype=torch.float32)
-        classes = None if labels is None else _background_and(labels).nonzero().flatten()
+        parts = [slice(None)]
+        if labels is not None:
+            present = _background_and(labels).nonzero().flatten().tolist()
+            parts = [slice(index, index + 1) for index in present]
         for view, mask in zip(views, masks, strict=True):
-            undone = view.undo(mask, self._image_size, classes)
-            if classes is None:
-                self._sum += undone
-            else:
-                self._sum.index_add_(0, classes, undone)
+            for part in parts:
+                self._sum[part] += view.undo(mask[part], self._image_size)
             if view.shows_all:  # spares resizing a map of ones
                 self._count = self._count + 1
             else:

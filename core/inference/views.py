@@ -53,25 +53,21 @@ class View:
         view[in_window] = pixels[in_image]
         return view
 
-    def undo(self, masks: Tensor, image_size: Size, classes: Tensor | None = None) -> Tensor:
+    def undo(self, masks: Tensor, image_size: Size) -> Tensor:
         """Bring a view's maps back to the image they were made for.
 
         Args:
             masks: C×(window), of any floating-point type.
             image_size: the original image's height and width.
-            classes: indices of the K maps that are wanted; all C if None.
 
         Returns:
-            K×(image_size) float32, zero where the window does not show the image.
+            C×(image_size) float32, zero where the window does not show the image.
         """
         in_image, in_window = self._overlap()
-        shown = masks[in_window].float()
-        if classes is not None:
-            shown = shown[classes]
-        whole = shown
+        whole = masks[in_window].float()
         if not self.shows_all:
-            whole = shown.new_zeros(len(shown), *self.size)
-            whole[in_image] = shown
+            whole = whole.new_zeros(len(masks), *self.size)
+            whole[in_image] = masks[in_window]
         if self.size != image_size:  # to the same size it would change nothing, in as much time
             whole = F.interpolate(whole[None], image_size, mode="bilinear", align_corners=False)[0]
         return whole.flip(-1) if self.mirrored else whole
