@@ -23,15 +23,20 @@ def train_transform(crop_size: int, scale_from: float, scale_to: float) -> v2.Tr
 
     A crop of `scale_from` to `scale_to` of the image's area and ratio 3/4 to 4/3, resized
     bicubically; mirrored half of the time; its colours jittered.
+
+    PyTorch resizes eight-bit tensors in a quarter of Pillow's time, to the same pixels but for
+    the rounding of a few; of the jitter Pillow is the faster.
     """
     return v2.Compose(
         [
+            v2.PILToTensor(),
             v2.RandomResizedCrop(
                 crop_size,
                 scale=(scale_from, scale_to),
                 interpolation=v2.InterpolationMode.BICUBIC,
             ),
             v2.RandomHorizontalFlip(),
+            v2.ToPILImage(),
             v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.1),
             *_to_unit_tensor(),
         ]
