@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import inference_cases, pamr_cases
+from benchmarks import file_cases, inference_cases, pamr_cases
 from benchmarks.case import Builders
 from benchmarks.measure import DifferentResultsError, Row, measure
 from benchmarks.report import head, line, machine, write_json, write_readme
@@ -16,7 +16,7 @@ from core.distributed import select_device
 from utils.errors import UserError, run_command
 
 README = Path(__file__).with_name("README.md")
-CPU_CASES: Builders = {**pamr_cases.CPU_CASES, **inference_cases.CPU_CASES}
+CPU_CASES: Builders = {**pamr_cases.CPU_CASES, **inference_cases.CPU_CASES, **file_cases.CPU_CASES}
 CUDA_CASES: Builders = {**pamr_cases.CUDA_CASES, **inference_cases.CUDA_CASES}
 BUDGET = 10.0
 """Seconds that the timed calls of a case may take, unless so few of them take longer."""

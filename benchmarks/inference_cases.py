@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from sklearn.datasets import load_sample_image
 from torch import Tensor
 
 from benchmarks import straightforward_inference
 from benchmarks.case import Builders, Case
 from benchmarks.meters import python_peak
+from benchmarks.voc_like import SIZE, photograph
 from core.config import InferenceConfig
 from core.inference.merging import Merger
 from core.inference.views import View, make_views
 from utils.crf import crf_inference
 
-SIZE = 375, 500
-"""Height and width of the image, those of many of VOC's."""
 OBJECTS = (3, 15)
 """Indices of the classes that the image has beside the background."""
 CLASSES = 21
@@ -88,12 +86,6 @@ def random_answers(device: torch.device) -> tuple[list[View], Tensor, Tensor, Te
     labels[[index - 1 for index in OBJECTS]] = 1
     scores = (8 * labels - 4).expand(len(views), -1)
     return views, scores, masks, labels
-
-
-def photograph() -> np.ndarray:
-    """A photograph that scikit-learn brings, 375×500×3 uint8."""
-    height, width = SIZE
-    return np.ascontiguousarray(load_sample_image("china.jpg")[20 : 20 + height, 60 : 60 + width])
 
 
 def two_objects() -> np.ndarray:

@@ -74,7 +74,8 @@ class ImageLevelSamples(Dataset):
             return error
         labels = self._labels[index].float()
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(mix_seed(self.seed, epoch, index))
+            # not torch.manual_seed, which seeds all devices that there may be
+            torch.default_generator.manual_seed(mix_seed(self.seed, epoch, index))
             return self.transform(image), labels
 
     def _read_labels(self, entry: ListEntry) -> Tensor:
