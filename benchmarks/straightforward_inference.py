@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.inference.views import Size, View
+from core.inference.layout import Size
+from core.inference.views import View
 
 
 def merge(views: Sequence[View], masks: Tensor, labels: Tensor, image_size: Size) -> Tensor:

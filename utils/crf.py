@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import ModuleType
+
 import numpy as np
 
 from utils.errors import UserError
@@ -55,15 +58,7 @@ def crf_inference(
     if not np.isfinite(probabilities).all():
         raise ValueError("probabilities must be finite")
 
-    try:
-        # imported here so that whatever needs no CRF runs without a C++ extension
-        from pydensecrf import densecrf
-        from pydensecrf.utils import unary_from_softmax
-    except ImportError as error:
-        raise UserError(
-            f"the CRF needs pydensecrf ({error}); `pip install pydensecrf2` installs it"
-        ) from error
-
+    densecrf, unary_from_softmax = _import_pydensecrf()
     refined = np.zeros(probabilities.shape, dtype=np.float32)
     taking_part = np.arange(len(probabilities))
     if present_only and probabilities.any():
@@ -85,3 +80,24 @@ def crf_inference(
     )
     refined[taking_part] = np.array(crf.inference(steps)).reshape(-1, height, width)
     return refined
+
+
+def require_crf(otherwise: str) -> None:
+    """Raise `UserError` where pydensecrf is not installed; `otherwise` is what else would help."""
+    try:
+        _import_pydensecrf()
+    except UserError as error:
+        raise UserError(f"{error}; {otherwise}") from error
+
+
+def _import_pydensecrf() -> tuple[ModuleType, Callable[[np.ndarray], np.ndarray]]:
+    """pydensecrf's CRF and its unary energy; a `UserError` if it is not installed."""
+    try:
+        # imported here so that whatever needs no CRF runs without a C++ extension
+        from pydensecrf import densecrf
+        from pydensecrf.utils import unary_from_softmax
+    except ImportError as error:
+        raise UserError(
+            f"the CRF needs pydensecrf ({error}); `pip install pydensecrf2` installs it"
+        ) from error
+    return densecrf, unary_from_softmax

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from core.inference.views import Size, View
+from core.inference.layout import Size
+from core.inference.views import View
 
 
 class Merger:

@@ -6,7 +6,6 @@ window. TEST.METHOD decides which views there are; what follows is the same for 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from core.config import InferenceConfig
+from core.inference.layout import Layout, Size, check_crops, make_layout
 from datasets.transforms import normalise, to_unit_tensor
-from utils.errors import UserError
-
-Size = tuple[int, int]  # height, width
 
 
 @dataclass(frozen=True)
@@ -89,113 +86,48 @@ class View:
         return (..., *in_image), (..., *in_window)
 
 
-def make_views(image_size: Size, test: InferenceConfig, name: str = "image") -> list[View]:
+def make_views(image_size: Size, test: InferenceConfig) -> list[View]:
     """The views of an image, in the order in which the network sees them.
 
     multiscale: every scale in order, plain and then (FLIP) mirrored, in the centre of PAD_SIZE.
     multicrop: the crops of a grid over PAD_SIZE row by row, each (FLIP) mirrored and then plain.
 
+    For an image that PAD_SIZE does not hold, TEST.OVERSIZE says what is changed: see `Layout`.
+
     Args:
         image_size: the image's height and width.
         test: the configuration's TEST section.
-        name: what error messages call the image.
 
     Raises:
-        UserError: see `check_sizes`.
+        UserError: see `check_crops`.
     """
-    check_sizes({name: image_size}, test)
+    layout = make_layout(image_size, test)
     if test.METHOD == "multicrop":
-        return _multicrop_views(image_size, test)
-    return _multiscale_views(image_size, test)
+        check_crops(test)
+        return _multicrop_views(layout, test)
+    return _multiscale_views(layout, test)
 
 
-def check_sizes(images: Mapping[str, Size], test: InferenceConfig) -> None:
-    """Raise `UserError` unless every image, at all its scales, fits TEST.PAD_SIZE.
-
-    The message names the first that does not and the least PAD_SIZE that would do for all
-    `images` (name → height and width). For multicrop, also raise unless the crops lie inside
-    PAD_SIZE and cover it.
-    """
-    if test.METHOD == "multicrop":
-        _check_crops(test)
-    for name, image_size in images.items():
-        for scale, (height, width) in _scaled_sizes(image_size, test):
-            shown = f"{name} ({_shown(image_size)}) at scale {scale:g} is {_shown((height, width))}"
-            if not height or not width:
-                raise UserError(f"{shown}, which is no image; raise TEST.SCALES")
-            if height > test.PAD_SIZE[0] or width > test.PAD_SIZE[1]:
-                raise UserError(
-                    f"{shown}, larger than TEST.PAD_SIZE {list(test.PAD_SIZE)} (height, width); "
-                    f"set it to {_least_pad_size(images, test)} at least, or lower TEST.SCALES"
-                )
-
-
-def _multiscale_views(image_size: Size, test: InferenceConfig) -> list[View]:
+def _multiscale_views(layout: Layout, test: InferenceConfig) -> list[View]:
     views = []
-    for _, size in _scaled_sizes(image_size, test):
-        top, left = _padding(size, test)
+    for size in layout.sizes:
+        top, left = layout.padding(size)
         for mirrored in (False, True) if test.FLIP else (False,):
-            views.append(View(size, mirrored, (-top, -left), test.PAD_SIZE))
+            views.append(View(size, mirrored, (-top, -left), layout.pad))
     return views
 
 
-def _multicrop_views(image_size: Size, test: InferenceConfig) -> list[View]:
+def _multicrop_views(layout: Layout, test: InferenceConfig) -> list[View]:
     views = []
-    width, crop_width = image_size[1], test.CROP_SIZE[1]
-    padding_top, padding_left = _padding(image_size, test)
-    rows, columns = (_crop_starts(axis, test) for axis in (0, 1))
+    [size] = layout.sizes
+    width, crop_width = size[1], test.CROP_SIZE[1]
+    padding_top, padding_left = layout.padding(size)
+    rows, columns = (layout.crop_starts(axis, test.CROP_SIZE[axis]) for axis in (0, 1))
     for top in (row - padding_top for row in rows):
         for left in (column - padding_left for column in columns):
             if test.FLIP:
                 # the same pixels, seen in the mirrored image
                 corner = (top, width - left - crop_width)
-                views.append(View(image_size, True, corner, test.CROP_SIZE))
-            views.append(View(image_size, False, (top, left), test.CROP_SIZE))
+                views.append(View(size, True, corner, test.CROP_SIZE))
+            views.append(View(size, False, (top, left), test.CROP_SIZE))
     return views
-
-
-def _scaled_sizes(image_size: Size, test: InferenceConfig) -> list[tuple[float, Size]]:
-    height, width = image_size
-    scales = test.SCALES if test.METHOD == "multiscale" else (1.0,)
-    return [(scale, (round(height * scale), round(width * scale))) for scale in scales]
-
-
-def _least_pad_size(images: Mapping[str, Size], test: InferenceConfig) -> list[int]:
-    sizes = [size for image in images.values() for _, size in _scaled_sizes(image, test)]
-    return [max(lengths) for lengths in zip(*sizes, strict=True)]
-
-
-def _padding(size: Size, test: InferenceConfig) -> Size:
-    """Rows above and columns left of an image of `size` in the centre of PAD_SIZE."""
-    return (test.PAD_SIZE[0] - size[0]) // 2, (test.PAD_SIZE[1] - size[1]) // 2
-
-
-def _crop_stride(axis: int, test: InferenceConfig) -> int:
-    return -(-test.PAD_SIZE[axis] // test.CROP_GRID_SIZE[axis])
-
-
-def _crop_starts(axis: int, test: InferenceConfig) -> list[int]:
-    """Where along the padded image's `axis` the crops begin, the last ones moved inside."""
-    stride, last = _crop_stride(axis, test), test.PAD_SIZE[axis] - test.CROP_SIZE[axis]
-    return [min(index * stride, last) for index in range(test.CROP_GRID_SIZE[axis])]
-
-
-def _check_crops(test: InferenceConfig) -> None:
-    for axis, name in enumerate(("height", "width")):
-        pad, crop, grid = test.PAD_SIZE[axis], test.CROP_SIZE[axis], test.CROP_GRID_SIZE[axis]
-        if crop > pad:
-            raise UserError(
-                f"TEST.CROP_SIZE exceeds TEST.PAD_SIZE in {name} ({crop} > {pad}); lower the one "
-                "or raise the other"
-            )
-        stride = _crop_stride(axis, test)
-        if stride > crop:
-            raise UserError(
-                f"the crops leave gaps in {name}: TEST.PAD_SIZE {pad} over TEST.CROP_GRID_SIZE "
-                f"{grid} is a stride of {stride}, more than TEST.CROP_SIZE {crop}; raise "
-                f"TEST.CROP_GRID_SIZE to {-(-pad // crop)} or TEST.CROP_SIZE to {stride}"
-            )
-
-
-def _shown(size: Size) -> str:
-    return f"{size[0]}×{size[1]}"

@@ -3,7 +3,7 @@ import sys
 import numpy as np
 import pytest
 
-from utils.crf import crf_inference
+from utils.crf import crf_inference, require_crf
 from utils.errors import UserError
 
 
@@ -124,3 +124,10 @@ def test_missing_pydensecrf_names_the_package(scene, monkeypatch):
     monkeypatch.setitem(sys.modules, "pydensecrf.utils", None)
     with pytest.raises(UserError, match="pip install pydensecrf2"):
         crf_inference(*scene)
+
+
+def test_pydensecrf_is_asked_for_beforehand(monkeypatch):
+    require_crf("leave it out")
+    monkeypatch.setitem(sys.modules, "pydensecrf", None)
+    with pytest.raises(UserError, match=r"pip install pydensecrf2.*; leave it out$"):
+        require_crf("leave it out")
