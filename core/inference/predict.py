@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from core.config import InferenceConfig
 from core.inference.merging import Merger
 from core.inference.samples import Sample
-from core.inference.views import View, make_views
+from core.inference.views import View, cut_views, make_views
 from utils.errors import UserError
 
 T = TypeVar("T")
@@ -83,7 +83,7 @@ def predict_with_scores(
     # were made in float32, and pixels at the borders of objects tell the difference
     torch.backends.cudnn.allow_tf32 = False
     model.eval()
-    groups = _one_ahead(_cut_groups(samples, test))
+    groups = _one_ahead(_cut_groups(samples, test, pinned=device.type == "cuda"))
     for sample, sample_groups in groupby(groups, key=lambda group: group.sample):
         merger = Merger(sample.size)
         for group in sample_groups:
@@ -91,7 +91,9 @@ def predict_with_scores(
         yield _finish(sample, merger, test)
 
 
-def _cut_groups(samples: Iterable[Sample], test: InferenceConfig) -> Iterator[ViewGroup]:
+def _cut_groups(
+    samples: Iterable[Sample], test: InferenceConfig, pinned: bool
+) -> Iterator[ViewGroup]:
     for sample in samples:
         if test.USE_GT_LABELS and sample.labels is None:
             raise UserError(
@@ -103,7 +105,7 @@ def _cut_groups(samples: Iterable[Sample], test: InferenceConfig) -> Iterator[Vi
         size = max(1, min(test.BATCH_SIZE, budget // pixels))
         for start in range(0, len(views), size):
             group = views[start : start + size]
-            inputs = torch.stack([view.cut(sample.image) for view in group])
+            inputs = cut_views(group, sample.image, pinned)
             yield ViewGroup(sample, group, inputs, is_whole=len(group) == len(views))
 
 
@@ -123,7 +125,7 @@ def _run(
     model: nn.Module, group: ViewGroup, merger: Merger, test: InferenceConfig, device: torch.device
 ) -> None:
     try:
-        scores, masks = model(group.inputs.to(device))
+        scores, masks = model(group.inputs.to(device, non_blocking=True))
         merger.add_scores(scores)
         # known in time, they spare the masks of absent objects the way to the image's size
         known = group.sample.labels is not None or group.is_whole

@@ -6,9 +6,12 @@ window. TEST.METHOD decides which views there are; what follows is the same for 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
@@ -38,17 +41,16 @@ class View:
     corner: Size
     window: Size
 
-    def cut(self, image: Image.Image) -> Tensor:
-        """The network's input: 3×(window) float32, normalised, zeros outside the RGB `image`."""
-        height, width = self.size
-        resized = image.resize((width, height), Image.Resampling.BICUBIC)
-        if self.mirrored:
-            resized = resized.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    def cut(self, resized: Tensor, window: Tensor) -> None:
+        """Put what the view shows of an image into its window.
+
+        Args:
+            resized: 3×(size), the image.
+            window: 3×(window) zeros, which stay where it shows nothing of it.
+        """
         in_image, in_window = self._overlap()
-        pixels = normalise(to_unit_tensor(resized))
-        view = pixels.new_zeros(len(pixels), *self.window)
-        view[in_window] = pixels[in_image]
-        return view
+        turned = resized.flip(-1) if self.mirrored else resized
+        window[in_window] = turned[in_image]
 
     def undo(self, masks: Tensor, image_size: Size) -> Tensor:
         """Bring a view's maps back to the image they were made for.
@@ -106,6 +108,22 @@ def make_views(image_size: Size, test: InferenceConfig) -> list[View]:
         check_crops(test)
         return _multicrop_views(layout, test)
     return _multiscale_views(layout, test)
+
+
+def cut_views(views: Sequence[View], image: Image.Image, pinned: bool = False) -> Tensor:
+    """The network's input: B×3×(window) float32, normalised, zeros outside the RGB `image`.
+
+    The image is resized once for neighbouring views of one size. From `pinned` memory a GPU
+    fetches it by itself.
+    """
+    inputs = torch.zeros(len(views), 3, *views[0].window, pin_memory=pinned)
+    for size, pairs in groupby(zip(views, inputs, strict=True), key=lambda pair: pair[0].size):
+        height, width = size
+        resized = image.resize((width, height), Image.Resampling.BICUBIC)
+        pixels = normalise(to_unit_tensor(resized))
+        for view, window in pairs:
+            view.cut(pixels, window)
+    return inputs
 
 
 def _multiscale_views(layout: Layout, test: InferenceConfig) -> list[View]:
