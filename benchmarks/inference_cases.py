@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from benchmarks import straightforward_inference
 from benchmarks.case import Builders, Case
 from benchmarks.meters import python_peak
 from benchmarks.voc_like import SIZE, photograph
-from core.config import InferenceConfig
+from core.config import Config, InferenceConfig
+from core.distributed import place
+from core.inference.acceleration import accelerate
+from core.inference.layout import Size
 from core.inference.merging import Merger
-from core.inference.views import View, make_views
+from core.inference.predict import predict
+from core.inference.samples import Sample
+from core.inference.views import View, cut_views, make_views
+from models import get_model
 from utils.crf import crf_inference
 
 OBJECTS = (3, 15)
@@ -71,6 +80,44 @@ def crf(device: torch.device) -> Case:
     )
 
 
+def eight_views(
+    device: torch.device, backbone: str = "resnet38", size: Size = SIZE, pad: Size = (1024, 1024)
+) -> Case:
+    """An image's views through the network and merged: all in float32, and lowered to bfloat16."""
+    torch.manual_seed(0)
+    test = InferenceConfig(PAD_SIZE=pad, FP_CUT_SCORE=0.0)
+    # from scratch, since BatchNorm with statistics of no data leaves no features
+    net = replace(Config().NET, BACKBONE=backbone, FREEZE_BN=False)
+    models = [place(get_model(net, num_classes=CLASSES), device).eval() for _ in range(2)]
+    models[1].load_state_dict(models[0].state_dict())
+    lowered = accelerate(models[1], replace(test, AMP="bf16"), device)
+    image = Image.fromarray(photograph()[: size[0], : size[1]].copy())
+    sample = Sample("photograph", image)
+    views = make_views(size, test)
+
+    @torch.inference_mode()
+    def baseline() -> np.ndarray:
+        scores, masks = models[0](cut_views(views, image).to(device))
+        labels = (scores.sigmoid().amax(dim=0) > test.FP_CUT_SCORE).float()
+        merged = straightforward_inference.merge(views, masks, labels, size)
+        merged[0] **= test.BG_POW
+        return merged.argmax(dim=0).cpu().numpy()
+
+    def ours() -> np.ndarray:
+        [(_, merged)] = predict(lowered, [sample], test, device)
+        return merged.argmax(axis=0)
+
+    torch.backends.cudnn.allow_tf32 = False
+    return Case(
+        f"8 views of an image, {size[1]}×{size[0]} in {pad[1]}×{pad[0]}, {backbone}, bfloat16",
+        baseline=baseline,
+        ours=ours,
+        tolerance=0.05,
+        target=2.5,
+        difference=share_of_pixels,
+    )
+
+
 def share_of_pixels(found: np.ndarray, expected: np.ndarray) -> float:
     """The share of pixels whose class differs."""
     return float((found != expected).mean())
@@ -105,4 +152,8 @@ def two_objects() -> np.ndarray:
 
 
 CPU_CASES: Builders = {"merging": merging, "merging-late": merging_late, "crf": crf}
-CUDA_CASES: Builders = {"merging": merging, "merging-late": merging_late}
+CUDA_CASES: Builders = {
+    "merging": merging,
+    "merging-late": merging_late,
+    "inference": eight_views,
+}

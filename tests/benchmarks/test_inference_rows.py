@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import file_cases, straightforward_inference
+from benchmarks import file_cases, growth_inference, inference_cases, straightforward_inference
 from benchmarks.meters import tensor_peak
 from benchmarks.voc_like import blobs, photograph, write_samples
 from core.config import InferenceConfig
@@ -36,6 +36,26 @@ def test_memory_of_merging_does_not_grow_with_the_views():
         return tensor_peak(lambda: merger.add_masks(views, masks, LABELS))[1]
 
     assert peak((0.5,)) == peak((0.5,) * 4)
+
+
+def test_inference_of_all_views():
+    case = inference_cases.eight_views(torch.device("cpu"), "resnet50", (40, 48), (96, 96))
+    assert case.difference(case.ours(), case.baseline()) <= case.tolerance
+
+
+def test_growth_of_inference(monkeypatch):
+    monkeypatch.setattr(growth_inference, "SIDES", (33, 65))
+    monkeypatch.setattr(growth_inference, "CLASSES", (2, 3))
+    monkeypatch.setattr(growth_inference, "SIDE", 33)
+    monkeypatch.setattr(growth_inference, "REPETITIONS", 1)
+    rows = growth_inference.measure()
+    assert [(row["axis"], row["side"], row["classes"]) for row in rows] == [
+        ("side", 33, 21),
+        ("side", 65, 21),
+        ("classes", 33, 2),
+        ("classes", 33, 3),
+    ]
+    assert rows[1]["mb"] > rows[0]["mb"] > 0 and all(row["seconds"] > 0 for row in rows)
 
 
 def test_the_loop_over_pixels():
