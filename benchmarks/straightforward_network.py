@@ -35,7 +35,7 @@ def straightforward_network(config: Config) -> Network:
 
 
 def straightforward_supervision(config: Config) -> Callable[..., dict[str, Tensor]]:
-    """`straightforward.supervise` in the place of a network's own, with the configured constants."""
+    """`straightforward.supervise` for a network to call in the place of its own."""
 
     def supervise(
         logits: Tensor, raw_images: Tensor, labels: Tensor, with_masks: bool = True

@@ -148,16 +148,18 @@ class Step:
         for module in self.network.modules():
             if isinstance(module, (nn.Dropout, nn.Dropout2d)):
                 module.p = 0.0
-        before = nn.utils.parameters_to_vector(self.network.parameters()).detach()
+        before = self._weights()
         losses = self.take()
-        after = nn.utils.parameters_to_vector(self.network.parameters()).detach()
-        return {"change": after - before, **losses}
+        return {"change": self._weights() - before, **losses}
+
+    def _weights(self) -> Tensor:
+        return torch.cat([weight.detach().flatten() for weight in self.network.parameters()])
 
 
 def largest_relative_difference(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
     """The largest ‖found − expected‖ / ‖expected‖ of the entries of two results."""
     return max(
-        float((found[name] - value).norm() / value.norm().clamp(min=1e-12))
+        float((found[name] - value).detach().norm() / value.detach().norm().clamp(min=1e-12))
         for name, value in expected.items()
     )
 
