@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
-from benchmarks import file_cases, inference_cases, pamr_cases
+from benchmarks import file_cases, inference_cases, pamr_cases, training_cases
 from benchmarks.case import Builders
 from benchmarks.measure import DifferentResultsError, Row, measure
 from benchmarks.report import head, line, machine, write_json, write_readme
@@ -16,8 +17,19 @@ from core.distributed import select_device
 from utils.errors import UserError, run_command
 
 README = Path(__file__).with_name("README.md")
-CPU_CASES: Builders = {**pamr_cases.CPU_CASES, **inference_cases.CPU_CASES, **file_cases.CPU_CASES}
-CUDA_CASES: Builders = {**pamr_cases.CUDA_CASES, **inference_cases.CUDA_CASES}
+CASES: Mapping[str, Builders] = {
+    "cpu": {
+        **pamr_cases.CPU_CASES,
+        **training_cases.CPU_CASES,
+        **inference_cases.CPU_CASES,
+        **file_cases.CPU_CASES,
+    },
+    "cuda": {
+        **pamr_cases.CUDA_CASES,
+        **training_cases.CUDA_CASES,
+        **inference_cases.CUDA_CASES,
+    },
+}
 BUDGET = 10.0
 """Seconds that the timed calls of a case may take, unless so few of them take longer."""
 
@@ -26,7 +38,7 @@ def main() -> None:
     args = _parse_arguments()
     device = select_device(args.device)
     torch.set_num_threads(args.threads)
-    builders = _choose({"cpu": CPU_CASES, "cuda": CUDA_CASES}.get(device.type, {}), args.only)
+    builders = _choose(CASES.get(device.type, {}), args.only)
     print(f"{machine(device)}\n\n{head()}", flush=True)
     rows, failures = _measure_all(builders, device)
     if args.json:
@@ -55,10 +67,10 @@ def _parse_arguments() -> argparse.Namespace:
 
 
 def _choose(builders: Builders, names: list[str] | None) -> Builders:
-    unknown = [name for name in names or [] if name not in builders]
-    if unknown or not builders:
-        known = ", ".join(builders) or "none for this device"
-        raise UserError(f"--only {' '.join(unknown)}: no such case; choose from: {known}")
+    if not builders:
+        raise UserError("there are cases for --device cpu and cuda only")
+    if unknown := [name for name in names or [] if name not in builders]:
+        raise UserError(f"--only {' '.join(unknown)}: unknown; choose from {', '.join(builders)}")
     return {name: builders[name] for name in names or builders}
 
 
