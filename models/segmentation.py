@@ -14,6 +14,7 @@ from models.heads.ngwp import normalised_global_weighted_pooling, size_focal_pen
 from models.heads.pamr import PAMR, published_stencils
 from models.layers import at_least_float32, init_from_scratch, resize_corners
 from models.network import Network, drop_absent, label_mean
+from models.present import PresentClasses
 from models.self_supervision import balanced_mask_loss, make_pseudo_labels
 
 WIDTH = 256  # channels of the decoder
@@ -102,32 +103,38 @@ class SegmentationNetwork(Network):
             `refined_masks` B×C×H×W, absent objects 0.
         """
         logits = self._decode(images)
+        if labels is not None:
+            return self.supervise(logits, raw_images, labels, with_masks)
         masks = logits.softmax(dim=1)
-        scores = normalised_global_weighted_pooling(logits, masks)
-        scores = scores + size_focal_penalty(masks, self.focal_p, self.focal_lambda)
-        scores = scores[:, 1:]
-        size = images.shape[-2:]
-        if labels is None:
-            return scores, resize_corners(masks, size)
+        return self._score(logits, masks), resize_corners(masks, images.shape[-2:])
 
+    def supervise(
+        self, logits: Tensor, raw_images: Tensor, labels: Tensor, with_masks: bool = False
+    ) -> dict[str, Tensor]:
+        """From mask logits B×C×h×w on, what `forward` returns for images with labels."""
+        masks = logits.softmax(dim=1)
+        outputs = {"cls": self._score(logits, masks), "mask_logits": logits}
+        size = raw_images.shape[-2:]
         with torch.no_grad():
+            outputs["fg"] = label_mean(masks[:, 1:].mean(dim=(2, 3)), labels)
+            classes = PresentClasses(labels)
             guide = resize_corners(raw_images, masks.shape[-2:])
-            refined = self._refine(guide, masks, labels)
-            # image by image, for masks of full size are the largest tensors of all
-            pseudo_labels = torch.cat(
-                [make_pseudo_labels(resize_corners(image, size)) for image in refined.split(1)]
+            refined = self._aff(guide, classes.select(masks))
+            # image by image, for masks of full size are large
+            images = zip(refined.split(1), classes.numbers.split(1), strict=True)
+            outputs["pseudo_labels"] = torch.cat(
+                [make_pseudo_labels(resize_corners(x, size), numbers) for x, numbers in images]
             )
-            outputs = {
-                "cls": scores,
-                "fg": label_mean(masks[:, 1:].mean(dim=(2, 3)), labels),
-                "mask_logits": logits,
-                "pseudo_labels": pseudo_labels,
-            }
             if with_masks:
                 outputs["masks"] = drop_absent(resize_corners(masks, size), labels)
-                outputs["refined_masks"] = resize_corners(refined, size)
-        outputs["loss_mask"] = balanced_mask_loss(logits, pseudo_labels, labels)
+                outputs["refined_masks"] = resize_corners(classes.spread(refined), size)
+        outputs["loss_mask"] = balanced_mask_loss(logits, outputs["pseudo_labels"], labels)
         return outputs
+
+    def _score(self, logits: Tensor, masks: Tensor) -> Tensor:
+        """Mask logits and masks, B×C×h×w, to class scores B×(C − 1)."""
+        scores = normalised_global_weighted_pooling(logits, masks)
+        return (scores + size_focal_penalty(masks, self.focal_p, self.focal_lambda))[:, 1:]
 
     def _decode(self, images: Tensor) -> Tensor:
         """B×3×H×W images to mask logits B×C×h×w, the background's a constant 1."""
@@ -141,16 +148,3 @@ class SegmentationNetwork(Network):
         # pixels, thresholds and logarithms of small numbers would not bear 8 or 11 bits
         objects = at_least_float32(objects)
         return torch.cat([torch.ones_like(objects[:, :1]), objects], dim=1)
-
-    def _refine(self, guide: Tensor, masks: Tensor, labels: Tensor) -> Tensor:
-        """PAMR on the masks of background and present objects; absent objects come out 0.
-
-        PAMR treats every mask by itself, so the absent ones, most of them, need no refining.
-        """
-        present = nn.functional.pad(labels, (1, 0), value=1) > 0
-        width = int(present.sum(dim=1).max())
-        # each image's present classes come first, in order; a tail of absent ones evens the batch
-        chosen = present.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :width]
-        index = chosen[:, :, None, None].expand(-1, -1, *masks.shape[-2:])
-        refined = self._aff(guide, masks.gather(1, index))
-        return drop_absent(torch.zeros_like(masks).scatter_(1, index, refined), labels)

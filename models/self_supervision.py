@@ -14,6 +14,7 @@ IGNORE_INDEX = 255
 
 def make_pseudo_labels(
     masks: Tensor,
+    classes: Tensor | None = None,
     background_share: float = 0.7,
     object_share: float = 0.6,
     lowest: float = 0.2,
@@ -26,6 +27,8 @@ def make_pseudo_labels(
 
     Args:
         masks: B×C×H×W in [0, 1], class 0 the background; those of absent objects are 0.
+        classes: B×C, what classes the masks are of, where absent ones are left out; the
+            background comes first. None: mask c is of class c.
 
     Returns:
         B×H×W class indices (int64); `ignore_index` where no mask is confident, or several are.
@@ -35,6 +38,8 @@ def make_pseudo_labels(
     threshold = (share * masks.amax(dim=(2, 3), keepdim=True)).clamp(min=lowest)
     confident = masks > threshold
     labels = confident.to(torch.uint8).argmax(dim=1)
+    if classes is not None:
+        labels = classes.gather(1, labels.flatten(1)).view_as(labels)
     return labels.masked_fill(confident.sum(dim=1) != 1, ignore_index)
 
 

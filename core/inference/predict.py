@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from core.config import InferenceConfig
+from core.inference.merging import Merger
 from core.inference.samples import Sample
-from core.inference.views import Merger, View, make_views
+from core.inference.views import View, cut_views, make_views
 from utils.errors import UserError
 
 T = TypeVar("T")
@@ -35,11 +36,15 @@ class Prediction(NamedTuple):
 
 
 class ViewGroup(NamedTuple):
-    """Some views of a sample, and the network's input for them: B×3×(window)."""
+    """Some views of a sample, and the network's input for them: B×3×(window).
+
+    `is_whole` says that these are all of its views.
+    """
 
     sample: Sample
     views: list[View]
     inputs: Tensor
+    is_whole: bool
 
 
 def predict(
@@ -78,15 +83,17 @@ def predict_with_scores(
     # were made in float32, and pixels at the borders of objects tell the difference
     torch.backends.cudnn.allow_tf32 = False
     model.eval()
-    groups = _one_ahead(_cut_groups(samples, test))
+    groups = _one_ahead(_cut_groups(samples, test, pinned=device.type == "cuda"))
     for sample, sample_groups in groupby(groups, key=lambda group: group.sample):
         merger = Merger(sample.size)
         for group in sample_groups:
-            _run(model, group, merger, device)
+            _run(model, group, merger, test, device)
         yield _finish(sample, merger, test)
 
 
-def _cut_groups(samples: Iterable[Sample], test: InferenceConfig) -> Iterator[ViewGroup]:
+def _cut_groups(
+    samples: Iterable[Sample], test: InferenceConfig, pinned: bool
+) -> Iterator[ViewGroup]:
     for sample in samples:
         if test.USE_GT_LABELS and sample.labels is None:
             raise UserError(
@@ -98,8 +105,8 @@ def _cut_groups(samples: Iterable[Sample], test: InferenceConfig) -> Iterator[Vi
         size = max(1, min(test.BATCH_SIZE, budget // pixels))
         for start in range(0, len(views), size):
             group = views[start : start + size]
-            inputs = torch.stack([view.cut(sample.image) for view in group])
-            yield ViewGroup(sample, group, inputs)
+            inputs = cut_views(group, sample.image, pinned)
+            yield ViewGroup(sample, group, inputs, is_whole=len(group) == len(views))
 
 
 def _one_ahead(items: Iterable[T]) -> Iterator[T]:
@@ -114,10 +121,16 @@ def _one_ahead(items: Iterable[T]) -> Iterator[T]:
 
 
 @torch.inference_mode()
-def _run(model: nn.Module, group: ViewGroup, merger: Merger, device: torch.device) -> None:
+def _run(
+    model: nn.Module, group: ViewGroup, merger: Merger, test: InferenceConfig, device: torch.device
+) -> None:
     try:
-        scores, masks = model(group.inputs.to(device))
-        merger.add(group.views, scores, masks)
+        scores, masks = model(group.inputs.to(device, non_blocking=True))
+        merger.add_scores(scores)
+        # known in time, they spare the masks of absent objects the way to the image's size
+        known = group.sample.labels is not None or group.is_whole
+        labels = _labels(group.sample, merger.scores, test) if known else None
+        merger.add_masks(group.views, masks, labels)
     except torch.cuda.OutOfMemoryError as error:
         count, _, height, width = group.inputs.shape
         raise UserError(
@@ -129,11 +142,7 @@ def _run(model: nn.Module, group: ViewGroup, merger: Merger, device: torch.devic
 
 @torch.inference_mode()
 def _finish(sample: Sample, merger: Merger, test: InferenceConfig) -> Prediction:
-    if sample.labels is None:
-        labels = (merger.scores > test.FP_CUT_SCORE).float()
-    else:
-        labels = torch.from_numpy(sample.labels).to(merger.scores.device)
-    merged = merger.merged(labels)
+    merged = merger.merged(_labels(sample, merger.scores, test))
     if test.METHOD == "multiscale":
         merged[0] **= test.BG_POW
     if not (merged.isfinite().all() and merger.scores.isfinite().all()):
@@ -142,3 +151,10 @@ def _finish(sample: Sample, merger: Merger, test: InferenceConfig) -> Prediction
             "diverged; choose an earlier snapshot, or train with a lower NET.LR"
         )
     return Prediction(sample, merged.cpu().numpy(), merger.scores.cpu().numpy())
+
+
+def _labels(sample: Sample, scores: Tensor, test: InferenceConfig) -> Tensor:
+    """Which objects keep their masks (C−1 zeros and ones): those known, or those scored so."""
+    if sample.labels is None:
+        return (scores > test.FP_CUT_SCORE).float()
+    return torch.from_numpy(sample.labels).to(scores.device)

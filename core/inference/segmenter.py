@@ -14,6 +14,7 @@ from torch import nn
 from core.checkpoint import load_model
 from core.config import Config, InferenceConfig, load_config
 from core.distributed import place, select_device
+from core.inference.acceleration import accelerate
 from core.inference.labels import label_vector
 from core.inference.predict import predict, predict_with_scores
 from core.inference.samples import Sample
@@ -48,16 +49,19 @@ class Segmenter:
 
     Args:
         model: images (B×3×H×W, normalised) → raw class scores (B×(C−1)) and masks (B×C×H×W), on
-            `device`.
+            `device`; TEST.AMP and TEST.COMPILE change how it computes.
         test: the settings.
         device: where the model is.
         record: names the classes.
+
+    Raises:
+        UserError: PyTorch cannot compute as TEST.AMP and TEST.COMPILE say.
     """
 
     def __init__(
         self, model: nn.Module, test: InferenceConfig, device: torch.device, record: DatasetRecord
     ) -> None:
-        self.model = model
+        self.model = accelerate(model, test, device)
         self.test = test
         self.device = device
         self.record = record
@@ -119,7 +123,8 @@ class Segmenter:
         sample = Sample(name, opened, labels=known)
         [(_, merged, scores)] = predict_with_scores(self.model, [sample], self.test, self.device)
         if crf:
-            merged = crf_inference(np.array(opened), merged)
+            present_only = self.test.CRF_PRESENT_ONLY
+            merged = crf_inference(np.array(opened), merged, present_only=present_only)
         return Segmentation(merged.argmax(axis=0).astype(np.uint8), merged, scores)
 
     def predict_stream(self, samples: Iterable[Sample]) -> Iterator[tuple[Sample, np.ndarray]]:

@@ -1,4 +1,4 @@
-"""Views of an image: cut, undone and merged here and nowhere else.
+"""Views of an image: cut and undone here and nowhere else.
 
 A view says how the network sees an image: at which size, mirrored or not, and through which
 window. TEST.METHOD decides which views there are; what follows is the same for both methods.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -40,33 +41,35 @@ class View:
     corner: Size
     window: Size
 
-    def cut(self, image: Image.Image) -> Tensor:
-        """The network's input: 3×(window) float32, normalised, zeros outside the RGB `image`."""
-        height, width = self.size
-        resized = image.resize((width, height), Image.Resampling.BICUBIC)
-        if self.mirrored:
-            resized = resized.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    def cut(self, resized: Tensor, window: Tensor) -> None:
+        """Put what the view shows of an image into its window.
+
+        Args:
+            resized: 3×(size), the image.
+            window: 3×(window) zeros, which stay where it shows nothing of it.
+        """
         in_image, in_window = self._overlap()
-        pixels = normalise(to_unit_tensor(resized))
-        view = pixels.new_zeros(len(pixels), *self.window)
-        view[in_window] = pixels[in_image]
-        return view
+        turned = resized.flip(-1) if self.mirrored else resized
+        window[in_window] = turned[in_image]
 
     def undo(self, masks: Tensor, image_size: Size) -> Tensor:
         """Bring a view's maps back to the image they were made for.
 
         Args:
-            masks: C×(window) floats.
+            masks: C×(window), of any floating-point type.
             image_size: the original image's height and width.
 
         Returns:
-            C×(image_size), zero where the window does not show the image.
+            C×(image_size) float32, zero where the window does not show the image.
         """
         in_image, in_window = self._overlap()
-        whole = masks.new_zeros(len(masks), *self.size)
-        whole[in_image] = masks[in_window]
-        resized = F.interpolate(whole[None], image_size, mode="bilinear", align_corners=False)[0]
-        return resized.flip(-1) if self.mirrored else resized
+        whole = masks[in_window].float()
+        if not self.shows_all:
+            whole = whole.new_zeros(len(masks), *self.size)
+            whole[in_image] = masks[in_window]
+        if self.size != image_size:  # to the same size it would change nothing, in as much time
+            whole = F.interpolate(whole[None], image_size, mode="bilinear", align_corners=False)[0]
+        return whole.flip(-1) if self.mirrored else whole
 
     @property
     def shows_all(self) -> bool:
@@ -107,51 +110,20 @@ def make_views(image_size: Size, test: InferenceConfig) -> list[View]:
     return _multiscale_views(layout, test)
 
 
-class Merger:
-    """Merges the outputs of an image's views one by one, so that views need no room of their own.
+def cut_views(views: Sequence[View], image: Image.Image, pinned: bool = False) -> Tensor:
+    """The network's input: B×3×(window) float32, normalised, zeros outside the RGB `image`.
 
-    Args:
-        image_size: the image's height and width.
+    The image is resized once for neighbouring views of one size. From `pinned` memory a GPU
+    fetches it by itself.
     """
-
-    def __init__(self, image_size: Size) -> None:
-        self._image_size = image_size
-        self._sum: Tensor | float = 0.0
-        self._count: Tensor | float = 0.0
-        self._scores: Tensor | None = None
-
-    def add(self, views: Sequence[View], scores: Tensor, masks: Tensor) -> None:
-        """Take in what the network says of a group of views.
-
-        Args:
-            views: the B views.
-            scores: B×(C−1) raw class scores.
-            masks: B×C×(window).
-        """
-        highest = scores.float().sigmoid().amax(dim=0)
-        self._scores = highest if self._scores is None else torch.maximum(self._scores, highest)
-        for view, mask in zip(views, masks.float(), strict=True):
-            self._sum = self._sum + view.undo(mask, self._image_size)
-            if view.shows_all:  # spares resizing a map of ones
-                self._count = self._count + 1
-            else:
-                ones = torch.ones_like(mask[:1])
-                self._count = self._count + view.undo(ones, self._image_size)
-
-    @property
-    def scores(self) -> Tensor:
-        """The classes' highest sigmoid score of all views: C−1 values in [0, 1]."""
-        if self._scores is None:
-            raise ValueError("no view was added")
-        return self._scores
-
-    def merged(self, labels: Tensor) -> Tensor:
-        """C×(image_size): each pixel's mean over the views that show it.
-
-        `labels` (C−1) is zero for the objects whose masks become 0.
-        """
-        keep = torch.cat([labels.new_ones(1), (labels > 0).to(labels.dtype)])
-        return self._sum / self._count * keep[:, None, None]
+    inputs = torch.zeros(len(views), 3, *views[0].window, pin_memory=pinned)
+    for size, pairs in groupby(zip(views, inputs, strict=True), key=lambda pair: pair[0].size):
+        height, width = size
+        resized = image.resize((width, height), Image.Resampling.BICUBIC)
+        pixels = normalise(to_unit_tensor(resized))
+        for view, window in pairs:
+            view.cut(pixels, window)
+    return inputs
 
 
 def _multiscale_views(layout: Layout, test: InferenceConfig) -> list[View]:

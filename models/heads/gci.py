@@ -34,6 +34,7 @@ class GlobalCueInjection(nn.Module):
         )
 
     def forward(self, shallow: Tensor, deep: Tensor) -> Tensor:
-        cue = self.fc_deep(deep).amax(dim=(2, 3), keepdim=True)
+        # the maximum over space; amax would spread the gradient over ties, in passes of full size
+        cue = F.adaptive_max_pool2d(self.fc_deep(deep), 1)
         gamma, beta = cue.chunk(2, dim=1)
         return self.fc_cls(F.relu(self.fc_skip(shallow) * (gamma + 1) + beta))

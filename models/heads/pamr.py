@@ -20,8 +20,8 @@ class PAMR(nn.Module):
     the values in i's 3×3 windows at all dilations; the mean over the channels goes through a
     softmax over j and gives a_ij. Then, `num_iter` times, mask_i ← Σ_j a_ij·mask_j.
 
-    Neighbours are slices of one padded tensor, visited in turn: no copy of the masks for each of
-    the neighbours is held.
+    All masks of an image share its weights, so that a pixel's masks are a row, and an iteration
+    adds up weighted rows: no copy of the masks for each of the neighbours is held.
 
     Args:
         num_iter: number of iterations T.
@@ -37,16 +37,16 @@ class PAMR(nn.Module):
         self.dilations = tuple(dilations)
 
     def forward(self, image: Tensor, masks: Tensor) -> Tensor:
-        affinity = self.affinity(image)
+        weights = self.affinity(image).flatten(0, 2)
+        neighbours = self._neighbour_rows(image)
+        batch, channels, height, width = masks.shape
+        rows = masks.permute(0, 2, 3, 1).reshape(-1, channels)
         for _ in range(self.num_iter):
-            refined = torch.zeros_like(masks)
-            for weight, neighbour in zip(affinity, self._neighbours(masks), strict=True):
-                refined.addcmul_(weight, neighbour)
-            masks = refined
-        return masks
+            rows = _weighted_rows(rows, neighbours, weights)
+        return rows.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
     def affinity(self, image: Tensor) -> Tensor:
-        """The weights a_ij as (8·dilations)×B×1×h×w; they sum to one over the first dimension."""
+        """The weights a_ij as B×h×w×(8·dilations); they sum to one over the last dimension."""
         # σ does not change when all values are shifted by the pixel's own, and the small
         # differences keep the sum of squares exact
         total, squares = torch.zeros_like(image), torch.zeros_like(image)
@@ -57,9 +57,12 @@ class PAMR(nn.Module):
         count = 9 * len(self.dilations)
         variance = squares - total.square() / count
         scale = 1e-8 + 0.1 * (variance.clamp(min=0) / (count - 1)).sqrt()
+        # a mean over the channels too, and a factor where a division would take longer
+        factor = -1 / (image.shape[1] * scale)
         differences = (neighbour - image for neighbour in self._neighbours(image))
-        likeness = [-(d.abs() / scale).mean(dim=1, keepdim=True) for d in differences]
-        return torch.stack(likeness).softmax(dim=0)
+        likeness = torch.stack([(d.abs_().mul_(factor)).sum(dim=1) for d in differences])
+        # rows are what softmax and the sums over neighbours are fast on
+        return likeness.permute(1, 2, 3, 0).contiguous().softmax(dim=-1)
 
     def _neighbours(self, maps: Tensor) -> Iterator[Tensor]:
         """The neighbour of every pixel of B×C×h×w maps, for each dilation and direction in turn."""
@@ -71,8 +74,47 @@ class PAMR(nn.Module):
                 top, left = reach + row * dilation, reach + column * dilation
                 yield padded[..., top : top + height, left : left + width]
 
+    def _neighbour_rows(self, image: Tensor) -> Tensor:
+        """The neighbours' numbers, (B·h·w)×(8·dilations), with all pixels of a batch numbered."""
+        batch, _, height, width = image.shape
+        steps = torch.tensor(_NEIGHBOURS, dtype=torch.int32, device=image.device)
+        steps = torch.cat([dilation * steps for dilation in self.dilations])
+        rows, columns = (
+            torch.arange(size, dtype=torch.int32, device=image.device) for size in (height, width)
+        )
+        # beyond an edge is the edge
+        rows = (rows[:, None] + steps[:, 0]).clamp(0, height - 1)
+        columns = (columns[:, None] + steps[:, 1]).clamp(0, width - 1)
+        first = height * width * torch.arange(batch, dtype=torch.int32, device=image.device)
+        within = rows[:, None] * width + columns
+        return (first[:, None, None, None] + within).flatten(0, 2)
+
     def extra_repr(self) -> str:
         return f"num_iter={self.num_iter}, dilations={self.dilations}"
+
+
+def _weighted_rows(rows: Tensor, neighbours: Tensor, weights: Tensor) -> Tensor:
+    """Σ_j a_ij·row_j for every i.
+
+    Args:
+        rows: P×C, a row for each pixel.
+        neighbours: P×N, the numbers of a pixel's neighbours.
+        weights: P×N, the a_ij.
+
+    Returns:
+        P×C.
+    """
+    if rows.device.type == "mps":  # for which PyTorch below 2.10 has no embedding_bag
+        return _weighted_rows_in_turn(rows, neighbours, weights)
+    return F.embedding_bag(neighbours, rows, per_sample_weights=weights, mode="sum")
+
+
+def _weighted_rows_in_turn(rows: Tensor, neighbours: Tensor, weights: Tensor) -> Tensor:
+    """What `_weighted_rows` gives, neighbour by neighbour."""
+    total = torch.zeros_like(rows)
+    for neighbour, weight in zip(neighbours.T, weights.T, strict=True):
+        total.addcmul_(weight[:, None], rows[neighbour])
+    return total
 
 
 def published_stencils() -> dict[str, Tensor]:

@@ -123,9 +123,9 @@ def test_flat_image_averages_all_neighbours_alike():
 
 def test_weights_are_a_distribution_over_all_neighbours():
     weights = PAMR(1, PUBLISHED).affinity(random_maps(2, 3, 6, 5))
-    assert weights.shape == (48, 2, 1, 6, 5)
+    assert weights.shape == (2, 6, 5, 48)
     assert (weights > 0).all()
-    assert torch.allclose(weights.sum(dim=0), torch.ones(2, 1, 6, 5, dtype=torch.float64))
+    assert torch.allclose(weights.sum(dim=-1), torch.ones(2, 6, 5, dtype=torch.float64))
 
 
 def test_constant_masks_stay():

@@ -1,0 +1,98 @@
+"""The measurement of a case: equal results first, then memory, then time, both sides in turn."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from benchmarks.case import Case
+
+FEWEST, MOST = 3, 50
+"""Repetitions of each side of a case."""
+
+
+class DifferentResultsError(Exception):
+    """The two sides of a case do not compute the same."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was measured; the fields are those of a row of `--json`.
+
+    Attributes:
+        case: the case's name.
+        baseline_s, ours_s: median seconds of a call.
+        ratio: how many times faster ours is.
+        target: how many times faster it is to be, or None.
+        baseline_mb, ours_mb: megabytes (10⁶ bytes) that a call takes on top.
+        difference: the largest difference of results.
+    """
+
+    case: str
+    baseline_s: float
+    ours_s: float
+    ratio: float
+    target: float | None
+    baseline_mb: float
+    ours_mb: float
+    difference: float
+
+
+def measure(case: Case, budget: float) -> Row:
+    """Measure both sides of a case.
+
+    The first call of each side, not timed, warms it up, and gives its result and its memory.
+    Then both are called in turn, at least `FEWEST` times each, until `budget` seconds are over.
+
+    Raises:
+        DifferentResultsError: results differ by more than the case's tolerance.
+    """
+    expected, baseline_bytes = case.meter(case.baseline)
+    found, our_bytes = case.meter(case.ours)
+    if case.check:
+        expected, found = (side() for side in case.check)
+    difference = case.difference(found, expected)
+    # not >, which NaN would pass
+    if not difference <= case.tolerance:
+        raise DifferentResultsError(
+            f"{case.name}: results differ by {difference:.3g}, more than {case.tolerance:g}"
+        )
+    del expected, found
+    baseline_s, ours_s = _time_in_turn(case, budget)
+    return Row(
+        case.name,
+        baseline_s,
+        ours_s,
+        baseline_s / ours_s,
+        case.target,
+        baseline_bytes / 1e6,
+        our_bytes / 1e6,
+        difference,
+    )
+
+
+def _time_in_turn(case: Case, budget: float) -> tuple[float, float]:
+    baseline, ours = [], []
+    end = time.perf_counter() + budget
+    while len(ours) < FEWEST or (len(ours) < MOST and time.perf_counter() < end):
+        baseline.append(case.baseline_scale * _seconds(case.baseline))
+        ours.append(_seconds(case.ours))
+    return statistics.median(baseline), statistics.median(ours)
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    _finish()
+    start = time.perf_counter()
+    call()
+    _finish()
+    return time.perf_counter() - start
+
+
+def _finish() -> None:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()

@@ -1,0 +1,168 @@
+"""Training steps: all that is no convolution, and whole ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.case import Builders, Case
+from benchmarks.inputs import plausible_logits, random_images, random_labels
+from benchmarks.straightforward_network import straightforward_network, straightforward_supervision
+from core.config import Config, load_config
+from core.distributed import parallelise
+from core.training.losses import Criterion
+from core.training.optimizer import build_optimizer
+from core.training.precision import InPrecision, Precision
+from datasets.transforms import normalise
+from models import get_model
+from models.network import Network
+
+Call = Callable[[], dict[str, Tensor]]
+
+
+def without_convolutions(device: torch.device, batch: int = 16, size: int = 321) -> Case:
+    """From mask logits to losses, and back to the logits' gradient."""
+    config = load_config()
+    labels = random_labels(batch)
+    logits = plausible_logits(labels, -(-size // 4)).to(device).requires_grad_()
+    raw_images, labels = random_images(batch, size).to(device), labels.to(device)
+    criterion = Criterion(config)
+
+    def through(supervise: Callable[..., dict[str, Tensor]]) -> Call:
+        def run() -> dict[str, Tensor]:
+            outputs = supervise(logits, raw_images, labels)
+            losses = criterion(outputs, labels, config.TRAIN.PRETRAIN)
+            (gradient,) = torch.autograd.grad(losses["loss"].sum(), logits)
+            return {"gradient": gradient, **losses}
+
+        return run
+
+    return Case(
+        f"a training step but for its convolutions, {batch}×{size}×{size}",
+        baseline=through(straightforward_supervision(config)),
+        ours=through(get_model(config.NET).supervise),
+        difference=largest_relative_difference,
+        tolerance=1e-3,
+        target=10,
+    )
+
+
+def step_on_cpu(device: torch.device, batch: int = 8, size: int = 161) -> Case:
+    """In float32 on both sides."""
+    return whole_step(device, "resnet50", batch, size, options=(), target=1.3, tolerance=1e-2)
+
+
+def step_on_gpu(device: torch.device, batch: int = 16, size: int = 321) -> Case:
+    """In float32, and with bfloat16, which rounds to 8 bits."""
+    options = ("TRAIN.AMP", "bf16")
+    return whole_step(device, "resnet38", batch, size, options, target=2.5, tolerance=0.5)
+
+
+def whole_step(
+    device: torch.device,
+    backbone: str,
+    batch: int,
+    size: int,
+    options: tuple[str, ...],
+    target: float,
+    tolerance: float,
+) -> Case:
+    """Forward pass, backward pass and the optimizer's step.
+
+    Results are compared without dropout and the gate's chance, whose random numbers depend on how
+    tensors lie in memory.
+
+    Args:
+        options: keys and values of the configuration for our side.
+        tolerance: the difference of losses and of what the weights change by, relative to them.
+    """
+    plain = load_config(None, ["NET.BACKBONE", backbone])
+    config = load_config(None, ["NET.BACKBONE", backbone, *options])
+    torch.manual_seed(0)
+    weights = get_model(plain.NET).state_dict()
+
+    def baseline() -> Step:
+        network = straightforward_network(plain)
+        network.load_state_dict(weights)
+        return Step(plain, network, network.to(device), batch, size)
+
+    def ours() -> Step:
+        network = get_model(config.NET)
+        network.load_state_dict(weights)
+        model = parallelise(InPrecision(network, Precision(config.TRAIN.AMP, device)), device)
+        return Step(config, network, model, batch, size)
+
+    timed = baseline(), ours()
+    for step in timed:
+        step.take()  # the first one makes the optimizer's state, which is no cost of others
+    words = f" with {' '.join(options)}" if options else ""
+    return Case(
+        f"a whole training step, {backbone}, batch {batch}, {size}×{size}{words}",
+        baseline=timed[0].take,
+        ours=timed[1].take,
+        check=(lambda: baseline().without_chance(), lambda: ours().without_chance()),
+        difference=largest_relative_difference,
+        tolerance=tolerance,
+        target=target,
+    )
+
+
+class Step:
+    """Training steps on one batch, whose masks find the objects as those of a trained network do.
+
+    Args:
+        config: of the network.
+        network: to be trained.
+        model: `network` on its device, and in the precision of training.
+        batch, size: images and their height and width.
+    """
+
+    def __init__(
+        self, config: Config, network: Network, model: nn.Module, batch: int, size: int
+    ) -> None:
+        device = next(network.parameters()).device
+        labels = random_labels(batch)
+        cue = plausible_logits(labels, -(-size // 4))[:, 1:].to(device)
+        network.last_conv.register_forward_hook(lambda _module, _inputs, output: output + cue)
+        self.network = network
+        self.model = model.train()
+        self.labels = labels.to(device)
+        self.raw_images = random_images(batch, size).to(device)
+        self.precision = Precision(config.TRAIN.AMP, device)
+        self.criterion = Criterion(config)
+        self.optimizer = build_optimizer(network, config.NET)
+        self.epoch = config.TRAIN.PRETRAIN
+
+    def take(self) -> dict[str, Tensor]:
+        """Take a step; returns its losses."""
+        outputs = self.model(normalise(self.raw_images), self.raw_images, self.labels)
+        losses = self.criterion(outputs, self.labels, self.epoch)
+        self.precision.step(losses["loss"].mean(), self.optimizer)
+        return {name: values.detach() for name, values in losses.items()}
+
+    def without_chance(self) -> dict[str, Tensor]:
+        """Take a step in which nothing is random; returns losses and changes of the weights."""
+        self.network.gate.psi = 0.0
+        for module in self.network.modules():
+            if isinstance(module, (nn.Dropout, nn.Dropout2d)):
+                module.p = 0.0
+        before = self._weights()
+        losses = self.take()
+        return {"change": self._weights() - before, **losses}
+
+    def _weights(self) -> Tensor:
+        return torch.cat([weight.detach().flatten() for weight in self.network.parameters()])
+
+
+def largest_relative_difference(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
+    """The largest ‖found − expected‖ / ‖expected‖ of the entries of two results."""
+    return max(
+        float((found[name] - value).detach().norm() / value.detach().norm().clamp(min=1e-12))
+        for name, value in expected.items()
+    )
+
+
+CPU_CASES: Builders = {"training-rest": without_convolutions, "training-step": step_on_cpu}
+CUDA_CASES: Builders = {"training-rest": without_convolutions, "training-step": step_on_gpu}
