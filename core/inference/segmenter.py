@@ -17,6 +17,7 @@ from core.distributed import place, select_device
 from core.inference.acceleration import accelerate
 from core.inference.labels import label_vector
 from core.inference.predict import predict, predict_with_scores
+from core.inference.results import label_map
 from core.inference.samples import Sample
 from datasets.files import read_image
 from datasets.images import to_rgb
@@ -31,7 +32,8 @@ class Segmentation:
     """What the network says of an image.
 
     Attributes:
-        labels: H×W uint8 class indices, the argmax of `probabilities`.
+        labels: H×W uint8 class indices, the argmax of `probabilities`; the ignore index where
+            TEST.MIN_CONFIDENCE is not reached.
         probabilities: C×H×W float32, background first. These are the merged masks, in [0, 1] but
             not adding up to 1: objects without label are 0, and background was raised to the power
             TEST.BG_POW. With `crf` they are the CRF's, which do add up to 1.
@@ -125,7 +127,8 @@ class Segmenter:
         if crf:
             present_only = self.test.CRF_PRESENT_ONLY
             merged = crf_inference(np.array(opened), merged, present_only=present_only)
-        return Segmentation(merged.argmax(axis=0).astype(np.uint8), merged, scores)
+        found = label_map(merged, self.test.MIN_CONFIDENCE, self.record.ignore_index)
+        return Segmentation(found.astype(np.uint8), merged, scores)
 
     def predict_stream(self, samples: Iterable[Sample]) -> Iterator[tuple[Sample, np.ndarray]]:
         """Each sample with its C×H×W merged masks; the next one is opened in the meantime."""

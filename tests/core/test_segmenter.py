@@ -107,6 +107,19 @@ def test_the_crf(segmenter):
     np.testing.assert_array_equal(refined.labels, refined.probabilities.argmax(0))
 
 
+def test_pixels_of_low_confidence_have_no_label(segmenter):
+    masks = segmenter.predict(PIXELS).probabilities
+    share = masks.max(0) / masks.sum(0)
+    limit = float(np.median(share))
+    test = replace(segmenter.test, MIN_CONFIDENCE=limit)
+    demanding = Segmenter(segmenter.model, test, segmenter.device, segmenter.record)
+    labels = demanding.predict(PIXELS).labels
+    unclear = share < limit - 1e-6
+    assert unclear.any() and (labels[unclear] == 255).all()
+    clear = share > limit + 1e-6
+    assert clear.any() and (labels[clear] == masks.argmax(0)[clear]).all()
+
+
 @pytest.mark.parametrize(
     "image, words",
     [
