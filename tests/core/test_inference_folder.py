@@ -78,6 +78,18 @@ def test_another_snapshot_of_the_same_name_is_refused(place, out):
         snapshot.write_bytes(content)
 
 
+def test_other_labels_are_refused(place, tmp_path):
+    known = tmp_path / "labels.json"
+    names = [f"image{number:02d}" for number in range(IMAGES)]
+    known.write_text(json.dumps(dict.fromkeys(names, ["cat"])))
+    labels = ("--labels", known, "--set", "TEST.USE_GT_LABELS", "False")
+    infer(place, tmp_path / "out", *labels)
+    infer(place, tmp_path / "out", SKIP, *labels)
+    known.write_text(json.dumps(dict.fromkeys(names, ["dog"])))
+    message = refusal(infer(place, tmp_path / "out", SKIP, *labels, status=2))
+    assert "the labels was sha256 " in message
+
+
 def test_what_does_not_change_results_is_not_refused(place, out):
     mark(out)
     others = ("--workers", "0", "--set", "TEST.BATCH_SIZE", "3", "TEST.DATA_ROOT", place)
