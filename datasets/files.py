@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +50,9 @@ def read_list(path: str | Path, root: str | Path) -> list[ListEntry]:
     path, root = Path(path), Path(root)
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        if any("\0" in line for line in lines):
+            raise ValueError("it is no text")
+    except (OSError, ValueError) as error:
         raise UserError(
             f"cannot read the file list {path} ({reason(error)}); `{get_data_command(root)}` gets "
             f"VOC and SBD with their lists, `{prepare_command(root)}` makes the lists of data that "
@@ -115,7 +117,7 @@ def read_image(path: str | Path) -> Image.Image:
 
     A `UserError` names a file that is missing, does not decode, or holds no colours.
     """
-    image = _open(path, "image")
+    image = _open(path, "image", decode)
     try:
         return to_rgb(upright(image))
     except OSError as error:
@@ -128,7 +130,8 @@ def read_mask(path: str | Path) -> np.ndarray:
     Raises `UserError` for a file that is missing, does not decode, or holds colours in place of
     indices.
     """
-    image = _open(path, "mask")
+    # damage that decoders do not notice would be other classes
+    image = _open(path, "mask", decode_whole)
     if image.mode not in INDEX_MODES:
         raise UserError(
             f"mask {path} holds {image.mode} colours; masks are palette or grey PNGs whose values "
@@ -160,13 +163,13 @@ def strange_labels(mask: np.ndarray, num_classes: int, ignore_index: int) -> np.
     return np.unique(mask[(mask >= num_classes) & (mask != ignore_index)])
 
 
-def decode_whole(path: Path) -> Image.Image:
+def decode_whole(path: str | Path) -> Image.Image:
     """Decode an image and verify what decoders do without; an `OSError` if anything is wrong.
 
     That is the end of a JPEG or a PNG, and a PNG's checksums.
     """
     image = decode(path)
-    data = path.read_bytes()
+    data = Path(path).read_bytes()
     # a disk or a download that lost the rest leaves zeros, which decoders take for grey
     zeros = data.endswith(_JPEG_LOST)
     if image.format == "JPEG" and zeros and data.rfind(_JPEG_END) < data.rfind(_JPEG_SCAN):
@@ -177,14 +180,14 @@ def decode_whole(path: Path) -> Image.Image:
         try:
             with Image.open(path) as unread:
                 unread.verify()
-        except (SyntaxError, ValueError) as error:
-            raise OSError(str(error)) from error
+        except Exception as error:  # as in `decode`, of any kind
+            raise OSError(str(error) or type(error).__name__) from error
     return image
 
 
-def _open(path: str | Path, kind: str) -> Image.Image:
+def _open(path: str | Path, kind: str, decoder: Callable[[str | Path], Image.Image]) -> Image.Image:
     try:
-        return decode(path)
+        return decoder(path)
     except FileNotFoundError as error:
         raise UserError(
             f"{kind} {path} does not exist; the paths in a list start at the data root (--data, "

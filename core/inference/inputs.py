@@ -45,7 +45,9 @@ def _images_in(folder: Path) -> tuple[list[ListEntry], str]:
             f"there are no images in {folder} ({len(files)} other files; folders in it are not "
             "searched); images are known by their suffixes, as .jpg or .png"
         )
+    entries = [ListEntry(path, None) for path in images]
     others = [path.name for path in files if path.suffix.lower() not in suffixes]
+    if not others:
+        return entries, ""
     more = f" and {len(others) - 3} more" if len(others) > 3 else ""
-    skipped = f"{len(others)} files of {folder} are no images, left out: {', '.join(others[:3])}"
-    return [ListEntry(path, None) for path in images], f"{skipped}{more}" if others else ""
+    return entries, f"left out, no images by their suffix: {', '.join(others[:3])}{more} ({folder})"

@@ -40,8 +40,9 @@ def test_a_missing_list_names_the_command_that_makes_it(tmp_path):
     assert "none.txt" in str(caught.value)
 
 
-def test_a_binary_list_is_refused(tmp_path):
-    (tmp_path / "list.txt").write_bytes(b"\xff\xd8\xff")
+@pytest.mark.parametrize("content", [b"\xff\xd8\xff", b"a.jpg\0\0\n"])
+def test_a_binary_list_is_refused(tmp_path, content):
+    (tmp_path / "list.txt").write_bytes(content)
     with pytest.raises(UserError, match=r"list\.txt"):
         read_list(tmp_path / "list.txt", tmp_path)
 

@@ -36,6 +36,22 @@ def test_inference(checkout: Checkout) -> None:
     assert args.set == ["NET.LR", "0.5"]
 
 
+def test_own_images(checkout: Checkout) -> None:
+    checkout.write("photos/a.jpg")
+    checkout.write("my.pth")
+    checkout.run("infer_images.sh", "photos", SNAPSHOT="my.pth", LABELS="labels.json", **EXTRA)
+    ((door, *arguments),) = checkout.calls()
+    assert door == "infer_val.py"
+    args = infer_val.parse_args(arguments)
+    assert (args.snapshot, args.infer_list) == (Path("my.pth"), Path("photos"))
+    assert (args.labels, args.mask_output_dir) == (
+        Path("labels.json"),
+        Path("results/images/photos"),
+    )
+    expected = ["TEST.OVERSIZE", "shrink", "TEST.USE_GT_LABELS", "False", "NET.LR", "0.5"]
+    assert args.set == expected
+
+
 def test_evaluation(checkout: Checkout) -> None:
     checkout.write("my data/list.txt")
     checkout.write("masks/crf/a.png")

@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# Segments your own images: masks, the same with CRF, and both drawn over the image.
+#     bash ./launch/infer_images.sh FOLDER
+# Instead of a folder, one image or a list of images will do. The network is the authors', which
+# `bash launch/get_weights.sh snapshot` brings, unless these say otherwise, here or before the
+# command:
+#     SNAPSHOT=my.pth CONFIG=configs/voc_vgg16.yaml bash ./launch/infer_images.sh FOLDER
+#     EXP=baselines RUN_ID=v01 SNAPSHOT=best bash ./launch/infer_images.sh FOLDER
+# EXTRA_ARGS (quotes in it keep spaces and backslashes), then the arguments after FOLDER go to
+# infer_val.py. Relative paths start at the repository's root.
+
+SNAPSHOT=${SNAPSHOT:-}                      # a snapshot's file, or with EXP and RUN_ID its suffix
+EXP=${EXP:-}                                # as in training
+RUN_ID=${RUN_ID:-}                          # as in training
+DATASET=${DATASET:-pascal_voc}
+CONFIG=${CONFIG:-configs/voc_resnet38.yaml} # as in training
+LABELS=${LABELS:-}                          # a file that says what is in the images, if you know
+OVERSIZE=${OVERSIZE:-shrink}                # how images of many megapixels are seen: shrink or grow
+OUTPUT=${OUTPUT:-}                          # default: results/images and the folder's name
+EXTRA_ARGS=${EXTRA_ARGS:-}                  # as "--device cpu"
+
+source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
+
+PUBLISHED=snapshots/pascal_voc/published/resnet38/model_enc_e020Xs0.928.pth
+
+# Set snapshot_arguments: the options that name the snapshot.
+choose_snapshot() {
+    if [ -n "$EXP$RUN_ID" ]; then
+        SNAPSHOT=${SNAPSHOT:-best}
+        demand EXP=baselines RUN_ID=v01
+        snapshot_arguments=(--exp "$EXP" --run "$RUN_ID" --resume "$SNAPSHOT")
+        return
+    fi
+    [ -n "$SNAPSHOT" ] || [ -f "$PUBLISHED" ] ||
+        fail "the published snapshot is not here; \`bash launch/get_weights.sh snapshot\` gets it" \
+            "(0.5 GB), or set SNAPSHOT to the file of another and CONFIG to its configuration"
+    SNAPSHOT=${SNAPSHOT:-$PUBLISHED}
+    [ -f "$SNAPSHOT" ] || fail "SNAPSHOT: there is no file $SNAPSHOT (relative paths start at" \
+        "$ROOT; the suffix of a snapshot takes EXP and RUN_ID)"
+    snapshot_arguments=(--snapshot "$SNAPSHOT")
+}
+
+IMAGES=${1:-}
+[ -n "$IMAGES" ] || fail "no images are named; as in: bash $(printf '%q' "$0") FOLDER"
+[ -e "$IMAGES" ] || fail "there is no $IMAGES (relative paths start at $ROOT)"
+shift
+if [ -d "$IMAGES" ]; then
+    name=$(basename -- "$(CDPATH='' cd -- "$IMAGES" && pwd -P)")
+else
+    name=$(basename -- "${IMAGES%.*}")
+fi
+OUTPUT=${OUTPUT:-results/images/$name}
+require_config
+choose_snapshot
+set_up_python
+
+refused_options=("--dataset=set DATASET" "--cfg=set CONFIG" "--exp=set EXP" "--run=set RUN_ID"
+    "--resume=set SNAPSHOT" "--snapshot=set SNAPSHOT" "--infer-list=name it first"
+    "--labels=set LABELS" "--mask-output-dir=set OUTPUT")
+python_command=("$PYTHON" infer_val.py --dataset "$DATASET" --cfg "$CONFIG"
+    "${snapshot_arguments[@]}" --infer-list "$IMAGES" --mask-output-dir "$OUTPUT")
+[ -z "$LABELS" ] || python_command+=(--labels "$LABELS")
+# some of the configurations take labels from masks, which own images do not have
+python_command+=(--set TEST.OVERSIZE "$OVERSIZE" TEST.USE_GT_LABELS False)
+add_further_arguments "$@"
+
+start "${python_command[@]}"

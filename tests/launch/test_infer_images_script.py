@@ -1,0 +1,112 @@
+"""infer_images.sh: which network, which images, where the masks go."""
+
+import pytest
+from launch_checkout import Checkout
+
+PUBLISHED = "snapshots/pascal_voc/published/resnet38/model_enc_e020Xs0.928.pth"
+SETTINGS = ["--set", "TEST.OVERSIZE", "shrink", "TEST.USE_GT_LABELS", "False"]
+
+
+@pytest.fixture
+def with_images(checkout: Checkout) -> Checkout:
+    checkout.write("my photos/a.jpg")
+    return checkout
+
+
+def options(checkout: Checkout, *arguments: str, **variables: str) -> dict[str, str]:
+    """The options that Python is called with, those of --set left out."""
+    result = checkout.run("infer_images.sh", *arguments, **variables)
+    assert result.returncode == 0, result.stderr
+    (call,) = checkout.calls()
+    assert call[0] == "infer_val.py"
+    end = call.index("--set")
+    assert call[end : end + 5] == SETTINGS
+    return dict(zip(call[1:end:2], call[2:end:2], strict=True))
+
+
+def refusal(checkout: Checkout, *arguments: str, **variables: str) -> str:
+    """The one line that the script ends with before it calls Python."""
+    result = checkout.run("infer_images.sh", *arguments, **variables)
+    assert result.returncode == 2
+    assert checkout.calls() == []
+    (line,) = result.stderr.splitlines()
+    return line
+
+
+def test_the_published_network_is_the_default(with_images: Checkout) -> None:
+    with_images.write(PUBLISHED)
+    assert options(with_images, "my photos/") == {
+        "--dataset": "pascal_voc",
+        "--cfg": "configs/voc_resnet38.yaml",
+        "--snapshot": PUBLISHED,
+        "--infer-list": "my photos/",
+        "--mask-output-dir": "results/images/my photos",
+    }
+
+
+def test_without_it_the_script_says_how_to_get_it(with_images: Checkout) -> None:
+    line = refusal(with_images, "my photos")
+    assert "bash launch/get_weights.sh snapshot" in line and "SNAPSHOT" in line
+
+
+def test_a_snapshot_of_ones_own(with_images: Checkout) -> None:
+    with_images.write("my.pth")
+    found = options(
+        with_images,
+        "my photos/a.jpg",
+        SNAPSHOT="my.pth",
+        CONFIG="configs/voc_vgg16.yaml",
+        OUTPUT="my masks",
+    )
+    assert found["--snapshot"] == "my.pth"
+    assert found["--cfg"] == "configs/voc_vgg16.yaml"
+    assert found["--infer-list"] == "my photos/a.jpg"
+    assert found["--mask-output-dir"] == "my masks"
+
+
+def test_a_run_of_ones_own(with_images: Checkout) -> None:
+    found = options(with_images, "my photos", EXP="baselines", RUN_ID="v01")
+    assert (found["--exp"], found["--run"], found["--resume"]) == ("baselines", "v01", "best")
+    assert "--snapshot" not in found
+
+
+def test_one_image_names_the_folder_of_its_masks(with_images: Checkout) -> None:
+    with_images.write(PUBLISHED)
+    found = options(with_images, "my photos/a.jpg")
+    assert found["--mask-output-dir"] == "results/images/a"
+
+
+def test_further_arguments_and_labels(with_images: Checkout) -> None:
+    with_images.write(PUBLISHED)
+    arguments = ("my photos", "--device", "cpu")
+    result = with_images.run("infer_images.sh", *arguments, EXTRA_ARGS="-x 1", LABELS="l.csv")
+    assert result.returncode == 0, result.stderr
+    (call,) = with_images.calls()
+    assert call[-4:] == ["-x", "1", "--device", "cpu"]
+    assert call[call.index("--labels") + 1] == "l.csv"
+
+
+@pytest.mark.parametrize(
+    "arguments, variables, words",
+    [
+        ([], {}, "no images are named"),
+        (["gone"], {}, "there is no gone"),
+        (["my photos"], {"SNAPSHOT": "e020Xs0.928"}, "takes EXP and RUN_ID"),
+        (["my photos"], {"EXP": "baselines"}, "not set: RUN_ID."),
+        (["my photos"], {"CONFIG": "gone.yaml"}, "CONFIG: there is no file gone.yaml"),
+        (["my photos", "--snapshot", "x"], {}, "set SNAPSHOT"),
+        (["my photos", "--infer-list=x"], {}, "name it first"),
+        (["my photos", "--mask-output-dir", "x"], {}, "set OUTPUT"),
+    ],
+)
+def test_mistakes(
+    with_images: Checkout, arguments: list[str], variables: dict[str, str], words: str
+) -> None:
+    with_images.write(PUBLISHED)
+    assert words in refusal(with_images, *arguments, **variables)
+
+
+def test_a_failed_inference_ends_with_its_status(with_images: Checkout) -> None:
+    with_images.write(PUBLISHED)
+    failing = {"STUB_FAILS": "infer_val.py", "STUB_STATUS": "5"}
+    assert with_images.run("infer_images.sh", "my photos", **failing).returncode == 5
