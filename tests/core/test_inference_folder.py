@@ -81,11 +81,11 @@ def test_another_snapshot_of_the_same_name_is_refused(place, out):
 def test_other_labels_are_refused(place, tmp_path):
     known = tmp_path / "labels.json"
     names = [f"image{number:02d}" for number in range(IMAGES)]
-    known.write_text(json.dumps(dict.fromkeys(names, ["cat"])))
+    known.write_text(json.dumps({name: ["cat"] for name in names}))
     labels = ("--labels", known, "--set", "TEST.USE_GT_LABELS", "False")
     infer(place, tmp_path / "out", *labels)
     infer(place, tmp_path / "out", SKIP, *labels)
-    known.write_text(json.dumps(dict.fromkeys(names, ["dog"])))
+    known.write_text(json.dumps({name: ["dog"] for name in names}))
     message = refusal(infer(place, tmp_path / "out", SKIP, *labels, status=2))
     assert "the labels was sha256 " in message
 
