@@ -92,7 +92,8 @@ def test_other_labels_are_refused(place, tmp_path):
 
 def test_what_does_not_change_results_is_not_refused(place, out):
     mark(out)
-    others = ("--workers", "0", "--set", "TEST.BATCH_SIZE", "3", "TEST.DATA_ROOT", place)
+    others = ("--workers", "0", "--set", "TEST.BATCH_SIZE", "3", "NET.LR", "1")
+    others += ("TEST.DATA_ROOT", place)
     done = infer(place, out, SKIP, *others)
     assert "3 of 3 images have their results and are skipped" in done.stdout
     assert len(marked(out)) == 3
