@@ -128,7 +128,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--save-probabilities",
         action="store_true",
-        help="keep the merged masks as prob/ID.npz too, about 0.5 MB an image of VOC",
+        help="keep the merged masks as prob/ID.npz too, about 2 MB an image of VOC",
     )
     return parser.parse_args(argv)
 

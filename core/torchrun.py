@@ -1,4 +1,4 @@
-"""`python -m core.torchrun OPTIONS train.py ARGUMENTS`: torchrun, with readable ends.
+"""`python -m core.torchrun OPTIONS SCRIPT.py ARGUMENTS`: torchrun, with readable ends.
 
 torchrun itself takes abbreviations of its options from the script's arguments (--run for
 --run-path), and ends with a traceback of its own and status 1 whatever happened. This passes the

@@ -23,8 +23,12 @@ from utils.errors import UserError, os_errors_end_in
 from utils.files import remove_leftovers, write_text
 
 RECORD = "results.json"
-# keys without influence on results; images are told apart by their files
-NO_INFLUENCE = frozenset({"TEST.BATCH_SIZE", "TEST.DATA_ROOT", "NET.PRE_WEIGHTS_PATH"})
+# keys without influence on results: images are told apart by their files, and the rest of these is
+# about training
+NO_INFLUENCE = frozenset(
+    {"TEST.BATCH_SIZE", "TEST.DATA_ROOT", "NET.PRE_WEIGHTS_PATH", "NET.OPT", "NET.LR", "NET.BETA1"}
+    | {"NET.MOMENTUM", "NET.WEIGHT_DECAY", "NET.LOSS", "NET.MASK_LOSS_BCE"}
+)
 # of a run that went on, see `Plan.mark`
 LATER_RECORD = re.compile(r"(config|environment|diff)_from_\d{5,}\.(yaml|patch)")
 CHUNK = 1 << 20

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from core.distributed import parallelise, select_device
+from core.distributed import parallelise, place, select_device
 from utils.errors import UserError
 
 
@@ -62,6 +62,7 @@ class Elsewhere(nn.Conv2d):
 def test_a_batch_is_split_over_several_gpus_only(monkeypatch, count):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     layer = Elsewhere(3, 4, 3)
+    assert place(layer, torch.device("cuda")) is layer
     model = parallelise(layer, torch.device("cuda"))
     assert layer.moved == (torch.device("cuda"), torch.contiguous_format)
     if count == 1:

@@ -78,9 +78,22 @@ def test_another_snapshot_of_the_same_name_is_refused(place, out):
         snapshot.write_bytes(content)
 
 
+def test_other_labels_are_refused(place, tmp_path):
+    known = tmp_path / "labels.json"
+    names = [f"image{number:02d}" for number in range(IMAGES)]
+    known.write_text(json.dumps({name: ["cat"] for name in names}))
+    labels = ("--labels", known, "--set", "TEST.USE_GT_LABELS", "False")
+    infer(place, tmp_path / "out", *labels)
+    infer(place, tmp_path / "out", SKIP, *labels)
+    known.write_text(json.dumps({name: ["dog"] for name in names}))
+    message = refusal(infer(place, tmp_path / "out", SKIP, *labels, status=2))
+    assert "the labels was sha256 " in message
+
+
 def test_what_does_not_change_results_is_not_refused(place, out):
     mark(out)
-    others = ("--workers", "0", "--set", "TEST.BATCH_SIZE", "3", "TEST.DATA_ROOT", place)
+    others = ("--workers", "0", "--set", "TEST.BATCH_SIZE", "3", "NET.LR", "1")
+    others += ("TEST.DATA_ROOT", place)
     done = infer(place, out, SKIP, *others)
     assert "3 of 3 images have their results and are skipped" in done.stdout
     assert len(marked(out)) == 3

@@ -23,15 +23,14 @@ def place(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(place, tmp_path_factory):
-    """What an uninterrupted run leaves, and its seconds."""
+    """What an uninterrupted run leaves."""
     folder = tmp_path_factory.mktemp("whole")
-    began = time.monotonic()
     with start(place, folder, "--save-probabilities") as process:
         _, err = process.communicate()
     assert process.returncode == 0, err
     results = results_of(folder)
     assert len(results) == 4 * IMAGES
-    return results, time.monotonic() - began
+    return results
 
 
 def wait_for(process: subprocess.Popen, folder: Path, count: int) -> None:
@@ -42,40 +41,46 @@ def wait_for(process: subprocess.Popen, folder: Path, count: int) -> None:
 
 
 def test_killed_at_random_moments_it_ends_like_the_uninterrupted_run(place, whole, tmp_path):
-    expected, seconds = whole
     go_on = ("--save-probabilities", "--skip-existing")
     chance = random.Random(3)
     for _ in range(3):
         with start(place, tmp_path, *go_on) as process:
-            time.sleep(chance.uniform(0.5, 1) * seconds)
+            there = len(list(tmp_path.glob("*.png")))
+            wait_for(process, tmp_path, there + chance.randint(1, 5))
+            time.sleep(chance.uniform(0, 0.3))
             process.kill()
     done = infer(place, tmp_path, *go_on)
     assert f" of {IMAGES} images have their results and are skipped" in done.stdout
-    assert results_of(tmp_path) == expected
+    assert results_of(tmp_path) == whole
     again = infer(place, tmp_path, *go_on)
     assert f"{IMAGES} of {IMAGES} images have their results" in again.stdout
-    assert "entries loaded" not in again.stdout
+    assert "images of list.txt" not in again.stdout
 
 
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_with_one_line(place, whole, tmp_path, sent):
-    with start(place, tmp_path, "--save-probabilities") as process:
+@pytest.mark.parametrize(
+    ("sent", "launcher"), [(signal.SIGINT, ()), (signal.SIGTERM, ()), (signal.SIGTERM, TWO)]
+)
+def test_a_signal_ends_it_with_one_line(place, whole, tmp_path, sent, launcher):
+    with start(place, tmp_path, "--save-probabilities", launcher=launcher) as process:
         wait_for(process, tmp_path, 2)
         process.send_signal(sent)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 128 + sent, out + err
     assert "Traceback" not in err
-    last = err.splitlines()[-1]
-    assert last.startswith("interrupted; ") and "--skip-existing goes on" in last
+    [line] = [line for line in err.splitlines() if line.startswith("interrupted")]
+    assert "--skip-existing goes on" in line
     there = results_of(tmp_path)
-    assert there.items() <= whole[0].items()  # whole files only
+    if launcher:
+        # torchrun's signal reaches the processes that write too; what they leave has other names
+        there = {name: there[name] for name in there if not name.endswith(".tmp")}
+    assert there.items() <= whole.items()
     masks = {name for name in there if "/" not in name}
     assert 2 <= len(masks) < IMAGES
 
     done = infer(place, tmp_path, "--save-probabilities", "--skip-existing")
     assert f"{len(masks)} of {IMAGES} images have their results" in done.stdout
     assert f"{IMAGES - len(masks)} images of list.txt, on cpu" in done.stdout
-    assert results_of(tmp_path) == whole[0]
+    assert results_of(tmp_path) == whole
     # what made each part is kept
     assert (tmp_path / "environment.yaml").is_file()
     assert (tmp_path / f"environment_from_{len(masks):05d}.yaml").is_file()
@@ -85,15 +90,14 @@ def test_two_processes_share_the_images(place, whole, tmp_path):
     with start(place, tmp_path, "--save-probabilities", launcher=TWO) as job:
         out, err = job.communicate(timeout=300)
     assert job.returncode == 0, out + err
-    assert results_of(tmp_path) == whole[0]
-    assert out.count("entries loaded") == 1
-    assert f"{IMAGES} images of list.txt, on 2 processes with cpu" in out
+    assert results_of(tmp_path) == whole
+    assert out.count(f"{IMAGES} images of list.txt, on 2 processes with cpu") == 1
     assert err.count(f"{IMAGES}/{IMAGES}") == 1
 
     with start(place, tmp_path, "--skip-existing", launcher=TWO) as job:
         out, err = job.communicate(timeout=300)
     assert job.returncode == 0, out + err
-    assert out.count("are skipped") == 1 and "entries loaded" not in out
+    assert out.count("are skipped") == 1 and "images of list.txt" not in out
 
 
 def test_several_processes_say_a_mistake_once(place, tmp_path):
@@ -116,7 +120,7 @@ def test_a_process_that_dies_ends_the_job(place, whole, tmp_path):
     assert job.returncode == 128 + signal.SIGKILL
     assert "was killed by signal 9" in err and "Traceback" not in err
     infer(place, tmp_path, "--save-probabilities", "--skip-existing")
-    assert results_of(tmp_path) == whole[0]
+    assert results_of(tmp_path) == whole
 
 
 def test_an_image_that_fails_in_another_process_ends_the_job(tmp_path):
