@@ -4,36 +4,60 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
 
-from core.evaluation.evaluate import Predict, evaluate, masks_from
-from core.evaluation.oracle import oracle_mask
-from core.evaluation.report import format_report, write_ranking
+from core.evaluation.events import snapshot_step, write_events
+from core.evaluation.numbers import write_json
+from core.evaluation.outcome import Outcome, read_run
+from core.evaluation.page.document import write_page
+from core.evaluation.report import write_ranking
+from core.evaluation.run import evaluate_variants
+from core.evaluation.variants import mask_variant, mask_variants, oracle_variant
 from datasets.files import read_list, require_unique_ids
-from datasets.records import DATASETS, DatasetRecord, get_record
+from datasets.records import DATASETS, get_record
 from utils.errors import UserError, run_command
+from utils.files import require_writable_folder
 
 
 def main() -> None:
     args = parse_args()
     record = get_record(args.dataset)
     entries = read_list(args.filelist, args.data)
-    if args.oracle_from is None:
+    # without these options the table of the masks alone is all that is asked for
+    keeps_more = any((args.report, args.json, args.tensorboard))
+    run = None
+    if args.oracle_from is None or args.report:
         require_unique_ids(entries, args.filelist)
-        predict = masks_from(args.masks)
-        print(f"Masks of {args.masks} against {args.filelist}\n")
+    if args.oracle_from is None:
+        variants = mask_variants(args.masks) if keeps_more else [mask_variant(args.masks)]
+        run = read_run(args.masks) if keeps_more else None
     else:
-        predict = oracle_from(args.oracle_from, record)
-        size = "x".join(map(str, args.oracle_from))
-        print(f"Oracle: the ground truth of {args.filelist}, taken to {size} and back\n")
+        variants = [oracle_variant(args.oracle_from, record)]
+    for option, folder in (("--report", args.report), ("--tensorboard", args.tensorboard)):
+        if folder:
+            require_writable_folder(folder, option)
 
-    evaluation = evaluate(entries, predict, record.num_classes, allow_missing=args.allow_missing)
-    for mask in evaluation.left_out:
-        print(f"left out: {mask}", file=sys.stderr)
-    print(format_report(evaluation, record.classes))
+    evaluated = evaluate_variants(
+        variants, entries, args.filelist, record, allow_missing=args.allow_missing
+    )
     if args.log_scores:
-        write_ranking(args.log_scores, evaluation, record.classes)
+        write_ranking(args.log_scores, evaluated[0].evaluation, record.classes)
+
+    date = datetime.now().astimezone()
+    outcome = Outcome(record, args.filelist, entries, evaluated, run, date)
+    if keeps_more:
+        print(f"\nwith CRF: {outcome.lack_of_crf}" if outcome.lack_of_crf else "")
+    if args.json:
+        write_json(args.json, outcome)
+        print(f"numbers: {args.json}")
+    if args.tensorboard:
+        step = snapshot_step(run) if args.step is None else args.step
+        for folder in write_events(args.tensorboard, outcome, step):
+            print(f"events of step {step}: {folder}")
+    if args.report:
+        print(f"report: {write_page(args.report, outcome)}")
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -58,9 +82,30 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="leave out images whose mask is missing, unreadable or wrongly sized, and count them",
     )
+    more = parser.add_argument_group(
+        "more than the table", "Each of these evaluates the masks in DIR/crf too, if there are any."
+    )
+    more.add_argument(
+        "--report",
+        metavar="DIR",
+        type=Path,
+        help="write a page here, index.html: tables, confusion matrix, best and worst images",
+    )
+    more.add_argument("--json", metavar="FILE", type=Path, help="write the numbers here")
+    more.add_argument(
+        "--tensorboard",
+        metavar="DIR",
+        type=Path,
+        help="write the scores here as scalars, to eval and eval_crf",
+    )
+    more.add_argument(
+        "--step", type=int, help="of the scalars (the epoch of the masks' snapshot, else 0)"
+    )
     args = parser.parse_args(argv)
     if args.masks is None and args.oracle_from is None:
         raise UserError("nothing to evaluate: give --masks DIR or --oracle-from HxW")
+    if args.step is not None and (args.tensorboard is None or args.step < 0):
+        raise UserError(f"--step {args.step}: expected 0 or more, and --tensorboard DIR with it")
     return args
 
 
@@ -70,11 +115,6 @@ def grid_size(text: str) -> tuple[int, int]:
     if not match:
         raise UserError(f"--oracle-from {text}: expected HxW in pixels, as in 128x128")
     return int(match[1]), int(match[2])
-
-
-def oracle_from(size: tuple[int, int], record: DatasetRecord) -> Predict:
-    """A `predict` for `evaluate` that needs nothing but the ground truth."""
-    return lambda _entry, ground_truth: oracle_mask(ground_truth, size, record.num_classes)
 
 
 if __name__ == "__main__":

@@ -1,71 +1,91 @@
-"""Segment the images of a list with a trained snapshot: masks, CRF masks and pictures."""
+"""Segment the images of a list or a folder with a trained snapshot: masks, CRF masks, pictures."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from core.arguments import add_common_arguments, config_from_arguments, run_folder
-from core.inference.results import CRF_FOLDER, PICTURE_FOLDER
-from datasets.files import read_list, require_unique_ids
+from core.inference.results import Outputs
+from datasets.files import require_unique_ids
 from datasets.records import get_record
+from utils.crf import require_crf
 from utils.errors import UserError, run_command
-from utils.files import require_writable_folder
+from utils.files import ignores_case, require_writable_folder
+
+if TYPE_CHECKING:
+    from core.inference.job import Job
+
+# PyTorch is imported by the functions that need it, not above: the processes that make masks import
+# this file when they start, and it would cost each of them seconds and memory.
 
 
 def main() -> None:
-    # Imported here, not above: the processes that make masks import this file when they start,
-    # and PyTorch, which they do not need, would cost each of them seconds and memory.
-    from core.checkpoint import find_snapshot, load_model
-    from core.distributed import parallelise, select_device
-    from core.inference.run import infer
-    from core.inference.samples import check_samples
-    from core.provenance import record_run
-    from models import get_model
+    from core.distributed import join_group, leave_group, lost_peers_are_named
+    from core.inference.job import run_job
 
     args = parse_args()
+    with lost_peers_are_named():
+        run_job(partial(read_job, args), *join_group(args.device))
+    leave_group()
+
+
+def read_job(args: argparse.Namespace) -> Job:
+    """What the arguments ask for."""
+    from core.checkpoint import find_snapshot
+    from core.inference.inputs import find_images
+    from core.inference.job import Job
+    from core.inference.labels import read_labels
+
     cfg = config_from_arguments(args)
     record = get_record(args.dataset)
-    if record.num_classes != cfg.TEST.NUM_CLASSES:
+    if args.labels and cfg.TEST.USE_GT_LABELS:
         raise UserError(
-            f"TEST.NUM_CLASSES is {cfg.TEST.NUM_CLASSES}, but {record.name} has "
-            f"{record.num_classes} classes; set it to {record.num_classes}"
+            f"labels come from --labels {args.labels} or from masks (TEST.USE_GT_LABELS), not "
+            "from both; leave --labels out, or add --set TEST.USE_GT_LABELS False"
         )
-
-    snapshot = find_snapshot(run_folder(args.snapshot_dir, args), args.resume)
-    device = select_device(args.device)
-    entries = read_list(args.infer_list, cfg.TEST.DATA_ROOT or cfg.DATASET.PATH)
-    require_unique_ids(entries, args.infer_list)
-    folders = [args.mask_output_dir / name for name in ("", CRF_FOLDER, PICTURE_FOLDER)]
-    for folder in folders:
-        require_writable_folder(folder, "--mask-output-dir")
-    check_samples(entries, cfg.TEST, cfg.TRAIN.NUM_WORKERS)
-
-    model = get_model(cfg.NET, num_classes=record.num_classes)
-    print(load_model(model, snapshot.path))
-    placed = parallelise(model, device)
-    # only now: a run that fails a check leaves the record of the masks that are there
-    record_run(
-        args.mask_output_dir,
-        cfg,
-        device,
-        snapshot=str(snapshot.path),
-        filelist=str(args.infer_list),
-        images=len(entries),
-    )
-    print(f"{len(entries)} images of {args.infer_list}, on {device.type}")
-    infer(
-        placed,
-        entries,
-        cfg.TEST,
+    if cfg.TEST.CRF:
+        require_crf("--set TEST.CRF False does without")
+    if args.snapshot:
+        snapshot = require_snapshot(args)
+    else:
+        snapshot = find_snapshot(run_folder(args.snapshot_dir, args), args.resume).path
+    entries, left_out = find_images(args.infer_list, cfg.TEST.DATA_ROOT or cfg.DATASET.PATH)
+    require_writable_folder(args.mask_output_dir, "--mask-output-dir")
+    require_unique_ids(entries, args.infer_list, ignores_case(args.mask_output_dir))
+    outputs = Outputs(
         args.mask_output_dir,
         record.palette,
-        device=device,
-        workers=cfg.TRAIN.NUM_WORKERS,
+        record.ignore_index,
+        crf=cfg.TEST.CRF,
+        crf_present_only=cfg.TEST.CRF_PRESENT_ONLY,
+        min_confidence=cfg.TEST.MIN_CONFIDENCE,
+        probabilities=args.save_probabilities,
     )
-    for kind, folder in zip(("masks", "masks with CRF", "pictures"), folders, strict=True):
-        print(f"{len(entries)} {kind}: {folder}")
+    return Job(
+        config=cfg,
+        record=record,
+        snapshot=snapshot,
+        source=args.infer_list,
+        entries=entries,
+        left_out=left_out,
+        labels=read_labels(args.labels, entries, record.classes) if args.labels else None,
+        labels_file=args.labels,
+        outputs=outputs,
+        skip_existing=args.skip_existing,
+    )
+
+
+def require_snapshot(args: argparse.Namespace) -> Path:
+    """The file of --snapshot; a `UserError` where there is none, or --resume names another."""
+    if args.resume:
+        raise UserError("--snapshot and --resume both name a snapshot; leave one of them out")
+    if not args.snapshot.is_file():
+        raise UserError(f"--snapshot {args.snapshot}: there is no such file")
+    return args.snapshot
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -76,8 +96,22 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="LIST",
         type=Path,
         default=Path("data/val_voc.txt"),
-        help="lines of `IMAGE MASK` or `IMAGE`, relative to the data root "
-        "(default: data/val_voc.txt)",
+        help="a list, lines of `IMAGE MASK` or `IMAGE` relative to the data root; a folder of "
+        "images; or one image (default: data/val_voc.txt)",
+    )
+    parser.add_argument(
+        "--labels",
+        metavar="FILE",
+        type=Path,
+        help='the objects that images have, as JSON ({"a.jpg": ["cat", "sofa"], ...}) or CSV '
+        "(rows a.jpg,cat,sofa); without it they are predicted, or with TEST.USE_GT_LABELS those "
+        "of the masks",
+    )
+    parser.add_argument(
+        "--snapshot",
+        metavar="FILE",
+        type=Path,
+        help="a snapshot's file, in place of --exp, --run and --resume",
     )
     parser.add_argument(
         "--mask-output-dir",
@@ -85,6 +119,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         type=Path,
         default=Path("results"),
         help="where ID.png, crf/ID.png and vis/ID.png go (default: results)",
+    )
+    parser.add_argument(
+        "--skip-existing",
+        action="store_true",
+        help="leave out images whose results are there, to go on after an interruption",
+    )
+    parser.add_argument(
+        "--save-probabilities",
+        action="store_true",
+        help="keep the merged masks as prob/ID.npz too, about 0.5 MB an image of VOC",
     )
     return parser.parse_args(argv)
 

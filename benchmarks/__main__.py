@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import pamr_cases, training_cases
+from benchmarks import file_cases, inference_cases, pamr_cases, training_cases
 from benchmarks.case import Builders
 from benchmarks.measure import DifferentResultsError, Row, measure
 from benchmarks.report import head, line, machine, write_json, write_readme
@@ -18,8 +18,17 @@ from utils.errors import UserError, run_command
 
 README = Path(__file__).with_name("README.md")
 CASES: Mapping[str, Builders] = {
-    "cpu": {**pamr_cases.CPU_CASES, **training_cases.CPU_CASES},
-    "cuda": {**pamr_cases.CUDA_CASES, **training_cases.CUDA_CASES},
+    "cpu": {
+        **pamr_cases.CPU_CASES,
+        **training_cases.CPU_CASES,
+        **inference_cases.CPU_CASES,
+        **file_cases.CPU_CASES,
+    },
+    "cuda": {
+        **pamr_cases.CUDA_CASES,
+        **training_cases.CUDA_CASES,
+        **inference_cases.CUDA_CASES,
+    },
 }
 BUDGET = 10.0
 """Seconds that the timed calls of a case may take, unless so few of them take longer."""

@@ -20,7 +20,7 @@ def tensor_peak(call: Callable[[], Any]) -> tuple[Any, int]:
     of all tensors that are results of operations, without the workspaces within an operation."""
     if torch.cuda.is_initialized():
         return _cuda_peak(call)
-    with MemoryAccount() as account:
+    with MemoryAccount(new_only=True) as account:
         result = call()
     return result, account.peak
 

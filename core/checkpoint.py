@@ -56,12 +56,16 @@ def snapshot_path(folder: Path, epoch: int, score: float) -> Path:
 
 def list_snapshots(folder: Path) -> list[Snapshot]:
     """The snapshots in `folder` by epoch; none if there is no such folder."""
-    found = []
-    for path in sorted(folder.glob("model_enc_*.pth")):
-        suffix = path.stem.removeprefix("model_enc_")
-        if match := _SUFFIX.fullmatch(suffix):
-            found.append(Snapshot(path, suffix, int(match[1]), float(match[2])))
-    return sorted(found, key=lambda snapshot: (snapshot.epoch, snapshot.score))
+    found = [snapshot_at(path) for path in sorted(folder.glob("model_enc_*.pth"))]
+    snapshots = [snapshot for snapshot in found if snapshot]
+    return sorted(snapshots, key=lambda snapshot: (snapshot.epoch, snapshot.score))
+
+
+def snapshot_at(path: Path) -> Snapshot | None:
+    """What a model file's name tells; None where it is not a snapshot's."""
+    suffix = path.stem.removeprefix("model_enc_")
+    match = _SUFFIX.fullmatch(suffix)
+    return Snapshot(path, suffix, int(match[1]), float(match[2])) if match else None
 
 
 def find_snapshot(folder: Path, suffix: str) -> Snapshot:

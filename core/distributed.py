@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ PATIENCE = timedelta(minutes=30)
 
 @dataclass(frozen=True)
 class Group:
-    """The processes that train one model, and which of them this one is.
+    """The processes that work together, and which of them this one is.
 
     Attributes:
         rank: this process, from 0; that one writes files.
@@ -54,6 +55,10 @@ class Group:
         values: list[Any] = [None] * self.size
         dist.all_gather_object(values, value)
         return values
+
+    def wait(self) -> None:
+        """Wait until every process has called it."""
+        self.gather(None)
 
 
 ALONE = Group()
@@ -105,6 +110,27 @@ def join_group(name: str) -> tuple[Group, torch.device]:
         raise UserError(f"--device {device.type} takes one process; leave NPROC out")
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     return Group(dist.get_rank(), dist.get_world_size()), device
+
+
+@contextmanager
+def main_goes_first(group: Group) -> Iterator[None]:
+    """Let the main process run the body before the others do; if it fails, they end without a word.
+
+    So it can check what all would check, and says what is wrong once. The others end with status 0,
+    so that the main one's is that of the job.
+    """
+    if group.is_main:
+        fine = False
+        try:
+            yield
+            fine = True
+        finally:
+            group.gather(fine)
+        return
+    if not group.gather(True)[0]:
+        leave_group()
+        sys.exit(0)
+    yield
 
 
 def leave_group() -> None:
@@ -159,21 +185,26 @@ def parallelise(
     Raises:
         UserError: the GPU's memory does not hold it.
     """
-    # the CPU's convolutions, and the matrix units of a GPU, want channels to lie innermost
-    innermost = device.type == "cpu" or (device.type == "cuda" and low_precision)
-    memory_format = torch.channels_last if innermost else torch.contiguous_format
-    try:
-        model = model.to(device, memory_format=memory_format)
-    except torch.cuda.OutOfMemoryError as error:
-        raise UserError(
-            "the GPU has no memory left for the network; end what else runs there, choose another "
-            "GPU with CUDA_VISIBLE_DEVICES, or give --device cpu"
-        ) from error
+    model = place(model, device, low_precision)
     if group.size > 1:
         return DistributedDataParallel(model, [device] if device.type == "cuda" else None)
     if device.type == "cuda" and torch.cuda.device_count() > 1:
         return nn.DataParallel(model)
     return model
+
+
+def place(model: nn.Module, device: torch.device, low_precision: bool = False) -> nn.Module:
+    """Put `model` on `device`; a `UserError` if the GPU's memory does not hold it."""
+    # the CPU's convolutions, and the matrix units of a GPU, want channels to lie innermost
+    innermost = device.type == "cpu" or (device.type == "cuda" and low_precision)
+    memory_format = torch.channels_last if innermost else torch.contiguous_format
+    try:
+        return model.to(device, memory_format=memory_format)
+    except torch.cuda.OutOfMemoryError as error:
+        raise UserError(
+            "the GPU has no memory left for the network; end what else runs there, choose another "
+            "GPU with CUDA_VISIBLE_DEVICES, or give --device cpu"
+        ) from error
 
 
 def sync_batch_norm(model: nn.Module) -> None:

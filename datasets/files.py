@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from datasets.faults import get_data_command, prepare_command
+from datasets.images import decode, to_rgb, upright
 from utils.errors import UserError
 from utils.files import atomic_path
 
@@ -78,14 +79,18 @@ def list_columns(line: str) -> tuple[Path, ...]:
     return tuple(Path(column.lstrip("/")) for column in line.split())
 
 
-def require_unique_ids(entries: list[ListEntry], path: str | Path) -> None:
-    """Raise `UserError` where two lines of the list `path` share an id.
+def require_unique_ids(
+    entries: Sequence[ListEntry], path: str | Path, ignore_case: bool = False
+) -> None:
+    """Raise `UserError` where two images of the list or folder `path` share an id.
 
-    Results are named after ids: those of the second image would overwrite those of the first.
+    Results are named after ids: those of the second image would overwrite those of the first, with
+    `ignore_case` also where the ids differ in nothing but capital letters.
     """
     seen: dict[str, Path] = {}
     for entry in entries:
-        other = seen.setdefault(entry.id, entry.image)
+        name = entry.id.casefold() if ignore_case else entry.id
+        other = seen.setdefault(name, entry.image)
         if other is not entry.image:
             raise UserError(
                 f"{path}: {other} and {entry.image} would write the same result {entry.id}.png; "
@@ -106,8 +111,15 @@ def require_masks(entries: Sequence[ListEntry], remedy: str, lack: str = "no gro
 
 
 def read_image(path: str | Path) -> Image.Image:
-    """Open an image as RGB; a `UserError` names a file that is missing or does not decode."""
-    return _open(path, "image").convert("RGB")
+    """Open an image as RGB, upright, what is transparent on white.
+
+    A `UserError` names a file that is missing, does not decode, or holds no colours.
+    """
+    image = _open(path, "image")
+    try:
+        return to_rgb(upright(image))
+    except OSError as error:
+        raise _unreadable(path, "image", error) from error
 
 
 def read_mask(path: str | Path) -> np.ndarray:
@@ -148,16 +160,6 @@ def strange_labels(mask: np.ndarray, num_classes: int, ignore_index: int) -> np.
     return np.unique(mask[(mask >= num_classes) & (mask != ignore_index)])
 
 
-def decode(path: str | Path) -> Image.Image:
-    """Open an image and decode its pixels; an `OSError` if that fails, whatever the reason."""
-    try:
-        image = Image.open(path)
-        image.load()
-    except (Image.DecompressionBombError, SyntaxError, ValueError) as error:
-        raise OSError(str(error)) from error
-    return image
-
-
 def decode_whole(path: Path) -> Image.Image:
     """Decode an image and verify what decoders do without; an `OSError` if anything is wrong.
 
@@ -189,7 +191,11 @@ def _open(path: str | Path, kind: str) -> Image.Image:
             "DATASET.PATH, TEST.DATA_ROOT): is it the right one?"
         ) from error
     except OSError as error:
-        raise UserError(f"{kind} {path} cannot be read ({reason(error)}); replace it") from error
+        raise _unreadable(path, kind, error) from error
+
+
+def _unreadable(path: str | Path, kind: str, error: OSError) -> UserError:
+    return UserError(f"{kind} {path} cannot be read ({reason(error)}); replace it")
 
 
 def reason(error: Exception) -> str:

@@ -20,13 +20,17 @@ from datasets.files import (
 )
 from utils.errors import UserError
 
+NOT_READ = -1
+"""In place of the labels of an image whose mask was not read yet."""
+
 
 class ImageLevelSamples(Dataset):
     """Pairs (raw image 3×H×W in [0, 1], labels of C − 1 zeros and ones), by (epoch, index).
 
     The labels are those of the whole mask, whatever part of the image the transform takes.
     What is random in a sample follows from the seed, the epoch and the index alone, so that it
-    depends neither on the number of workers nor on what was drawn before.
+    depends neither on the number of workers nor on what was drawn before. A mask is read once: its
+    labels are kept where all workers of a loader find them.
 
     Args:
         entries: the file list; every line needs a mask, from which the labels are read.
@@ -53,6 +57,8 @@ class ImageLevelSamples(Dataset):
         self.num_classes = num_classes
         self.ignore_index = ignore_index
         self.seed = seed
+        self._labels = torch.full((len(entries), num_classes - 1), NOT_READ, dtype=torch.int8)
+        self._labels.share_memory_()
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -62,14 +68,20 @@ class ImageLevelSamples(Dataset):
         entry = self.entries[index]
         try:
             image = read_image(entry.image)
-            mask = read_mask(entry.mask)
-            self._require_classes(mask, entry)
+            if self._labels[index, 0] == NOT_READ:
+                self._labels[index] = self._read_labels(entry)
         except UserError as error:
             return error
-        labels = labels_of_mask(mask, self.num_classes)
+        labels = self._labels[index].float()
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(mix_seed(self.seed, epoch, index))
-            return self.transform(image), torch.from_numpy(labels)
+            # not torch.manual_seed, which seeds all devices that there may be
+            torch.default_generator.manual_seed(mix_seed(self.seed, epoch, index))
+            return self.transform(image), labels
+
+    def _read_labels(self, entry: ListEntry) -> Tensor:
+        mask = read_mask(entry.mask)
+        self._require_classes(mask, entry)
+        return torch.from_numpy(labels_of_mask(mask, self.num_classes))
 
     def _require_classes(self, mask: np.ndarray, entry: ListEntry) -> None:
         # a mask in another encoding would make an image without objects, and nobody would notice

@@ -7,6 +7,8 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 
+from datasets.jitter import FastColorJitter
+
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
 
@@ -15,7 +17,7 @@ def normalise(images: Tensor) -> Tensor:
     """Normalise ...×3×H×W images in [0, 1] by ImageNet's mean and deviation."""
     mean = images.new_tensor(MEAN)[:, None, None]
     deviation = images.new_tensor(DEVIATION)[:, None, None]
-    return (images - mean) / deviation
+    return (images - mean).div_(deviation)
 
 
 def train_transform(crop_size: int, scale_from: float, scale_to: float) -> v2.Transform:
@@ -23,16 +25,21 @@ def train_transform(crop_size: int, scale_from: float, scale_to: float) -> v2.Tr
 
     A crop of `scale_from` to `scale_to` of the image's area and ratio 3/4 to 4/3, resized
     bicubically; mirrored half of the time; its colours jittered.
+
+    PyTorch resizes eight-bit tensors in a quarter of Pillow's time, to the same pixels but for the
+    rounding of a few; colours change faster in Pillow.
     """
     return v2.Compose(
         [
+            v2.PILToTensor(),
             v2.RandomResizedCrop(
                 crop_size,
                 scale=(scale_from, scale_to),
                 interpolation=v2.InterpolationMode.BICUBIC,
             ),
+            v2.ToPILImage(),
             v2.RandomHorizontalFlip(),
-            v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.1),
+            FastColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.1),
             *_to_unit_tensor(),
         ]
     )

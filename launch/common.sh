@@ -53,11 +53,12 @@ choose_python() {
         PYTHON=python3
     fi
     command -v -- "$PYTHON" >/dev/null || fail "there is no Python at $PYTHON: $remedy"
-    # looked for, not imported: that takes seconds
+    # looked for, not imported: that takes seconds; pydensecrf, only masks with CRF need, and
+    # infer_val.py says so
     lacks=$("$PYTHON" -c 'import sys; from importlib.util import find_spec
 lacks = [] if sys.version_info >= (3, 10) else ["Python 3.10 or newer"]
 print(*lacks, *(name for name in sys.argv[1:] if not find_spec(name)), sep=", ")' \
-        torch torchvision numpy PIL scipy sklearn tensorboard tqdm yaml pydensecrf) ||
+        torch torchvision numpy PIL scipy sklearn tensorboard tqdm yaml) ||
         fail "$PYTHON does not run, or is no Python 3: $remedy"
     [ -z "$lacks" ] || fail "$PYTHON lacks $lacks: $remedy"
 }
@@ -68,6 +69,27 @@ set_up_python() {
         bash launch/setup.sh
     fi
     choose_python
+}
+
+# require_number NAME: end with a line unless the variable is empty or a number from 1
+require_number() {
+    [ -z "${!1}" ] || [[ ${!1} =~ ^[1-9][0-9]*$ ]] || fail "$1 must be a number from 1, found ${!1}"
+}
+
+# Append torchrun and its options to python_command, for NPROC processes on NNODES machines.
+add_torchrun() {
+    local processes=${NPROC:-1} cores
+    # processes that share a machine's cores get equal parts of them
+    cores=$(getconf _NPROCESSORS_ONLN)
+    export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(((cores + processes - 1) / processes))}
+    python_command+=(-m core.torchrun --nproc-per-node "$processes")
+    if [ "${NNODES:-1}" -gt 1 ]; then
+        demand NODE_RANK=0 MASTER_ADDR=host1
+        python_command+=(--nnodes "$NNODES" --node-rank "$NODE_RANK" --master-addr "$MASTER_ADDR"
+            --master-port "${MASTER_PORT:-29500}")
+    else
+        python_command+=(--standalone)
+    fi
 }
 
 # --OPTION=REMEDY: what a script that calls add_further_arguments refuses

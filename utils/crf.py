@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import ModuleType
+
 import numpy as np
 
 from utils.errors import UserError
@@ -17,6 +20,7 @@ def crf_inference(
     bilateral_sxy: float = 80,
     bilateral_srgb: float = 13,
     bilateral_compat: float = 10,
+    present_only: bool = False,
 ) -> np.ndarray:
     """Refine class probabilities with a fully connected CRF over position and colour.
 
@@ -33,9 +37,12 @@ def crf_inference(
         bilateral_sxy: deviation of the bilateral kernel's position, in pixels.
         bilateral_srgb: deviation of its colour, in units of 1/255.
         bilateral_compat: its weight.
+        present_only: leave out classes whose probabilities are 0 everywhere. Clipping would
+            count them as 1e-5 in every pixel, which next to no pixel's argmax depends on; time and
+            memory grow with the number of classes that take part.
 
     Returns:
-        C×H×W float32; every pixel sums to one.
+        C×H×W float32; every pixel sums to one. Classes that were left out are 0.
 
     Raises:
         UserError: pydensecrf is not installed.
@@ -51,6 +58,40 @@ def crf_inference(
     if not np.isfinite(probabilities).all():
         raise ValueError("probabilities must be finite")
 
+    densecrf, unary_from_softmax = _import_pydensecrf()
+    refined = np.zeros(probabilities.shape, dtype=np.float32)
+    taking_part = np.arange(len(probabilities))
+    if present_only and probabilities.any():
+        taking_part = np.flatnonzero(probabilities.any(axis=(1, 2)))
+    if len(taking_part) == 1:
+        # its softmax is 1 whatever the energies are
+        refined[taking_part] = 1
+        return refined
+
+    crf = densecrf.DenseCRF2D(width, height, len(taking_part))
+    # pydensecrf reads C-ordered memory only
+    crf.setUnaryEnergy(unary_from_softmax(np.ascontiguousarray(probabilities[taking_part])))
+    crf.addPairwiseGaussian(sxy=gaussian_sxy, compat=gaussian_compat)
+    crf.addPairwiseBilateral(
+        sxy=bilateral_sxy,
+        srgb=bilateral_srgb,
+        rgbim=np.ascontiguousarray(image),
+        compat=bilateral_compat,
+    )
+    refined[taking_part] = np.array(crf.inference(steps)).reshape(-1, height, width)
+    return refined
+
+
+def require_crf(otherwise: str) -> None:
+    """Raise `UserError` where pydensecrf is not installed; `otherwise` is what else would help."""
+    try:
+        _import_pydensecrf()
+    except UserError as error:
+        raise UserError(f"{error}; {otherwise}") from error
+
+
+def _import_pydensecrf() -> tuple[ModuleType, Callable[[np.ndarray], np.ndarray]]:
+    """pydensecrf's CRF and its unary energy; a `UserError` if it is not installed."""
     try:
         # imported here so that whatever needs no CRF runs without a C++ extension
         from pydensecrf import densecrf
@@ -59,17 +100,4 @@ def crf_inference(
         raise UserError(
             f"the CRF needs pydensecrf ({error}); `pip install pydensecrf2` installs it"
         ) from error
-
-    classes = len(probabilities)
-    crf = densecrf.DenseCRF2D(width, height, classes)
-    # pydensecrf reads C-ordered memory only
-    crf.setUnaryEnergy(unary_from_softmax(np.ascontiguousarray(probabilities)))
-    crf.addPairwiseGaussian(sxy=gaussian_sxy, compat=gaussian_compat)
-    crf.addPairwiseBilateral(
-        sxy=bilateral_sxy,
-        srgb=bilateral_srgb,
-        rgbim=np.ascontiguousarray(image),
-        compat=bilateral_compat,
-    )
-    refined = np.array(crf.inference(steps), dtype=np.float32)
-    return refined.reshape(classes, height, width)
+    return densecrf, unary_from_softmax

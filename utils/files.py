@@ -108,6 +108,13 @@ def require_writable_folder(folder: Path, option: str) -> None:
         ) from error
 
 
+def ignores_case(folder: Path) -> bool:
+    """Whether names that differ only in capital letters are one file in `folder`, which exists."""
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".case") as file:
+        path = Path(file.name)
+        return path.with_name(path.name.upper()).exists()
+
+
 def _umask() -> int:
     # there is no way to read the umask but to set it
     mask = os.umask(0)

@@ -53,12 +53,12 @@ def joint_histogram(
         if not np.issubdtype(labels.dtype, np.integer) or labels.min(initial=0) < 0:
             raise ValueError("labels must be non-negative integers")
 
-    counted = ground_truth < num_classes
-    rows = ground_truth[counted].astype(np.int64)
-    columns = np.minimum(prediction[counted].astype(np.int64), num_classes)
     width = num_classes + 1
-    counts = np.bincount(rows * width + columns, minlength=num_classes * width)
-    return counts.reshape(num_classes, width).astype(np.int64, copy=False)
+    pairs = _first_or_last(ground_truth, num_classes)
+    pairs *= width
+    pairs += _first_or_last(prediction, num_classes)
+    counts = np.bincount(pairs, minlength=width * width).reshape(width, width)
+    return counts[:num_classes].astype(np.int64, copy=False)
 
 
 def confusion_matrix(
@@ -120,6 +120,13 @@ def average_precision(targets: np.ndarray, scores: np.ndarray) -> tuple[np.ndarr
         precision[index] = average_precision_score(targets[:, index] > 0, scores[:, index])
     mean = float(precision[present].mean()) if present.size else float("nan")
     return precision, mean
+
+
+def _first_or_last(labels: np.ndarray, count: int) -> np.ndarray:
+    """Labels in a row, those from `count` up as `count`."""
+    # limited in their own type, where eight bits take an eighth of the time
+    limited = np.minimum(labels, min(count, np.iinfo(labels.dtype).max))
+    return limited.astype(np.intp).ravel()
 
 
 def _marginals(histogram: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -53,7 +53,7 @@ def process_map(
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=follow_main_process)
     try:
-        with _interrupts_held_back():
+        with interrupts_held_back():
             results = pool.map(function, items, chunksize=chunksize)
         yield results
     except BrokenProcessPool as error:
@@ -63,6 +63,19 @@ def process_map(
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def interrupts_held_back() -> Iterator[None]:
+    """Let processes that the body starts never see Ctrl-C; this one sees it afterwards.
+
+    In the middle of their imports it would show as tracebacks.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def follow_main_process() -> None:
@@ -76,13 +89,3 @@ def _end_after_main_process() -> None:
     # a main process that is killed cannot end the others, which would wait for work for ever
     multiprocessing.parent_process().join()
     os._exit(1)
-
-
-@contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    # processes inherit it: Ctrl-C in the middle of their imports would show as tracebacks
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -10,8 +10,9 @@ import numpy as np
 from PIL import Image
 
 from core.evaluation.evaluate import read_prediction
+from core.evaluation.gallery import read_pair
 from core.inference.results import CRF_FOLDER
-from datasets.files import ListEntry, read_image, read_list, read_mask, require_masks
+from datasets.files import ListEntry, read_list, require_masks
 from datasets.records import DATASETS, DatasetRecord, get_record
 from utils.drawing import blend, colorize, enlarge, legend, picture
 from utils.errors import UserError, run_command
@@ -40,10 +41,7 @@ def draw_results(entries: list[ListEntry], masks: Path, record: DatasetRecord) -
     rows = []
     shown: set[int] = set()
     for entry in entries:
-        image = np.array(read_image(entry.image))
-        ground_truth = read_mask(entry.mask)
-        if ground_truth.shape != image.shape[:2]:
-            raise UserError(f"mask {entry.mask} has another size than its image {entry.image}")
+        image, ground_truth = read_pair(entry)
         labels = [
             ground_truth,
             read_prediction(masks / f"{entry.id}.png", ground_truth.shape),

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from core.evaluation.evaluate import MISSING, UNREADABLE, WRONG_SIZE, Evaluation
+from core.evaluation.evaluate import MISSING, UNREADABLE, WRONG_SIZE, Evaluation, ImageAgreement
 from utils.errors import UserError
 from utils.files import write_text
 from utils.metrics import SegmentationScores, segmentation_scores
@@ -46,10 +46,15 @@ def format_ranking(evaluation: Evaluation, classes: Sequence[str]) -> str:
     """
     lines = ["class\tid\tscore"]
     for index, name in enumerate(classes):
-        having = [image for image in evaluation.images if index in image.by_class]
-        having.sort(key=lambda image: image.by_class[index], reverse=True)
-        lines += [f"{name}\t{image.id}\t{image.by_class[index]}" for image in having]
+        images = ranking(evaluation, index)
+        lines += [f"{name}\t{image.id}\t{image.by_class[index]}" for image in images]
     return "\n".join(lines) + "\n"
+
+
+def ranking(evaluation: Evaluation, index: int) -> list[ImageAgreement]:
+    """The images whose ground truth has a class, highest TP − FN − FP first, else as listed."""
+    having = [image for image in evaluation.images if index in image.by_class]
+    return sorted(having, key=lambda image: image.by_class[index], reverse=True)
 
 
 def write_ranking(path: str | Path, evaluation: Evaluation, classes: Sequence[str]) -> None:

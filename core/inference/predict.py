@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
@@ -12,61 +13,100 @@ import torch
 from torch import Tensor, nn
 
 from core.config import InferenceConfig
+from core.inference.merging import Merger
 from core.inference.samples import Sample
-from core.inference.views import Merger, View, make_views
-from datasets.files import labels_of_mask
+from core.inference.views import View, cut_views, make_views
 from utils.errors import UserError
 
 T = TypeVar("T")
 
 
+class Prediction(NamedTuple):
+    """What the network says of a sample.
+
+    Attributes:
+        sample: as it was given.
+        merged: C×H×W float32 merged masks, background first.
+        scores: C−1 float32, each class's highest sigmoid score of all views.
+    """
+
+    sample: Sample
+    merged: np.ndarray
+    scores: np.ndarray
+
+
 class ViewGroup(NamedTuple):
-    """Some views of a sample, and the network's input for them: B×3×(window)."""
+    """Some views of a sample, and the network's input for them: B×3×(window).
+
+    `is_whole` says that these are all of its views.
+    """
 
     sample: Sample
     views: list[View]
     inputs: Tensor
+    is_whole: bool
 
 
 def predict(
     model: nn.Module, samples: Iterable[Sample], test: InferenceConfig, device: torch.device
 ) -> Iterator[tuple[Sample, np.ndarray]]:
+    """Each sample with its merged masks: `predict_with_scores` without the scores."""
+    for sample, merged, _ in predict_with_scores(model, samples, test, device):
+        yield sample, merged
+
+
+def predict_with_scores(
+    model: nn.Module, samples: Iterable[Sample], test: InferenceConfig, device: torch.device
+) -> Iterator[Prediction]:
     """Predict the class masks of images.
 
-    Views run in groups of at most TEST.BATCH_SIZE; the next group is cut in the background while
-    the network works on one. The results do not depend on the groups.
+    Views run in groups of at most TEST.BATCH_SIZE, or where a window has grown beyond
+    TEST.PAD_SIZE, of as many as have no more pixels than that, but at least one; the next group is
+    cut in the background while the network works on one. The results do not depend on the groups.
 
     Args:
         model: images (B×3×H×W, normalised) → raw class scores (B×(C−1)) and masks (B×C×H×W).
-        samples: the images; with USE_GT_LABELS all have a ground truth.
+        samples: the images; with USE_GT_LABELS all have labels.
         test: the configuration's TEST section.
         device: where the model is.
 
     Yields:
-        Each sample with its C×H×W float32 merged masks, background first: the mean over views,
-        objects without label 0, background to the power BG_POW (multiscale). Their argmax is the
-        segmentation.
+        Each sample with its merged masks: the mean over views, objects without label 0, background
+        to the power BG_POW (multiscale), after which they do not add up to 1. Their argmax is the
+        segmentation. A sample without labels of its own has those whose score exceeds FP_CUT_SCORE.
 
     Raises:
-        UserError: a view does not fit TEST.PAD_SIZE, or the crops do not; a group does not fit
+        UserError: the crops do not fit TEST.PAD_SIZE; a sample lacks labels; a group does not fit
             the GPU's memory; the network's answer is not finite.
     """
+    # by default cuDNN rounds convolutions to TF32's ten bits on GPUs that can; the published masks
+    # were made in float32, and pixels at the borders of objects tell the difference
+    torch.backends.cudnn.allow_tf32 = False
     model.eval()
-    groups = _one_ahead(_cut_groups(samples, test))
+    groups = _one_ahead(_cut_groups(samples, test, pinned=device.type == "cuda"))
     for sample, sample_groups in groupby(groups, key=lambda group: group.sample):
         merger = Merger(sample.size)
         for group in sample_groups:
-            _run(model, group, merger, device)
-        yield sample, _finish(sample, merger, test)
+            _run(model, group, merger, test, device)
+        yield _finish(sample, merger, test)
 
 
-def _cut_groups(samples: Iterable[Sample], test: InferenceConfig) -> Iterator[ViewGroup]:
+def _cut_groups(
+    samples: Iterable[Sample], test: InferenceConfig, pinned: bool
+) -> Iterator[ViewGroup]:
     for sample in samples:
-        views = make_views(sample.size, test, sample.id)
-        for start in range(0, len(views), test.BATCH_SIZE):
-            group = views[start : start + test.BATCH_SIZE]
-            inputs = torch.stack([view.cut(sample.image) for view in group])
-            yield ViewGroup(sample, group, inputs)
+        if test.USE_GT_LABELS and sample.labels is None:
+            raise UserError(
+                f"{sample.id} comes without labels, which TEST.USE_GT_LABELS asks for; give them, "
+                "or set TEST.USE_GT_LABELS False"
+            )
+        views = make_views(sample.size, test)
+        pixels, budget = math.prod(views[0].window), test.BATCH_SIZE * math.prod(test.PAD_SIZE)
+        size = max(1, min(test.BATCH_SIZE, budget // pixels))
+        for start in range(0, len(views), size):
+            group = views[start : start + size]
+            inputs = cut_views(group, sample.image, pinned)
+            yield ViewGroup(sample, group, inputs, is_whole=len(group) == len(views))
 
 
 def _one_ahead(items: Iterable[T]) -> Iterator[T]:
@@ -81,26 +121,28 @@ def _one_ahead(items: Iterable[T]) -> Iterator[T]:
 
 
 @torch.inference_mode()
-def _run(model: nn.Module, group: ViewGroup, merger: Merger, device: torch.device) -> None:
+def _run(
+    model: nn.Module, group: ViewGroup, merger: Merger, test: InferenceConfig, device: torch.device
+) -> None:
     try:
-        scores, masks = model(group.inputs.to(device))
-        merger.add(group.views, scores, masks)
+        scores, masks = model(group.inputs.to(device, non_blocking=True))
+        merger.add_scores(scores)
+        # known in time, they spare the masks of absent objects the way to the image's size
+        if group.sample.labels is not None or group.is_whole:
+            merger.expect(_labels(group.sample, merger.scores, test))
+        merger.add_masks(group.views, masks)
     except torch.cuda.OutOfMemoryError as error:
         count, _, height, width = group.inputs.shape
         raise UserError(
             f"the GPU's memory does not hold {count} views of {height}×{width}; lower "
-            "TEST.BATCH_SIZE, which does not change the results"
+            "TEST.BATCH_SIZE, which does not change the results, or where windows have grown "
+            "beyond TEST.PAD_SIZE, set TEST.OVERSIZE shrink"
         ) from error
 
 
 @torch.inference_mode()
-def _finish(sample: Sample, merger: Merger, test: InferenceConfig) -> np.ndarray:
-    if test.USE_GT_LABELS:
-        labels = torch.from_numpy(labels_of_mask(sample.ground_truth, test.NUM_CLASSES))
-        labels = labels.to(merger.scores.device)
-    else:
-        labels = (merger.scores > test.FP_CUT_SCORE).float()
-    merged = merger.merged(labels)
+def _finish(sample: Sample, merger: Merger, test: InferenceConfig) -> Prediction:
+    merged = merger.merged(_labels(sample, merger.scores, test))
     if test.METHOD == "multiscale":
         merged[0] **= test.BG_POW
     if not (merged.isfinite().all() and merger.scores.isfinite().all()):
@@ -108,4 +150,11 @@ def _finish(sample: Sample, merger: Merger, test: InferenceConfig) -> np.ndarray
             f"the network's answer to {sample.id} is not finite: the snapshot's training has "
             "diverged; choose an earlier snapshot, or train with a lower NET.LR"
         )
-    return merged.cpu().numpy()
+    return Prediction(sample, merged.cpu().numpy(), merger.scores.cpu().numpy())
+
+
+def _labels(sample: Sample, scores: Tensor, test: InferenceConfig) -> Tensor:
+    """Which objects keep their masks (C−1 zeros and ones): those known, or those scored so."""
+    if sample.labels is None:
+        return (scores > test.FP_CUT_SCORE).float()
+    return torch.from_numpy(sample.labels).to(scores.device)

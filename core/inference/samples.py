@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from core.config import InferenceConfig
-from core.inference.views import Size, check_sizes
-from datasets.files import ListEntry, read_image, read_mask, require_masks
+from core.inference.layout import Size, check_crops
+from datasets.files import ListEntry, labels_of_mask, read_image, read_mask, require_masks
 from datasets.presence import require_files
 from utils.errors import UserError
 
@@ -24,11 +24,14 @@ class Sample:
         id: what its results are named after.
         image: RGB.
         ground_truth: H×W uint8 class indices, or None where the list has no mask column.
+        labels: C−1 float32 zeros and ones, the objects that it is known to have, or None where the
+            network is to say.
     """
 
     id: str
     image: Image.Image
-    ground_truth: np.ndarray | None
+    ground_truth: np.ndarray | None = None
+    labels: np.ndarray | None = None
 
     @property
     def size(self) -> Size:
@@ -36,25 +39,38 @@ class Sample:
         return self.image.height, self.image.width
 
 
-def load_sample(entry: ListEntry) -> Sample:
+def load_sample(
+    entry: ListEntry, test: InferenceConfig, labels: Mapping[str, np.ndarray] | None = None
+) -> Sample:
     """Open an entry's image and, where it names one, its mask.
 
-    Raises `UserError` for a file that is missing or cannot be read, and where the two differ in
-    size.
+    Args:
+        entry: of a list.
+        test: the configuration's TEST section; with USE_GT_LABELS labels come from the mask.
+        labels: those of every image by its id (see `Sample.labels`), if they are known.
+
+    Raises:
+        UserError: a file is missing or cannot be read, or the two differ in size.
     """
-    sample = Sample(
-        entry.id, read_image(entry.image), None if entry.mask is None else read_mask(entry.mask)
-    )
-    if sample.ground_truth is not None and sample.ground_truth.shape != sample.size:
-        mask_height, mask_width = sample.ground_truth.shape
+    image = read_image(entry.image)
+    known = None if labels is None else labels[entry.id]
+    if entry.mask is None:
+        return Sample(entry.id, image, labels=known)
+    ground_truth = read_mask(entry.mask)
+    if ground_truth.shape != (image.height, image.width):
+        mask_height, mask_width = ground_truth.shape
         raise UserError(
             f"mask {entry.mask} is {mask_height}×{mask_width}, its image {entry.image} "
-            f"{sample.size[0]}×{sample.size[1]}; the list pairs them wrongly"
+            f"{image.height}×{image.width}; the list pairs them wrongly"
         )
-    return sample
+    if known is None and test.USE_GT_LABELS:
+        known = labels_of_mask(ground_truth, test.NUM_CLASSES)
+    return Sample(entry.id, image, ground_truth, known)
 
 
-def check_samples(entries: Sequence[ListEntry], test: InferenceConfig, threads: int) -> None:
+def check_samples(
+    entries: Sequence[ListEntry], test: InferenceConfig, threads: int
+) -> dict[str, Size]:
     """Open every file of a list once, so that a long run does not fail on the last one.
 
     Args:
@@ -62,18 +78,23 @@ def check_samples(entries: Sequence[ListEntry], test: InferenceConfig, threads: 
         test: the configuration's TEST section.
         threads: how many files are opened at a time.
 
+    Returns:
+        Height and width of each image by its path.
+
     Raises:
         UserError: USE_GT_LABELS without a mask column; files that are missing; whatever
-            `load_sample` and `check_sizes` object to.
+            `load_sample` and `check_crops` object to.
     """
+    if test.METHOD == "multicrop":
+        check_crops(test)
     if test.USE_GT_LABELS:
         require_masks(
             entries,
-            remedy="add it or set TEST.USE_GT_LABELS False",
+            remedy="add it, name the objects with --labels FILE and --set TEST.USE_GT_LABELS "
+            "False, or leave them to the network with --set TEST.USE_GT_LABELS False alone",
             lack="TEST.USE_GT_LABELS takes labels from masks, but there is none",
         )
     require_files(entries)  # to open those before the first missing one may take minutes
     with ThreadPoolExecutor(max(1, threads)) as pool:
-        sizes = list(pool.map(lambda entry: load_sample(entry).size, entries))
-    images = [str(entry.image) for entry in entries]
-    check_sizes(dict(zip(images, sizes, strict=True)), test)
+        sizes = list(pool.map(lambda entry: load_sample(entry, test).size, entries))
+    return dict(zip((str(entry.image) for entry in entries), sizes, strict=True))

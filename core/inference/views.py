@@ -1,4 +1,4 @@
-"""Views of an image: cut, undone and merged here and nowhere else.
+"""Views of an image: cut and undone here and nowhere else.
 
 A view says how the network sees an image: at which size, mirrored or not, and through which
 window. TEST.METHOD decides which views there are; what follows is the same for both methods.
@@ -6,8 +6,9 @@ window. TEST.METHOD decides which views there are; what follows is the same for 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -16,10 +17,8 @@ from PIL import Image
 from torch import Tensor
 
 from core.config import InferenceConfig
+from core.inference.layout import Layout, Size, check_crops, make_layout
 from datasets.transforms import normalise, to_unit_tensor
-from utils.errors import UserError
-
-Size = tuple[int, int]  # height, width
 
 
 @dataclass(frozen=True)
@@ -42,33 +41,44 @@ class View:
     corner: Size
     window: Size
 
-    def cut(self, image: Image.Image) -> Tensor:
-        """The network's input: 3×(window) float32, normalised, zeros outside the RGB `image`."""
-        height, width = self.size
-        resized = image.resize((width, height), Image.Resampling.BICUBIC)
-        if self.mirrored:
-            resized = resized.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        in_image, in_window = self._overlap()
-        pixels = normalise(to_unit_tensor(resized))
-        view = pixels.new_zeros(len(pixels), *self.window)
-        view[in_window] = pixels[in_image]
-        return view
-
-    def undo(self, masks: Tensor, image_size: Size) -> Tensor:
-        """Bring a view's maps back to the image they were made for.
+    def cut(self, resized: Tensor, window: Tensor) -> None:
+        """Put what the view shows of an image into its window.
 
         Args:
-            masks: C×(window) floats.
-            image_size: the original image's height and width.
-
-        Returns:
-            C×(image_size), zero where the window does not show the image.
+            resized: 3×(size), the image.
+            window: 3×(window) zeros, which stay where it shows nothing of it.
         """
         in_image, in_window = self._overlap()
-        whole = masks.new_zeros(len(masks), *self.size)
-        whole[in_image] = masks[in_window]
-        resized = F.interpolate(whole[None], image_size, mode="bilinear", align_corners=False)[0]
-        return resized.flip(-1) if self.mirrored else resized
+        turned = resized.flip(-1) if self.mirrored else resized
+        window[in_window] = turned[in_image]
+
+    @property
+    def frame(self) -> tuple[Size, Size, Size]:
+        """What views share that differ in mirroring alone."""
+        return self.size, self.corner, self.window
+
+    def undo(self, masks: Tensor, image_size: Size, classes: Tensor | None = None) -> Tensor:
+        """Bring maps back to the size of the image that they were made for, mirrored or not.
+
+        Args:
+            masks: B×C×(window), of any floating-point type.
+            image_size: the original image's height and width.
+            classes: indices of the K maps that are wanted; all C if None.
+
+        Returns:
+            B×K×(image_size) float32, zero where the window does not show the image.
+        """
+        in_image, in_window = self._overlap()
+        shown = masks[in_window].float()
+        if classes is not None:
+            shown = shown[:, classes]
+        whole = shown
+        if not self.shows_all:
+            whole = shown.new_zeros(*shown.shape[:2], *self.size)
+            whole[in_image] = shown
+        if self.size == image_size:  # resizing would change nothing, in as much time
+            return whole
+        return F.interpolate(whole, image_size, mode="bilinear", align_corners=False)
 
     @property
     def shows_all(self) -> bool:
@@ -87,160 +97,64 @@ class View:
         return (..., *in_image), (..., *in_window)
 
 
-def make_views(image_size: Size, test: InferenceConfig, name: str = "image") -> list[View]:
+def make_views(image_size: Size, test: InferenceConfig) -> list[View]:
     """The views of an image, in the order in which the network sees them.
 
     multiscale: every scale in order, plain and then (FLIP) mirrored, in the centre of PAD_SIZE.
     multicrop: the crops of a grid over PAD_SIZE row by row, each (FLIP) mirrored and then plain.
 
+    For an image that PAD_SIZE does not hold, TEST.OVERSIZE says what is changed: see `Layout`.
+
     Args:
         image_size: the image's height and width.
         test: the configuration's TEST section.
-        name: what error messages call the image.
 
     Raises:
-        UserError: see `check_sizes`.
+        UserError: see `check_crops`.
     """
-    check_sizes({name: image_size}, test)
+    layout = make_layout(image_size, test)
     if test.METHOD == "multicrop":
-        return _multicrop_views(image_size, test)
-    return _multiscale_views(image_size, test)
+        check_crops(test)
+        return _multicrop_views(layout, test)
+    return _multiscale_views(layout, test)
 
 
-def check_sizes(images: Mapping[str, Size], test: InferenceConfig) -> None:
-    """Raise `UserError` unless every image, at all its scales, fits TEST.PAD_SIZE.
+def cut_views(views: Sequence[View], image: Image.Image, pinned: bool = False) -> Tensor:
+    """The network's input: B×3×(window) float32, normalised, zeros outside the RGB `image`.
 
-    The message names the first that does not and the least PAD_SIZE that would do for all
-    `images` (name → height and width). For multicrop, also raise unless the crops lie inside
-    PAD_SIZE and cover it.
+    The image is resized once for neighbouring views of one size. From `pinned` memory a GPU
+    fetches it by itself.
     """
-    if test.METHOD == "multicrop":
-        _check_crops(test)
-    for name, image_size in images.items():
-        for scale, (height, width) in _scaled_sizes(image_size, test):
-            shown = f"{name} ({_shown(image_size)}) at scale {scale:g} is {_shown((height, width))}"
-            if not height or not width:
-                raise UserError(f"{shown}, which is no image; raise TEST.SCALES")
-            if height > test.PAD_SIZE[0] or width > test.PAD_SIZE[1]:
-                raise UserError(
-                    f"{shown}, larger than TEST.PAD_SIZE {list(test.PAD_SIZE)} (height, width); "
-                    f"set it to {_least_pad_size(images, test)} at least, or lower TEST.SCALES"
-                )
+    inputs = torch.zeros(len(views), 3, *views[0].window, pin_memory=pinned)
+    for size, pairs in groupby(zip(views, inputs, strict=True), key=lambda pair: pair[0].size):
+        height, width = size
+        resized = image.resize((width, height), Image.Resampling.BICUBIC)
+        pixels = normalise(to_unit_tensor(resized))
+        for view, window in pairs:
+            view.cut(pixels, window)
+    return inputs
 
 
-class Merger:
-    """Merges the outputs of an image's views one by one, so that views need no room of their own.
-
-    Args:
-        image_size: the image's height and width.
-    """
-
-    def __init__(self, image_size: Size) -> None:
-        self._image_size = image_size
-        self._sum: Tensor | float = 0.0
-        self._count: Tensor | float = 0.0
-        self._scores: Tensor | None = None
-
-    def add(self, views: Sequence[View], scores: Tensor, masks: Tensor) -> None:
-        """Take in what the network says of a group of views.
-
-        Args:
-            views: the B views.
-            scores: B×(C−1) raw class scores.
-            masks: B×C×(window).
-        """
-        highest = scores.float().sigmoid().amax(dim=0)
-        self._scores = highest if self._scores is None else torch.maximum(self._scores, highest)
-        for view, mask in zip(views, masks.float(), strict=True):
-            self._sum = self._sum + view.undo(mask, self._image_size)
-            if view.shows_all:  # spares resizing a map of ones
-                self._count = self._count + 1
-            else:
-                ones = torch.ones_like(mask[:1])
-                self._count = self._count + view.undo(ones, self._image_size)
-
-    @property
-    def scores(self) -> Tensor:
-        """The classes' highest sigmoid score of all views: C−1 values in [0, 1]."""
-        if self._scores is None:
-            raise ValueError("no view was added")
-        return self._scores
-
-    def merged(self, labels: Tensor) -> Tensor:
-        """C×(image_size): each pixel's mean over the views that show it.
-
-        `labels` (C−1) is zero for the objects whose masks become 0.
-        """
-        keep = torch.cat([labels.new_ones(1), (labels > 0).to(labels.dtype)])
-        return self._sum / self._count * keep[:, None, None]
-
-
-def _multiscale_views(image_size: Size, test: InferenceConfig) -> list[View]:
+def _multiscale_views(layout: Layout, test: InferenceConfig) -> list[View]:
     views = []
-    for _, size in _scaled_sizes(image_size, test):
-        top, left = _padding(size, test)
+    for size in layout.sizes:
+        top, left = layout.padding(size)
         for mirrored in (False, True) if test.FLIP else (False,):
-            views.append(View(size, mirrored, (-top, -left), test.PAD_SIZE))
+            views.append(View(size, mirrored, (-top, -left), layout.pad))
     return views
 
 
-def _multicrop_views(image_size: Size, test: InferenceConfig) -> list[View]:
+def _multicrop_views(layout: Layout, test: InferenceConfig) -> list[View]:
     views = []
-    width, crop_width = image_size[1], test.CROP_SIZE[1]
-    padding_top, padding_left = _padding(image_size, test)
-    rows, columns = (_crop_starts(axis, test) for axis in (0, 1))
+    [size] = layout.sizes
+    width, crop_width = size[1], test.CROP_SIZE[1]
+    padding_top, padding_left = layout.padding(size)
+    rows, columns = (layout.crop_starts(axis, test.CROP_SIZE[axis]) for axis in (0, 1))
     for top in (row - padding_top for row in rows):
         for left in (column - padding_left for column in columns):
             if test.FLIP:
                 # the same pixels, seen in the mirrored image
                 corner = (top, width - left - crop_width)
-                views.append(View(image_size, True, corner, test.CROP_SIZE))
-            views.append(View(image_size, False, (top, left), test.CROP_SIZE))
+                views.append(View(size, True, corner, test.CROP_SIZE))
+            views.append(View(size, False, (top, left), test.CROP_SIZE))
     return views
-
-
-def _scaled_sizes(image_size: Size, test: InferenceConfig) -> list[tuple[float, Size]]:
-    height, width = image_size
-    scales = test.SCALES if test.METHOD == "multiscale" else (1.0,)
-    return [(scale, (round(height * scale), round(width * scale))) for scale in scales]
-
-
-def _least_pad_size(images: Mapping[str, Size], test: InferenceConfig) -> list[int]:
-    sizes = [size for image in images.values() for _, size in _scaled_sizes(image, test)]
-    return [max(lengths) for lengths in zip(*sizes, strict=True)]
-
-
-def _padding(size: Size, test: InferenceConfig) -> Size:
-    """Rows above and columns left of an image of `size` in the centre of PAD_SIZE."""
-    return (test.PAD_SIZE[0] - size[0]) // 2, (test.PAD_SIZE[1] - size[1]) // 2
-
-
-def _crop_stride(axis: int, test: InferenceConfig) -> int:
-    return -(-test.PAD_SIZE[axis] // test.CROP_GRID_SIZE[axis])
-
-
-def _crop_starts(axis: int, test: InferenceConfig) -> list[int]:
-    """Where along the padded image's `axis` the crops begin, the last ones moved inside."""
-    stride, last = _crop_stride(axis, test), test.PAD_SIZE[axis] - test.CROP_SIZE[axis]
-    return [min(index * stride, last) for index in range(test.CROP_GRID_SIZE[axis])]
-
-
-def _check_crops(test: InferenceConfig) -> None:
-    for axis, name in enumerate(("height", "width")):
-        pad, crop, grid = test.PAD_SIZE[axis], test.CROP_SIZE[axis], test.CROP_GRID_SIZE[axis]
-        if crop > pad:
-            raise UserError(
-                f"TEST.CROP_SIZE exceeds TEST.PAD_SIZE in {name} ({crop} > {pad}); lower the one "
-                "or raise the other"
-            )
-        stride = _crop_stride(axis, test)
-        if stride > crop:
-            raise UserError(
-                f"the crops leave gaps in {name}: TEST.PAD_SIZE {pad} over TEST.CROP_GRID_SIZE "
-                f"{grid} is a stride of {stride}, more than TEST.CROP_SIZE {crop}; raise "
-                f"TEST.CROP_GRID_SIZE to {-(-pad // crop)} or TEST.CROP_SIZE to {stride}"
-            )
-
-
-def _shown(size: Size) -> str:
-    return f"{size[0]}×{size[1]}"

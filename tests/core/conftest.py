@@ -1,10 +1,16 @@
-"""What tests of weights share."""
+"""What tests of weights and of inference share."""
+
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
 from small_network import SmallNetwork
 
 from core.checkpoint import save_model
+from core.config import load_config
+from datasets.records import PASCAL_VOC
+from models import get_model
 
 
 @pytest.fixture
@@ -13,3 +19,24 @@ def saved(tmp_path):
     path = tmp_path / "small.pth"
     save_model(SmallNetwork(), path)
     return path, torch.load(path, weights_only=True)
+
+
+class Trained(NamedTuple):
+    """The files that inference needs."""
+
+    snapshot: Path
+    config: Path
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """The fastest of the networks with random weights, and settings for small images."""
+    folder = tmp_path_factory.mktemp("trained")
+    files = Trained(folder / "model.pth", folder / "cfg.yaml")
+    files.config.write_text(
+        "TEST: {SCALES: [1.0], FLIP: false, PAD_SIZE: [48, 48], BG_POW: 2}\n"
+        "NET: {MODEL: bsl, BACKBONE: vgg16, PRE_WEIGHTS_PATH: models/weights/nowhere.pth}\n"
+    )
+    torch.manual_seed(0)
+    save_model(get_model(load_config(files.config).NET, PASCAL_VOC.num_classes), files.snapshot)
+    return files

@@ -11,11 +11,8 @@ from torch import nn
 
 from core.config import InferenceConfig
 from core.inference.predict import _one_ahead, predict
-from core.inference.run import infer
 from core.inference.samples import Sample
 from core.inference.views import make_views
-from datasets.files import ListEntry
-from datasets.records import PASCAL_VOC
 from utils.errors import UserError
 
 CLASSES = 4
@@ -45,13 +42,13 @@ class StandIn(nn.Module):
         return scores, masks
 
 
-def make_sample(height, width, seed=0, name="a"):
+def make_sample(height, width, seed=0, name="a", known=False):
     random = np.random.default_rng(seed)
     coarse = random.integers(0, 256, (4, 5, 3), dtype=np.uint8)
     image = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
     mask = random.integers(0, 2, (height, width), dtype=np.uint8) * 2  # class 2 alone
     mask[0, 0] = 255
-    return Sample(name, image, mask)
+    return Sample(name, image, mask, np.array([0, 1, 0], np.float32) if known else None)
 
 
 def settings(**keys):
@@ -161,7 +158,8 @@ def assert_same(merged, expected):
 )
 def test_multiscale(keys):
     # half of an odd size is for Python's round to decide; rows or columns have an odd slack
-    sample, test = make_sample(15, 17), settings(**keys)
+    test = settings(**keys)
+    sample = make_sample(15, 17, known=test.USE_GT_LABELS)
     assert_same(run(sample, test), multiscale_by_hand(sample, test))
 
 
@@ -179,8 +177,8 @@ def test_multiscale(keys):
     ],
 )
 def test_multicrop(keys):
-    sample = make_sample(20, 17)
     test = settings(**{"METHOD": "multicrop", "CROP_SIZE": (21, 20), **keys})
+    sample = make_sample(20, 17, known=test.USE_GT_LABELS)
     assert_same(run(sample, test), multicrop_by_hand(sample, test))
 
 
@@ -247,7 +245,7 @@ def test_a_diverged_snapshot_is_told_with_the_image(broken):
         run(sample, settings(PAD_SIZE=(28, 34)), Diverged())
 
 
-def test_convolutions_are_not_rounded_to_tf32(tmp_path, monkeypatch):
+def test_convolutions_are_not_rounded_to_tf32(monkeypatch):
     class Asking(StandIn):
         def forward(self, images):
             asked.append(torch.backends.cudnn.allow_tf32)
@@ -255,10 +253,13 @@ def test_convolutions_are_not_rounded_to_tf32(tmp_path, monkeypatch):
 
     asked = []
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-    make_sample(14, 17).image.save(tmp_path / "a.png")
-    entries = [ListEntry(tmp_path / "a.png", None)]
-    infer(Asking(), entries, settings(), tmp_path, PASCAL_VOC.palette, device=CPU, workers=0)
+    run(make_sample(14, 17), settings(), Asking())
     assert asked and not any(asked)
+
+
+def test_labels_that_were_asked_for_are_demanded():
+    with pytest.raises(UserError, match=r"a comes without labels.*TEST.USE_GT_LABELS False"):
+        run(make_sample(14, 17), settings(USE_GT_LABELS=True))
 
 
 def test_a_class_stays_only_above_the_threshold():
@@ -280,23 +281,18 @@ def test_training_mode_is_left():
 
 
 @pytest.mark.parametrize(
-    ("size", "keys", "words"),
+    ("keys", "words"),
     [
-        ((15, 20), {}, ["a (15×20) at scale 2 is 30×40", "TEST.PAD_SIZE [31, 38]", "[30, 40]"]),
-        ((16, 10), {"SCALES": (1.0, 3.0)}, ["48×30", "[48, 30]"]),
-        ((10, 39), {"METHOD": "multicrop", "CROP_SIZE": (20, 20)}, ["10×39", "TEST.PAD_SIZE"]),
-        ((9, 1), {"SCALES": (0.1,)}, ["TEST.SCALES"]),
         (
-            (9, 9),
-            {"METHOD": "multicrop", "CROP_SIZE": (21, 18)},
+            {"CROP_SIZE": (21, 18)},
             ["TEST.CROP_GRID_SIZE", "TEST.CROP_SIZE", "TEST.PAD_SIZE", "stride of 19", "width"],
         ),
-        ((9, 9), {"METHOD": "multicrop", "CROP_SIZE": (32, 20)}, ["TEST.CROP_SIZE", "32 > 31"]),
+        ({"CROP_SIZE": (32, 20)}, ["TEST.CROP_SIZE", "32 > 31"]),
     ],
 )
-def test_sizes_that_do_not_fit(size, keys, words):
+def test_crops_that_do_not_fit(keys, words):
     with pytest.raises(UserError) as error:
-        run(make_sample(*size), settings(**keys))
+        run(make_sample(9, 9), settings(METHOD="multicrop", **keys))
     for word in words:
         assert word in str(error.value)
 
@@ -306,7 +302,7 @@ def test_a_group_too_large_for_the_gpu_names_the_key():
         def forward(self, images):
             raise torch.cuda.OutOfMemoryError
 
-    with pytest.raises(UserError, match=r"5 views of 31×38.*TEST.BATCH_SIZE"):
+    with pytest.raises(UserError, match=r"5 views of 31×38.*BATCH_SIZE.*TEST.OVERSIZE shrink"):
         run(make_sample(9, 8), settings(BATCH_SIZE=5), Full())
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader
+from torchvision.transforms import v2
 
 from core.distributed import interleave
 from datasets.files import ListEntry
@@ -106,6 +107,42 @@ def test_random_crops_keep_to_the_configured_share_of_the_area():
         assert 0.72 < width / height < 1.38
 
 
+def test_training_views_are_those_of_pillow_but_for_rounding():
+    """The same seed gives the same crop, mirroring and colours as torchvision on Pillow images."""
+    coarse = np.random.RandomState(0).randint(0, 256, (9, 12, 3), dtype=np.uint8)
+    image = Image.fromarray(coarse).resize((100, 75), Image.Resampling.BICUBIC)
+    pillow = v2.Compose(
+        [
+            v2.RandomResizedCrop(48, (0.5, 1), interpolation=v2.InterpolationMode.BICUBIC),
+            v2.RandomHorizontalFlip(),
+            v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.1),
+            v2.PILToTensor(),
+        ]
+    )
+    ours = train_transform(48, 0.5, 1)
+    distances = []
+    for seed in range(20):
+        torch.manual_seed(seed)
+        expected = pillow(image).float()
+        torch.manual_seed(seed)
+        distances.append((255 * ours(image) - expected).abs())
+    distances = torch.stack(distances)
+    assert (distances > 0.5).float().mean() < 0.03
+    # a level's difference before the colours change may grow to a few by it
+    assert (distances > 2.5).float().mean() < 0.002 and distances.max() < 10
+
+
+def test_resized_crops_are_those_of_pillow_within_two_levels():
+    pixels = np.random.RandomState(0).randint(0, 256, (60, 80, 3), dtype=np.uint8)
+    resize = v2.RandomResizedCrop(32, (0.5, 1), interpolation=v2.InterpolationMode.BICUBIC)
+    for seed in range(20):
+        torch.manual_seed(seed)
+        expected = np.asarray(resize(Image.fromarray(pixels))).astype(int)
+        torch.manual_seed(seed)
+        found = resize(torch.from_numpy(pixels).permute(2, 0, 1)).permute(1, 2, 0).numpy()
+        assert np.abs(found - expected).max() <= 2
+
+
 def test_validation_views_are_the_whole_image_resized_bicubically(entries):
     image = Image.open(entries[0].image)
     expected = np.asarray(image.resize((32, 32), Image.Resampling.BICUBIC)) / 255
@@ -159,6 +196,25 @@ def test_an_unusable_file_comes_through_a_worker_as_one_line(entries, tmp_path):
     batch = next(iter(loader))
     assert isinstance(batch, UserError)
     assert "2.png" in str(batch) and "\n" not in str(batch)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_masks_are_read_once_for_all_workers_and_epochs(entries, workers):
+    data = samples(entries)
+    sampler = EpochSampler(8, 1, batch_size=4)
+    loader = DataLoader(data, 4, sampler=sampler, num_workers=workers, collate_fn=collate)
+
+    def labels_of_epoch(epoch: int) -> dict[int, list[float]]:
+        sampler.epoch = epoch
+        order = [index for _, index in sampler]
+        labels = torch.cat([labels for _, labels in loader])
+        return dict(zip(order, labels.tolist(), strict=True))
+
+    first = labels_of_epoch(0)
+    assert [first[index].index(1) for index in range(8)] == list(range(8))
+    for entry in entries:
+        entry.mask.unlink()
+    assert labels_of_epoch(1) == first
 
 
 def test_a_list_without_masks_cannot_be_trained_on(entries):

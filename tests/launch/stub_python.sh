@@ -45,7 +45,9 @@ case "$1 ${2:-}" in
         echo "to stderr" >&2
         words=("$@")
         for i in "${!words[@]}"; do
-            [ "${words[i]}" != --mask-output-dir ] || mkdir -p "${words[i + 1]}"
+            [ "${words[i]}" = --mask-output-dir ] || continue
+            mkdir -p "${words[i + 1]}"
+            [[ "$*" == *"TEST.CRF False"* ]] || mkdir -p "${words[i + 1]}/crf"
         done
         if [ -n "${STUB_SLEEPS:-}" ]; then
             trap 'echo "interrupted cleanly"; exit 130' INT

@@ -28,6 +28,9 @@ def test_the_demo_goes_from_set_up_to_tables(mini: Checkout, model: str) -> None
         "EXTRA_ARGS": "--y",
         "DETACH": "1",
         "SAVE_ID": "z",
+        "REPORT": "a page",
+        "JSON": "numbers.json",
+        "TENSORBOARD": "logs",
     }
     result = mini.run("demo.sh", MODEL=model, **leftovers)
     assert result.returncode == 0, result.stderr

@@ -49,6 +49,18 @@ def test_inference_takes_its_values_from_the_environment(with_data: Checkout) ->
     assert values["--mask-output-dir"] == "my masks/baselines/second try"
 
 
+def test_processes_share_the_images_by_torchrun(with_data: Checkout) -> None:
+    # several machines are not for inference; a user's shell may hold their number for training
+    result = with_data.run("infer_val.sh", NPROC="2", NNODES="3", **INFER)
+    assert result.returncode == 0, result.stderr
+    (call,) = with_data.calls()
+    torchrun = ["-m", "core.torchrun", "--nproc-per-node", "2", "--standalone"]
+    assert call[:6] == [*torchrun, "infer_val.py"]
+    result = with_data.run("infer_val.sh", NPROC="0", **INFER)
+    assert result.returncode == 2
+    assert "NPROC must be a number from 1" in result.stderr
+
+
 @pytest.mark.parametrize("name", INFER)
 def test_inference_demands_what_it_cannot_know(with_data: Checkout, name: str) -> None:
     result = with_data.run("infer_val.sh", **(INFER | {name: ""}))
@@ -103,6 +115,23 @@ def test_evaluation_prints_both_tables(with_data: Checkout) -> None:
     assert (with_data.root / LOG).read_text() == result.stdout
 
 
+@pytest.mark.parametrize("variable", ["REPORT", "JSON", "TENSORBOARD"])
+def test_what_is_kept_of_both_is_made_by_one_call(with_data: Checkout, variable: str) -> None:
+    with_data.write(f"{MASKS}/crf/a.png")
+    result = with_data.run("eval_seg.sh", "--more", SAVE_DIR=MASKS, **{variable: "some where"})
+    assert result.returncode == 0, result.stderr
+    (call,) = with_data.calls()
+    assert call[7:] == [f"--{variable.lower()}", "some where", "--more", "--masks", MASKS]
+    assert f"\n== without and with CRF: {MASKS}\n" in result.stdout
+    assert (with_data.root / LOG).read_text() == result.stdout
+
+
+def test_a_report_that_fails_ends_with_its_status(with_data: Checkout) -> None:
+    with_data.write(f"{MASKS}/a.png")
+    failing = {"STUB_FAILS": "eval_seg.py", "STUB_STATUS": "2"}
+    assert with_data.run("eval_seg.sh", SAVE_DIR=MASKS, REPORT="page", **failing).returncode == 2
+
+
 def test_evaluation_takes_its_values_from_the_environment(checkout: Checkout) -> None:
     checkout.write("my masks/crf/a.png")
     checkout.write("my data/list.txt")
@@ -124,7 +153,7 @@ def test_evaluation_takes_its_values_from_the_environment(checkout: Checkout) ->
 
 @pytest.mark.parametrize("failing", [f"--masks {MASKS}/crf", "eval_seg.py"])
 def test_evaluation_fails_if_either_does(with_data: Checkout, failing: str) -> None:
-    with_data.write(f"{MASKS}/a.png")
+    with_data.write(f"{MASKS}/crf/a.png")
     result = with_data.run("eval_seg.sh", SAVE_DIR=MASKS, STUB_FAILS=failing, STUB_STATUS="2")
     assert result.returncode == 2
     assert len(with_data.calls()) == 2
@@ -141,8 +170,18 @@ def test_evaluation_demands_a_folder_that_exists(with_data: Checkout) -> None:
     assert "infer_val.sh" in line
 
 
-def test_detached_evaluation_logs_both(with_data: Checkout) -> None:
+def test_without_masks_with_crf_there_is_one_table(with_data: Checkout) -> None:
     with_data.write(f"{MASKS}/a.png")
+    result = with_data.run("eval_seg.sh", SAVE_DIR=MASKS)
+    assert result.returncode == 0, result.stderr
+    assert len(with_data.calls()) == 1
+    assert result.stdout.splitlines()[-1] == f"no masks with CRF: there is no folder {MASKS}/crf"
+    failing = {"STUB_FAILS": "eval_seg.py", "STUB_STATUS": "2"}
+    assert with_data.run("eval_seg.sh", SAVE_DIR=MASKS, **failing).returncode == 2
+
+
+def test_detached_evaluation_logs_both(with_data: Checkout) -> None:
+    with_data.write(f"{MASKS}/crf/a.png")
     assert with_data.run("eval_seg.sh", SAVE_DIR=MASKS, DETACH="1").returncode == 0
     log = with_data.root / LOG
     deadline = time.monotonic() + 20

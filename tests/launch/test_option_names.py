@@ -38,7 +38,7 @@ def test_inference(checkout: Checkout) -> None:
 
 def test_evaluation(checkout: Checkout) -> None:
     checkout.write("my data/list.txt")
-    checkout.write("masks/a.png")
+    checkout.write("masks/crf/a.png")
     values = {"SAVE_DIR": "masks", "FILELIST": "my data/list.txt", "DATA_ROOT": "my data"}
     checkout.run("eval_seg.sh", EXTRA_ARGS="--allow-missing", **values)
     for (door, *arguments), masks in zip(checkout.calls(), ["masks", "masks/crf"], strict=True):
@@ -46,6 +46,18 @@ def test_evaluation(checkout: Checkout) -> None:
         args = eval_seg.parse_args(arguments)
         assert (args.masks, args.filelist, args.data) == (masks, "my data/list.txt", "my data")
         assert (args.dataset, args.allow_missing) == ("pascal_voc", True)
+
+
+def test_evaluation_that_keeps_more(checkout: Checkout) -> None:
+    checkout.write("data/val_voc.txt")
+    checkout.write("masks/a.png")
+    kept = {"REPORT": "a page", "JSON": "n.json", "TENSORBOARD": "logs/x"}
+    checkout.run("eval_seg.sh", "--step", "4", SAVE_DIR="masks", **kept)
+    ((door, *arguments),) = checkout.calls()
+    assert door == "eval_seg.py"
+    args = eval_seg.parse_args(arguments)
+    assert (args.masks, args.report, args.json) == ("masks", Path("a page"), Path("n.json"))
+    assert (args.tensorboard, args.step) == (Path("logs/x"), 4)
 
 
 def test_demo(checkout: Checkout) -> None:

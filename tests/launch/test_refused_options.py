@@ -7,16 +7,20 @@ VALUES = {"EXP": "baselines", "RUN_ID": "v01", "SNAPSHOT": "best", "SAVE_DIR": "
 TRAIN = {"--dataset": "DATASET", "--cfg": "CONFIG", "--exp": "EXP", "--run": "RUN_ID"}
 INFER = {"--resume": "SNAPSHOT", "--infer-list": "FILELIST"}
 EVALUATE = {"--data": "DATA_ROOT", "--dataset": "DATASET", "--filelist": "FILELIST"}
+KEEP = {"--report": "REPORT", "--json": "JSON", "--tensorboard": "TENSORBOARD"}
 OPTIONS = {
     "run_voc_vgg16.sh": {**TRAIN, "--resume": "RESUME"},
     "infer_val.sh": {**TRAIN, **INFER, "--mask-output-dir": "OUTPUT_DIR and SAVE_ID"},
-    "eval_seg.sh": {**EVALUATE, "--masks": "SAVE_DIR"},
+    "infer_test.sh": {**TRAIN, **INFER, "--mask-output-dir": "OUTPUT_DIR and SAVE_ID"},
+    "pseudo_labels.sh": {**TRAIN, **INFER, "--mask-output-dir": "OUTPUT_DIR and SAVE_ID"},
+    "eval_seg.sh": {**EVALUATE, **KEEP, "--masks": "SAVE_DIR"},
 }
 
 
 @pytest.fixture
 def with_data(checkout: Checkout) -> Checkout:
-    checkout.write("data/val_voc.txt", "a.jpg a.png\n")
+    for name in ("val_voc", "test", "train_augvoc"):
+        checkout.write(f"data/{name}.txt", "a.jpg a.png\n")
     checkout.write(f"{VALUES['SAVE_DIR']}/a.png")
     return checkout
 

@@ -3,7 +3,7 @@ import sys
 import numpy as np
 import pytest
 
-from utils.crf import crf_inference
+from utils.crf import crf_inference, require_crf
 from utils.errors import UserError
 
 
@@ -80,6 +80,30 @@ def test_parameters_reach_the_crf(scene):
     )
 
 
+def test_present_classes_alone_are_a_smaller_crf(scene):
+    image, probabilities = scene
+    values = np.zeros((6, 24, 32), dtype=np.float32)
+    values[[1, 4]] = probabilities
+    alone = crf_inference(image, values, present_only=True)
+    assert np.array_equal(alone[[1, 4]], reference(image, probabilities.astype(np.float32)))
+    assert alone.dtype == np.float32 and not alone[[0, 2, 3, 5]].any()
+    assert np.array_equal(alone.argmax(0), crf_inference(image, values).argmax(0))
+
+
+def test_a_class_that_is_alone_is_everywhere(scene):
+    image, probabilities = scene
+    values = np.zeros((3, 24, 32), dtype=np.float32)
+    values[1, 4:8] = probabilities[0, 4:8]
+    assert (crf_inference(image, values, present_only=True).argmax(0) == 1).all()
+
+
+def test_without_any_mass_all_classes_take_part(scene):
+    image, probabilities = scene
+    nothing = np.zeros_like(probabilities)
+    alone = crf_inference(image, nothing, present_only=True)
+    assert np.array_equal(alone, crf_inference(image, nothing))
+
+
 def test_wrong_arrays_are_refused(scene):
     image, probabilities = scene
     bad = [
@@ -100,3 +124,10 @@ def test_missing_pydensecrf_names_the_package(scene, monkeypatch):
     monkeypatch.setitem(sys.modules, "pydensecrf.utils", None)
     with pytest.raises(UserError, match="pip install pydensecrf2"):
         crf_inference(*scene)
+
+
+def test_pydensecrf_is_asked_for_beforehand(monkeypatch):
+    require_crf("leave it out")
+    monkeypatch.setitem(sys.modules, "pydensecrf", None)
+    with pytest.raises(UserError, match=r"pip install pydensecrf2.*; leave it out$"):
+        require_crf("leave it out")

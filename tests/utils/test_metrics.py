@@ -81,6 +81,9 @@ def test_labels_of_any_integer_type_and_class_count():
     ground_truth, prediction = np.array([299, 300, 0]), np.array([299, 0, 4000])
     histogram = joint_histogram(ground_truth, prediction, num_classes=300)
     assert histogram[299, 299] == 1 and histogram[0, 300] == 1 and histogram.sum() == 2
+    # more classes than the type has values
+    few = joint_histogram(np.array([7, 0], np.uint8), np.array([255, 0], np.uint64), 300)
+    assert few[7, 255] == 1 and few[0, 0] == 1 and few.sum() == 2
 
 
 @pytest.mark.parametrize(

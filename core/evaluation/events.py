@@ -1,0 +1,69 @@
+"""The evaluation's numbers as TensorBoard scalars."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from core.evaluation.numbers import MEASURES, means
+from core.evaluation.outcome import Outcome, RunRecord
+from core.evaluation.variants import Evaluated
+from utils.errors import UserError
+
+NAMES = dict(zip(MEASURES, ("IoU", "precision", "recall"), strict=True))
+MEAN_NAMES = dict(zip(MEASURES, ("mIoU", "mean_precision", "mean_recall"), strict=True))
+FOLDERS = {"plain": "eval", "crf": "eval_crf", "oracle": "eval_oracle"}
+
+
+def write_events(folder: str | Path, outcome: Outcome, step: int) -> list[Path]:
+    """Write scalars in [0, 1] below `folder`, to a writer for each variant (`FOLDERS`).
+
+    00_background/IoU to 20_tv/monitor/IoU, the same with precision and recall; all/mIoU,
+    all/mean_precision and all/mean_recall over all classes; all_wo_BG/... over the objects. They
+    take the place of what an earlier evaluation wrote at the same step.
+
+    Returns:
+        The writers' folders.
+
+    Raises:
+        UserError: a folder cannot be written to.
+    """
+    # it imports torch, which takes seconds and which evaluating masks does without
+    from torch.utils.tensorboard import SummaryWriter
+
+    folders = []
+    for evaluated in outcome.evaluated:
+        target = Path(folder) / FOLDERS[evaluated.variant.name]
+        suffix = f".step{step}"
+        try:
+            earlier = list(target.glob(f"events.out.tfevents.*{suffix}"))
+            with SummaryWriter(str(target), filename_suffix=suffix) as writer:
+                for tag, value in scalars(evaluated, outcome.record.classes):
+                    writer.add_scalar(tag, value, step)
+            for path in earlier:
+                path.unlink()
+        except OSError as error:
+            raise UserError(f"cannot write events to {target} ({error.strerror})") from error
+        folders.append(target)
+    return folders
+
+
+def scalars(evaluated: Evaluated, classes: tuple[str, ...]) -> Iterator[tuple[str, float]]:
+    """Tags and values of one variant; see `write_events`."""
+    scores = evaluated.scores
+    for measure, name in NAMES.items():
+        values = getattr(scores, measure)
+        for index, label in enumerate(classes):
+            yield f"{index:02d}_{label}/{name}", float(values[index])
+    for group, first in (("all", 0), ("all_wo_BG", 1)):
+        for measure, value in means(scores, first).items():
+            yield f"{group}/{MEAN_NAMES[measure]}", value
+
+
+def snapshot_step(run: RunRecord | None) -> int:
+    """The epoch of the snapshot that made the masks, or 0 where that is not known."""
+    from core.checkpoint import snapshot_at
+
+    environment = (run and run.environment) or {}
+    snapshot = snapshot_at(Path(str(environment.get("snapshot", ""))))
+    return snapshot.epoch if snapshot else 0

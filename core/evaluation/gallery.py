@@ -1,0 +1,123 @@
+"""Each class's best and worst images, and small pictures of what was made of them."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from core.evaluation.evaluate import Evaluation, ImageAgreement, Predict, UnusableMaskError
+from core.evaluation.report import ranking
+from datasets.files import ListEntry, read_image, read_mask
+from utils.drawing import blend, colorize
+from utils.errors import UserError
+from utils.metrics import joint_histogram, segmentation_scores
+from utils.processes import available_cpus
+
+MAX_SIDE = 240
+QUALITY = 78
+# more of the image than in the pictures of inference: these are small
+ALPHA = 0.6
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One variant's mask of an image: a picture, and each class's IoU in this image, in [0, 1]."""
+
+    picture: str
+    iou: np.ndarray
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """An image and what was made of it, as JPEGs of at most `MAX_SIDE` pixels in data URIs.
+
+    Attributes:
+        size: (width, height) of the pictures.
+        image: the photograph.
+        ground_truth: its classes' colours over it.
+        predictions: one a variant; None where its mask was left out.
+    """
+
+    size: tuple[int, int]
+    image: str
+    ground_truth: str
+    predictions: list[Prediction | None]
+
+
+def best_and_worst(
+    evaluation: Evaluation, index: int, count: int
+) -> tuple[list[ImageAgreement], list[ImageAgreement]]:
+    """At most `count` images with the highest TP − FN − FP of a class, and with the lowest.
+
+    The best come best first, the worst come worst first; no image is among both.
+    """
+    ranked = ranking(evaluation, index)
+    best = ranked[: min(count, (len(ranked) + 1) // 2)]
+    worst = ranked[len(ranked) - min(count, len(ranked) // 2) :]
+    return best, worst[::-1]
+
+
+def draw_exhibits(
+    entries: Iterable[ListEntry],
+    predicts: list[Predict],
+    palette: tuple[int, ...],
+    num_classes: int,
+) -> dict[str, Exhibit]:
+    """Draw images, by their ids.
+
+    Raises:
+        UserError: an image cannot be read, or has another size than its ground truth.
+    """
+    entries = list(entries)
+    with ThreadPoolExecutor(max_workers=min(8, available_cpus())) as pool:
+        drawn = pool.map(lambda entry: draw_exhibit(entry, predicts, palette, num_classes), entries)
+        return {entry.id: exhibit for entry, exhibit in zip(entries, drawn, strict=True)}
+
+
+def draw_exhibit(
+    entry: ListEntry, predicts: list[Predict], palette: tuple[int, ...], num_classes: int
+) -> Exhibit:
+    """Draw one image with its ground truth and every variant's prediction."""
+    image, ground_truth = read_pair(entry)
+
+    def overlay(mask: np.ndarray) -> str:
+        return thumbnail(blend(image, colorize(mask, palette), ALPHA))[0]
+
+    predictions: list[Prediction | None] = []
+    for predict in predicts:
+        try:
+            mask = predict(entry, ground_truth)
+        except UnusableMaskError:
+            predictions.append(None)
+            continue
+        scores = segmentation_scores(joint_histogram(ground_truth, mask, num_classes))
+        predictions.append(Prediction(overlay(mask), scores.iou))
+    photograph, size = thumbnail(image)
+    return Exhibit(size, photograph, overlay(ground_truth), predictions)
+
+
+def read_pair(entry: ListEntry) -> tuple[np.ndarray, np.ndarray]:
+    """Read an image, H×W×3 uint8, and its ground truth, H×W uint8.
+
+    Raises:
+        UserError: one of them cannot be read, or their sizes differ.
+    """
+    image, ground_truth = np.array(read_image(entry.image)), read_mask(entry.mask)
+    if ground_truth.shape != image.shape[:2]:
+        raise UserError(f"mask {entry.mask} has another size than its image {entry.image}")
+    return image, ground_truth
+
+
+def thumbnail(image: np.ndarray) -> tuple[str, tuple[int, int]]:
+    """An H×W×3 uint8 image as a JPEG of at most `MAX_SIDE` pixels: its data URI and (w, h)."""
+    picture = Image.fromarray(image)
+    picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    picture.save(file, format="JPEG", quality=QUALITY, optimize=True)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}", picture.size

@@ -1,0 +1,40 @@
+"""Evaluating all that was asked for, each with its table."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from core.evaluation.evaluate import evaluate
+from core.evaluation.report import format_report
+from core.evaluation.variants import Evaluated, Variant
+from datasets.files import ListEntry
+from datasets.records import DatasetRecord
+
+
+def evaluate_variants(
+    variants: Sequence[Variant],
+    entries: list[ListEntry],
+    filelist: str,
+    record: DatasetRecord,
+    *,
+    allow_missing: bool,
+) -> list[Evaluated]:
+    """Evaluate variants one after the other and print their tables.
+
+    Raises:
+        UserError: see `evaluate`.
+    """
+    evaluated = []
+    for variant in variants:
+        if evaluated:
+            print()
+        print(f"{variant.heading(filelist)}\n")
+        evaluation = evaluate(
+            entries, variant.predict, record.num_classes, allow_missing=allow_missing
+        )
+        for mask in evaluation.left_out:
+            print(f"left out: {mask}", file=sys.stderr)
+        print(format_report(evaluation, record.classes))
+        evaluated.append(Evaluated(variant, evaluation))
+    return evaluated

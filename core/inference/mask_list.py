@@ -1,0 +1,78 @@
+"""Write a file list that pairs images with masks that inference has made of them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from datasets.files import ListEntry, read_list, require_unique_ids
+from utils.errors import UserError, os_errors_end_in, run_command
+from utils.files import write_text
+
+
+def write_mask_list(entries: Sequence[ListEntry], masks: Path, out: Path) -> Path:
+    """Write lines `IMAGE MASK`, in which MASK is inference's ID.png in place of the list's own.
+
+    Both are relative to the deepest folder that holds all images and the masks. Links are not
+    followed, so that data that is linked into a folder counts as in there.
+
+    Args:
+        entries: the images.
+        masks: the folder with ID.png.
+        out: the list.
+
+    Returns:
+        The folder that the paths are relative to: the root to read the list with.
+
+    Raises:
+        UserError: a mask is missing, a path has a space, or the list cannot be written.
+    """
+    pairs = [(_absolute(entry.image), _absolute(masks / f"{entry.id}.png")) for entry in entries]
+    missing = [mask for _, mask in pairs if not mask.is_file()]
+    if missing:
+        raise UserError(
+            f"{len(missing)} of {len(pairs)} masks are missing, as {missing[0]}; infer these "
+            "images first (--skip-existing leaves the others as they are)"
+        )
+    folders = {path.parent for pair in pairs for path in pair}
+    root = Path(os.path.commonpath(folders))
+    lines = []
+    for pair in pairs:
+        columns = [str(path.relative_to(root)) for path in pair]
+        if len(" ".join(columns).split()) != len(columns):
+            raise UserError(
+                f"{' and '.join(columns)}: paths with spaces cannot be listed; rename the folders, "
+                "or choose another OUTPUT_DIR, EXP or SAVE_ID"
+            )
+        lines.append(" ".join(columns) + "\n")
+    with os_errors_end_in("make room there, or choose another --out"):
+        write_text(out, "".join(lines))
+    return root
+
+
+def _absolute(path: Path) -> Path:
+    # resolve() would follow links
+    return Path(os.path.normpath(path.absolute()))
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", metavar="ROOT", default="./data", help="data root")
+    parser.add_argument("--filelist", metavar="LIST", required=True, help="the images")
+    parser.add_argument("--masks", metavar="DIR", type=Path, required=True, help="inference's")
+    parser.add_argument("--out", metavar="FILE", type=Path, required=True, help="the list to write")
+    return parser.parse_args(argv)
+
+
+def main() -> None:
+    args = parse_args()
+    entries = read_list(args.filelist, args.data)
+    require_unique_ids(entries, args.filelist)
+    root = write_mask_list(entries, args.masks, args.out)
+    print(f"{len(entries)} lines `IMAGE MASK`: {args.out}, whose paths start at {root}")
+
+
+if __name__ == "__main__":
+    run_command(main)

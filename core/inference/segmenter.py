@@ -1,0 +1,151 @@
+"""A trained network as an object: images in, segmentations out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from core.checkpoint import load_model
+from core.config import Config, InferenceConfig, load_config
+from core.distributed import place, select_device
+from core.inference.acceleration import accelerate
+from core.inference.labels import label_vector
+from core.inference.predict import predict, predict_with_scores
+from core.inference.samples import Sample
+from datasets.files import read_image
+from datasets.images import to_rgb
+from datasets.records import PASCAL_VOC, DatasetRecord
+from models import get_model
+from utils.crf import crf_inference
+from utils.errors import UserError
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """What the network says of an image.
+
+    Attributes:
+        labels: H×W uint8 class indices, the argmax of `probabilities`.
+        probabilities: C×H×W float32, background first. These are the merged masks, in [0, 1] but
+            not adding up to 1: objects without label are 0, and background was raised to the power
+            TEST.BG_POW. With `crf` they are the CRF's, which do add up to 1.
+        scores: C−1 float32 in [0, 1], each object's highest score of all views; those above
+            TEST.FP_CUT_SCORE are its labels where none are given.
+    """
+
+    labels: np.ndarray
+    probabilities: np.ndarray
+    scores: np.ndarray
+
+
+class Segmenter:
+    """Segments images with a network and the settings of a TEST section.
+
+    Args:
+        model: images (B×3×H×W, normalised) → raw class scores (B×(C−1)) and masks (B×C×H×W), on
+            `device`; TEST.AMP and TEST.COMPILE change how it computes.
+        test: the settings.
+        device: where the model is.
+        record: names the classes.
+
+    Raises:
+        UserError: PyTorch cannot compute as TEST.AMP and TEST.COMPILE say.
+    """
+
+    def __init__(
+        self, model: nn.Module, test: InferenceConfig, device: torch.device, record: DatasetRecord
+    ) -> None:
+        self.model = accelerate(model, test, device)
+        self.test = test
+        self.device = device
+        self.record = record
+
+    @classmethod
+    def from_snapshot(
+        cls,
+        path: str | Path,
+        cfg: Config | str | Path,
+        device: str | torch.device = "auto",
+        record: DatasetRecord = PASCAL_VOC,
+    ) -> Segmenter:
+        """The network of a snapshot, published or ours.
+
+        Args:
+            path: the snapshot's file.
+            cfg: the configuration or its YAML file; NET says what network it is, TEST how images
+                are seen.
+            device: auto, cuda, mps, cpu, or a device of PyTorch's.
+            record: of the data set that it was trained on.
+
+        Raises:
+            UserError: a file is missing or does not fit; the configuration is wrong; there is no
+                such device.
+        """
+        cfg = cfg if isinstance(cfg, Config) else load_config(cfg)
+        if record.num_classes != cfg.TEST.NUM_CLASSES:
+            raise UserError(
+                f"TEST.NUM_CLASSES is {cfg.TEST.NUM_CLASSES}, but {record.name} has "
+                f"{record.num_classes} classes; set it to {record.num_classes}"
+            )
+        device = select_device(device) if isinstance(device, str) else device
+        model = get_model(cfg.NET, num_classes=record.num_classes)
+        load_model(model, path)
+        return cls(place(model, device), cfg.TEST, device, record)
+
+    def predict(
+        self,
+        image: Image.Image | np.ndarray | str | Path,
+        labels: Sequence[str | int] | None = None,
+        crf: bool = False,
+    ) -> Segmentation:
+        """Segment one image.
+
+        Args:
+            image: a path, read as infer_val.py does (upright by its EXIF orientation); or a Pillow
+                image of any mode, or an H×W×3 uint8 array of RGB, whose pixels stay where they are.
+            labels: the objects that it is known to have, by name or by index (1 to C−1); none at
+                all mean background only, None leaves them to the network.
+            crf: whether a CRF refines the masks.
+
+        Raises:
+            UserError: the image or a label cannot be used; no labels where TEST.USE_GT_LABELS
+                demands them; see `predict_with_scores`.
+        """
+        known = None if labels is None else label_vector(labels, self.record.classes)
+        opened = _open(image)
+        name = str(image) if isinstance(image, (str, Path)) else "the image"
+        sample = Sample(name, opened, labels=known)
+        [(_, merged, scores)] = predict_with_scores(self.model, [sample], self.test, self.device)
+        if crf:
+            present_only = self.test.CRF_PRESENT_ONLY
+            merged = crf_inference(np.array(opened), merged, present_only=present_only)
+        return Segmentation(merged.argmax(axis=0).astype(np.uint8), merged, scores)
+
+    def predict_stream(self, samples: Iterable[Sample]) -> Iterator[tuple[Sample, np.ndarray]]:
+        """Each sample with its C×H×W merged masks; the next one is opened in the meantime."""
+        return predict(self.model, samples, self.test, self.device)
+
+
+def _open(image: Image.Image | np.ndarray | str | Path) -> Image.Image:
+    if isinstance(image, (str, Path)):
+        return read_image(image)
+    if isinstance(image, np.ndarray):
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+            shape = "×".join(map(str, image.shape))
+            raise UserError(f"expected an H×W×3 array of uint8, found {shape} of {image.dtype}")
+        return Image.fromarray(image)
+    if not isinstance(image, Image.Image):
+        raise UserError(
+            f"expected a path, an array or a Pillow image, found {type(image).__name__}"
+        )
+    try:
+        image.load()
+        return to_rgb(image)
+    except OSError as error:
+        raise UserError(f"the image cannot be used: {error}") from error

@@ -1,0 +1,62 @@
+"""Results are made and written in processes apart, while the network works on the next image."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+
+from core.inference.results import Outputs, Result, write_result
+from utils.errors import UserError
+from utils.processes import follow_main_process, interrupts_held_back
+
+
+@contextmanager
+def result_writer(outputs: Outputs, workers: int) -> Iterator[Callable[[Result], None]]:
+    """Give a function that hands a result to `workers` processes to write (0: writes it itself).
+
+    At most two results a worker wait; then the function blocks. An error of a worker is raised by
+    the next call, or when the context ends, which is when all is written; results that still wait
+    are then dropped.
+
+    Raises:
+        UserError: see `write_result`; or a worker died.
+        RuntimeError: see `write_result`.
+    """
+    if workers == 0:
+        yield lambda result: write_result(result, outputs)
+        return
+
+    # not fork: a copy of a process that uses CUDA or threads may hang
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=follow_main_process)
+    pending: dict[Future[None], str] = {}
+
+    def collect(most: int) -> None:
+        """Wait until at most `most` results are pending; raise the errors of those that ended."""
+        while True:
+            for future in [future for future in pending if future.done()]:
+                future.result()
+                del pending[future]
+            if len(pending) <= most:
+                return
+            wait(pending, return_when=FIRST_COMPLETED)
+
+    def submit(result: Result) -> None:
+        collect(most=2 * workers - 1)
+        with interrupts_held_back():  # this may start a process
+            pending[pool.submit(write_result, result, outputs)] = result.id
+
+    try:
+        yield submit
+        collect(most=0)
+    except BrokenProcessPool as error:
+        images = f", at work on {' or '.join(pending.values())}" if pending else ""
+        raise UserError(
+            f"a process that makes masks died, perhaps for want of memory{images}; try fewer "
+            "--workers, or --workers 0 to see why"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,99 @@
+"""Whatever Pillow opens, as upright RGB: decoding, rotation, depth and transparency."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image
+
+# What Pillow warns of is an error here (no pixels) or changes none of them (damaged EXIF). Said
+# once for all threads: `warnings.catch_warnings` in one of them would change the others' filters.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+
+# Pillow knows these, but decodes them with the help of other programs or not at all
+_NO_PICTURES = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def image_suffixes() -> frozenset[str]:
+    """The suffixes, in small letters and with their dot, of files that `decode` may open."""
+    formats = Image.registered_extensions().items()
+    return frozenset(
+        suffix for suffix, name in formats if name in Image.OPEN and name not in _NO_PICTURES
+    )
+
+
+def decode(path: str | Path) -> Image.Image:
+    """Open an image, of several in a file the first, and decode its pixels.
+
+    Raises `OSError` if that fails, whatever the reason.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.format in _NO_PICTURES:
+                raise OSError(f"{image.format} is no format of pictures")
+            image.load()
+    except OSError:
+        raise
+    # damaged bytes lead to any exception: SyntaxError, struct.error, IndexError, ...
+    except Exception as error:
+        raise OSError(str(error) or type(error).__name__) from error
+    if not image.width or not image.height:
+        raise OSError("it has no pixels")
+    return image
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The image as its EXIF orientation says that it is to be seen; itself if that says nothing."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # damaged EXIF, which says nothing; the pixels are there
+        return image
+    turn = _TURNS.get(orientation)
+    return image if turn is None else image.transpose(turn)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """A decoded image of any mode as RGB; itself if it is RGB and opaque.
+
+    Grey values of 16 bits are scaled to 8, and what is transparent is seen on white.
+
+    Raises `OSError` for pixels that have no meaning as colours.
+    """
+    if image.mode.startswith("I;16") or image.mode == "I":
+        return _deep_grey_to_rgb(image)
+    if image.mode == "F":
+        raise OSError("nothing says which of its floating-point values are black and white")
+    if image.mode == "P" and not image.getpalette():
+        raise OSError("its palette is missing")
+    try:
+        if image.has_transparency_data:
+            white = Image.new("RGBA", image.size, "white")
+            return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")
+    except ValueError as error:
+        raise OSError(str(error)) from error
+
+
+def _deep_grey_to_rgb(image: Image.Image) -> Image.Image:
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise OSError(
+            f"its grey values, {values.min()} to {values.max()}, are not those of 16 bits"
+        )
+    grey = np.rint(values / 257).astype(np.uint8)
+    grey[values == image.info.get("transparency", -1)] = 255
+    return Image.fromarray(grey).convert("RGB")

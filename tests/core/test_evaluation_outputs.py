@@ -1,0 +1,332 @@
+"""What eval_seg.py keeps of an evaluation: the page, the JSON file, TensorBoard's scalars."""
+
+import json
+import re
+from datetime import datetime, timedelta, timezone
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from report_case import eval_seg, make_data, write
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from core.evaluation.evaluate import Evaluation, ImageAgreement, masks_from
+from core.evaluation.gallery import MAX_SIDE, best_and_worst, draw_exhibit, thumbnail
+from core.evaluation.page.markup import Markup, join, tag
+from datasets.files import read_list
+from datasets.records import PASCAL_VOC
+
+NAMES = [f"2007_{number:06d}" for number in range(9)]
+
+
+@pytest.fixture
+def data(tmp_path):
+    return make_data(tmp_path / "data root", NAMES)
+
+
+def table(data, masks):
+    """What is printed for a folder without any of the options that keep more."""
+    done = eval_seg(data, "--masks", masks)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def slow_counts(data, masks):
+    """The histogram, counted pixel by pixel."""
+    counts = np.zeros((21, 22), dtype=np.int64)
+    for name in NAMES:
+        truth = np.array(Image.open(data / "gt" / f"{name}.png"))
+        predicted = np.array(Image.open(data / masks / f"{name}.png"))
+        for row, column in zip(truth.flat, predicted.flat, strict=True):
+            if row < 21:
+                counts[row, min(column, 21)] += 1
+    return counts
+
+
+def slow_iou(counts, index):
+    union = counts[index].sum() + counts[:, index].sum() - counts[index, index]
+    return counts[index, index] / union if union else 0.0
+
+
+def test_tables_are_those_of_the_two_folders(data):
+    both = table(data, "out") + "\n" + table(data, "out/crf")
+    for option in ("--report", "--json", "--tensorboard"):
+        done = eval_seg(data, "--masks", "out", option, f"kept{option}")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith(both + "\n")
+        assert f"kept{option}" in done.stdout.removeprefix(both)
+
+
+def test_json_holds_the_numbers_of_both(data):
+    (data / "out" / "environment.yaml").write_text("commit: abc\nwhen: 2020-01-01\n")
+    assert eval_seg(data, "--masks", "out", "--json", "n/all.json").returncode == 0
+    found = json.loads((data / "n" / "all.json").read_text())
+    assert (found["format"], found["dataset"], found["list"]) == (1, "pascal_voc", "list.txt")
+    assert found["classes"] == list(PASCAL_VOC.classes)
+    assert found["run"] == {"commit": "abc", "when": "2020-01-01"}
+    age = datetime.now(timezone.utc) - datetime.fromisoformat(found["date"])
+    assert timedelta(seconds=-1) <= age < timedelta(minutes=5)
+
+    plain, refined = found["evaluations"]
+    assert [(each["name"], each["source"]) for each in (plain, refined)] == [
+        ("plain", "out"),
+        ("crf", "out/crf"),
+    ]
+    for each in (plain, refined):
+        counts = slow_counts(data, each["source"])
+        assert each["histogram"] == counts.tolist()
+        iou = [slow_iou(counts, index) for index in range(21)]
+        assert [row["iou"] for row in each["per_class"]] == pytest.approx(iou)
+        assert [row["pixels"] for row in each["per_class"]] == counts.sum(axis=1).tolist()
+        assert each["per_class"][1]["name"] == "aeroplane"
+        assert each["per_class"][1]["recall"] == pytest.approx(counts[1, 1] / counts[1].sum())
+        assert each["per_class"][2]["precision"] == pytest.approx(counts[2, 2] / counts[:, 2].sum())
+        assert each["mean"]["all"]["iou"] == pytest.approx(np.mean(iou))
+        assert each["mean"]["objects"]["iou"] == pytest.approx(np.mean(iou[1:]))
+        assert each["images"] == {"listed": 9, "evaluated": 9}
+        assert each["left_out"] == []
+
+
+def read_scalars(folder):
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    return {tag: events.Scalars(tag) for tag in events.Tags()["scalars"]}
+
+
+def test_tensorboard_has_the_same_numbers(data):
+    snapshot = "snapshots/x/model_enc_e004Xs-0.123.pth"
+    (data / "out" / "environment.yaml").write_text(yaml.safe_dump({"snapshot": snapshot}))
+    arguments = ["--masks", "out", "--tensorboard", "logs", "--json", "n.json"]
+    done = eval_seg(data, *arguments)
+    assert done.returncode == 0
+    assert "events of step 4: logs/eval_crf" in done.stdout
+    # again at the same step, and at another
+    assert eval_seg(data, *arguments).returncode == 0
+    assert eval_seg(data, *arguments, "--step", "8").returncode == 0
+
+    evaluations = json.loads((data / "n.json").read_text())["evaluations"]
+    for folder, expected in zip(("eval", "eval_crf"), evaluations, strict=True):
+        scalars = read_scalars(data / "logs" / folder)
+        assert len(scalars) == 3 * 21 + 2 * 3
+        for values in scalars.values():
+            assert [event.step for event in values] == [4, 8]
+        for name, value in (
+            ("01_aeroplane/IoU", expected["per_class"][1]["iou"]),
+            ("20_tv/monitor/precision", expected["per_class"][20]["precision"]),
+            ("00_background/recall", expected["per_class"][0]["recall"]),
+            ("all/mIoU", expected["mean"]["all"]["iou"]),
+            ("all_wo_BG/mIoU", expected["mean"]["objects"]["iou"]),
+            ("all_wo_BG/mean_recall", expected["mean"]["objects"]["recall"]),
+        ):
+            assert scalars[name][0].value == pytest.approx(value)
+
+
+def test_the_step_is_0_where_no_record_tells(data):
+    done = eval_seg(data, "--masks", "out/crf", "--tensorboard", "logs")
+    assert "events of step 0: logs/eval_crf" in done.stdout
+    assert not (data / "logs" / "eval").exists()
+
+
+class Elements(HTMLParser):
+    """The elements of a page and its text, without styles and scripts."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.open, self.text = [], [], ""
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, name, attributes):
+        self.elements.append((name, dict(attributes)))
+        if name not in ("meta", "img"):
+            self.open.append(name)
+
+    def handle_endtag(self, name):
+        assert self.open.pop() == name
+
+    def handle_data(self, text):
+        if self.open and self.open[-1] not in ("style", "script"):
+            self.text += text + "\n"
+
+
+def read_page(data, folder="page"):
+    return Elements((data / folder / "index.html").read_text())
+
+
+def test_page_is_one_file_that_holds_all(data):
+    (data / "out" / "environment.yaml").write_text("commit: 0a1b2c\nsnapshot: s.pth\n")
+    (data / "out" / "config.yaml").write_text("NET:\n  MODEL: ae\n")
+    (data / "out" / "diff.patch").write_text("-a\n+b\n")
+    done = eval_seg(data, "--masks", "out", "--report", "page")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("report: page/index.html\n")
+    assert [path.name for path in (data / "page").iterdir()] == ["index.html"]
+
+    page = read_page(data)
+    for masks in ("out", "out/crf"):
+        for number in re.findall(r"\d+\.\d\d", table(data, masks)):
+            assert number in page.text
+    for text in ("0a1b2c", "s.pth", "MODEL: ae", "diff.patch holds", "9 of 9 evaluated"):
+        assert text in page.text
+    links = [value for _, found in page.elements for key, value in found.items() if key == "href"]
+    assert links and all(link.startswith("#class-") for link in links)
+    sources = [found["src"] for _, found in page.elements if "src" in found]
+    # background: three best and three worst; three classes of three images: two and one each
+    assert len(sources) == 4 * (6 + 3 * 3)
+    assert all(source.startswith("data:image/jpeg;base64,") for source in sources)
+
+
+def test_matrix_has_the_share_of_each_pair(data):
+    eval_seg(data, "--masks", "out/crf", "--report", "page")
+    page = read_page(data)
+    counts = slow_counts(data, "out/crf")
+    names = [*PASCAL_VOC.classes, "no class"]
+    for row in (0, 1, 2, 20):
+        for column in range(22):
+            share = 100 * counts[row, column] / counts[row].sum()
+            text = f"{names[row]} predicted as {names[column]}: {share:.2f} %"
+            assert f"{text} ({counts[row, column]} pixels)" in page.text
+    assert "sofa predicted as" not in page.text
+
+
+def test_without_crf_the_page_and_the_command_say_so(data):
+    (data / "out" / "crf").rename(data / "elsewhere")
+    done = eval_seg(data, "--masks", "out", "--report", "page")
+    assert done.returncode == 0
+    assert "with CRF: not evaluated: there is no folder out/crf" in done.stdout
+    page = read_page(data)
+    assert "there is no folder out/crf" in page.text
+    assert "There is no environment.yaml in out" in page.text
+    assert "There is no config.yaml in out" in page.text
+
+
+def test_left_out_images_are_listed(data):
+    (data / "out" / "crf" / f"{NAMES[3]}.png").unlink()
+    done = eval_seg(data, "--masks", "out", "--report", "page", "--json", "n.json")
+    assert done.returncode == 2
+    assert not (data / "page" / "index.html").exists() and not (data / "n.json").exists()
+
+    arguments = ["--masks", "out", "--allow-missing", "--report", "page", "--json", "n.json"]
+    assert eval_seg(data, *arguments).returncode == 0
+    page = read_page(data)
+    assert "1 of 9 images have no usable mask with CRF and are left out" in page.text
+    assert f"mask out/crf/{NAMES[3]}.png does not exist" in page.text
+    assert "their numbers do not compare" in page.text
+    assert "8 and 9 of 9 evaluated" in page.text
+    _, refined = json.loads((data / "n.json").read_text())["evaluations"]
+    assert refined["images"] == {"listed": 9, "evaluated": 8}
+    (mask,) = refined["left_out"]
+    assert mask["kind"] == "missing" and NAMES[3] in mask["message"]
+
+
+def test_names_and_paths_are_text_in_the_page(tmp_path):
+    evil = "<img_src=x_onerror=alert(1)>&\"'"
+    data = make_data(tmp_path / "data", [evil, "b", "c"])
+    (data / "out").rename(data / "<b>masks")
+    (data / "<b>masks" / "environment.yaml").write_text("command: <script>alert(2)</script>\n")
+    (data / "<b>masks" / "config.yaml").write_text("</pre><i>\n")
+    done = eval_seg(data, "--masks", "<b>masks", "--report", "page")
+    assert done.returncode == 0, done.stderr
+    page = read_page(data)
+    assert "i" not in [name for name, _ in page.elements]
+    assert [name for name, _ in page.elements].count("script") == 1
+    assert all("onerror" not in found for _, found in page.elements)
+    for text in (evil, "<b>masks", "<script>alert(2)</script>", "</pre><i>"):
+        assert text in page.text
+
+
+def test_oracle_is_reported_without_masks(data):
+    arguments = ["--oracle-from", "3x4", "--report", "page", "--json", "n.json"]
+    done = eval_seg(data, *arguments, "--tensorboard", "logs")
+    assert done.returncode == 0, done.stderr
+    assert "The run that made the masks" not in read_page(data).text
+    found = json.loads((data / "n.json").read_text())
+    assert [(each["name"], each["source"]) for each in found["evaluations"]] == [("oracle", "3x4")]
+    assert found["run"] is None
+    assert read_scalars(data / "logs" / "eval_oracle")["all/mIoU"][0].step == 0
+
+
+def test_a_failing_report_leaves_the_earlier_one(data):
+    assert eval_seg(data, "--masks", "out", "--report", "page").returncode == 0
+    before = (data / "page" / "index.html").read_bytes()
+    for damage in (lambda path: path.unlink(), lambda path: Image.new("RGB", (3, 3)).save(path)):
+        damage(data / "img" / f"{NAMES[1]}.jpg")
+        done = eval_seg(data, "--masks", "out", "--report", "page")
+        assert done.returncode == 2
+        assert re.fullmatch(f"error: .*img/{NAMES[1]}.jpg.*\n", done.stderr)
+        assert (data / "page" / "index.html").read_bytes() == before
+        assert len(list((data / "page").iterdir())) == 1
+
+
+def test_only_images_that_are_shown_are_opened(data):
+    # with one class everywhere, three of the nine are neither among the best nor the worst
+    for number, name in enumerate(NAMES):
+        write(data / "gt" / f"{name}.png", np.zeros((6, 8)))
+        mask = np.zeros((6, 8))
+        mask[0, :number] = 2
+        write(data / "out" / f"{name}.png", mask)
+    for name in NAMES[3:6]:
+        (data / "img" / f"{name}.jpg").unlink()
+    done = eval_seg(data, "--masks", "out", "--report", "page")
+    assert (done.returncode, done.stderr) == (0, "")
+    order = re.findall(r"2007_\d+", read_page(data).text)
+    assert order == [NAMES[number] for number in (0, 1, 2, 8, 7, 6)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--report", "list.txt"], "list.txt.*another --report"),
+        (["--tensorboard", "list.txt"], "list.txt.*another --tensorboard"),
+        (["--json", "gt"], "numbers to gt"),
+        (["--step", "3"], "--step 3: .*--tensorboard"),
+        (["--tensorboard", "logs", "--step", "-1"], "--step -1: expected 0 or more"),
+        (["--json", "n.json"], "out/environment.yaml holds no record"),
+    ],
+)
+def test_user_errors_are_one_line_with_status_2(data, arguments, named):
+    if "record" in named:
+        (data / "out" / "environment.yaml").write_text("a: [\n")
+    done = eval_seg(data, "--masks", "out", *arguments)
+    assert done.returncode == 2
+    assert re.fullmatch(f"error: .*{named}.*\n", done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("images", "best", "worst"),
+    [(1, "a", ""), (2, "a", "b"), (3, "ab", "c"), (5, "abc", "ed"), (7, "abc", "gfe")],
+)
+def test_no_image_is_among_best_and_worst(images, best, worst):
+    # z, which lacks the class, and scores that fall from a to g
+    listed = [ImageAgreement("z", {0: 5})]
+    listed += [ImageAgreement("abcdefg"[i], {4: -i}) for i in reversed(range(images))]
+    evaluation = Evaluation(np.zeros((21, 22), dtype=np.int64), listed, [])
+    found = best_and_worst(evaluation, 4, 3)
+    assert ["".join(image.id for image in part) for part in found] == [best, worst]
+
+
+def test_pictures_are_small_and_keep_their_shape(data):
+    noise = np.random.default_rng(0).integers(0, 256, (375, 500, 3), dtype=np.uint8)
+    uri, size = thumbnail(noise)
+    assert size == (MAX_SIDE, MAX_SIDE * 375 // 500)
+    # noise is the worst there is; photographs take about 10 kB
+    assert len(uri) < 60_000
+    assert thumbnail(noise[:30, :40])[1] == (40, 30)
+
+    entry = read_list(data / "list.txt", data)[0]
+    predicts = [masks_from(data / "out"), masks_from(data / "gt")]
+    exhibit = draw_exhibit(entry, predicts, PASCAL_VOC.palette, 21)
+    assert exhibit.size == (8, 6)
+    _, truth = exhibit.predictions
+    assert truth.picture == exhibit.ground_truth != exhibit.image
+    assert truth.iou[0] == truth.iou[1] == 1
+
+
+def test_markup_escapes_all_but_markup():
+    found = tag("a", "1 < 2", tag("b", "&"), href='"x"', data_value=3, class_="k", title=None)
+    assert found == ('<a href="&quot;x&quot;" data-value="3" class="k">1 &lt; 2<b>&amp;</b></a>')
+    assert isinstance(found, Markup)
+    assert join("<", Markup("<br>")) == "&lt;<br>"
+    assert tag("meta", charset="utf-8") == '<meta charset="utf-8">'

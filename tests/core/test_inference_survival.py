@@ -1,0 +1,145 @@
+"""Inference that is killed, stopped or shared by processes ends with the same files."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from inference_command import infer, make_workplace, refusal, results_of, start
+
+TWO = ("-m", "core.torchrun", "--standalone", "--nproc-per-node", "2")
+IMAGES = 24
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    return make_workplace(tmp_path_factory.mktemp("survival"), IMAGES)
+
+
+@pytest.fixture(scope="module")
+def whole(place, tmp_path_factory):
+    """What an uninterrupted run leaves, and its seconds."""
+    folder = tmp_path_factory.mktemp("whole")
+    began = time.monotonic()
+    with start(place, folder, "--save-probabilities") as process:
+        _, err = process.communicate()
+    assert process.returncode == 0, err
+    results = results_of(folder)
+    assert len(results) == 4 * IMAGES
+    return results, time.monotonic() - began
+
+
+def wait_for(process: subprocess.Popen, folder: Path, count: int) -> None:
+    """Until there are so many masks."""
+    while len(list(folder.glob("*.png"))) < count:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+
+
+def test_killed_at_random_moments_it_ends_like_the_uninterrupted_run(place, whole, tmp_path):
+    expected, seconds = whole
+    go_on = ("--save-probabilities", "--skip-existing")
+    chance = random.Random(3)
+    for _ in range(3):
+        with start(place, tmp_path, *go_on) as process:
+            time.sleep(chance.uniform(0.5, 1) * seconds)
+            process.kill()
+    done = infer(place, tmp_path, *go_on)
+    assert f" of {IMAGES} images have their results and are skipped" in done.stdout
+    assert results_of(tmp_path) == expected
+    again = infer(place, tmp_path, *go_on)
+    assert f"{IMAGES} of {IMAGES} images have their results" in again.stdout
+    assert "entries loaded" not in again.stdout
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_with_one_line(place, whole, tmp_path, sent):
+    with start(place, tmp_path, "--save-probabilities") as process:
+        wait_for(process, tmp_path, 2)
+        process.send_signal(sent)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + sent, out + err
+    assert "Traceback" not in err
+    last = err.splitlines()[-1]
+    assert last.startswith("interrupted; ") and "--skip-existing goes on" in last
+    there = results_of(tmp_path)
+    assert there.items() <= whole[0].items()  # whole files only
+    masks = {name for name in there if "/" not in name}
+    assert 2 <= len(masks) < IMAGES
+
+    done = infer(place, tmp_path, "--save-probabilities", "--skip-existing")
+    assert f"{len(masks)} of {IMAGES} images have their results" in done.stdout
+    assert f"{IMAGES - len(masks)} images of list.txt, on cpu" in done.stdout
+    assert results_of(tmp_path) == whole[0]
+    # what made each part is kept
+    assert (tmp_path / "environment.yaml").is_file()
+    assert (tmp_path / f"environment_from_{len(masks):05d}.yaml").is_file()
+
+
+def test_two_processes_share_the_images(place, whole, tmp_path):
+    with start(place, tmp_path, "--save-probabilities", launcher=TWO) as job:
+        out, err = job.communicate(timeout=300)
+    assert job.returncode == 0, out + err
+    assert results_of(tmp_path) == whole[0]
+    assert out.count("entries loaded") == 1
+    assert f"{IMAGES} images of list.txt, on 2 processes with cpu" in out
+    assert err.count(f"{IMAGES}/{IMAGES}") == 1
+
+    with start(place, tmp_path, "--skip-existing", launcher=TWO) as job:
+        out, err = job.communicate(timeout=300)
+    assert job.returncode == 0, out + err
+    assert out.count("are skipped") == 1 and "entries loaded" not in out
+
+
+def test_several_processes_say_a_mistake_once(place, tmp_path):
+    mistake = ("--set", "TEST.NUM_CLASSES", "20")
+    with start(place, tmp_path, *mistake, launcher=TWO) as job:
+        out, err = job.communicate(timeout=300)
+    assert job.returncode == 2, out + err
+    assert err.count("TEST.NUM_CLASSES") == 1 and "Traceback" not in err
+    assert results_of(tmp_path) == {}
+
+
+def test_a_process_that_dies_ends_the_job(place, whole, tmp_path):
+    with start(place, tmp_path, "--save-probabilities", launcher=TWO) as job:
+        wait_for(job, tmp_path, 1)
+        children = subprocess.run(
+            ["pgrep", "-P", str(job.pid), "-f", "infer_val.py"], capture_output=True, text=True
+        )
+        os.kill(int(children.stdout.split()[-1]), signal.SIGKILL)
+        _, err = job.communicate(timeout=60)
+    assert job.returncode == 128 + signal.SIGKILL
+    assert "was killed by signal 9" in err and "Traceback" not in err
+    infer(place, tmp_path, "--save-probabilities", "--skip-existing")
+    assert results_of(tmp_path) == whole[0]
+
+
+def test_an_image_that_fails_in_another_process_ends_the_job(tmp_path):
+    place = make_workplace(tmp_path, 6)
+    # whole when the main process looks, and gone when its turn comes
+    last = place / "image05.jpg"
+    with start(place, tmp_path / "out", launcher=TWO) as job:
+        while not (tmp_path / "out" / "results.json").exists():
+            assert job.poll() is None
+            time.sleep(0.005)
+        last.unlink()
+        _, err = job.communicate(timeout=120)
+    assert job.returncode == 2, err
+    # the main process may say that another is gone
+    errors = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert "image05.jpg does not exist" in errors[0]
+    assert not [line for line in errors[1:] if "what it said last stands above" not in line]
+    assert "Traceback" not in err
+
+
+def test_one_process_at_a_time(place, tmp_path):
+    with start(place, tmp_path) as process:
+        wait_for(process, tmp_path, 1)
+        message = refusal(infer(place, tmp_path, "--skip-existing", status=2))
+        process.kill()
+    assert "another inference is at work on" in message

@@ -1,0 +1,120 @@
+"""infer_val.py as a user runs it, with the smallest network, and what it leaves."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from core.checkpoint import save_model, snapshot_path
+from core.config import load_config
+from datasets.files import write_mask
+from datasets.records import PASCAL_VOC
+from infer_val import main
+from models import get_model
+from utils.errors import run_command
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+CONFIG = """
+TEST: {SCALES: [1.0], FLIP: false, PAD_SIZE: [64, 64], USE_GT_LABELS: true, BG_POW: 1}
+DATASET: {PATH: .}
+NET: {MODEL: bsl, BACKBONE: vgg16}
+"""
+
+
+def make_workplace(folder: Path, images: int) -> Path:
+    """A data root with `images` images, their masks and list.txt, cfg.yaml and a snapshot."""
+    random = np.random.default_rng(0)
+    lines = []
+    for number in range(images):
+        name, height, width = f"image{number:02d}", 40 + number % 5, 50 - number % 7
+        coarse = random.integers(0, 256, (4, 4, 3), dtype=np.uint8)
+        Image.fromarray(coarse).resize((width, height)).save(folder / f"{name}.jpg")
+        # of few classes, as images are
+        mask = random.integers(0, PASCAL_VOC.num_classes, 3)[random.integers(0, 3, (height, width))]
+        write_mask(folder / f"{name}_mask.png", mask, PASCAL_VOC.palette)
+        lines.append(f"{name}.jpg {name}_mask.png\n")
+    (folder / "list.txt").write_text("".join(lines))
+    (folder / "cfg.yaml").write_text(CONFIG)
+    save_snapshot(folder, seed=0)
+    return folder
+
+
+def save_snapshot(folder: Path, seed: int) -> None:
+    torch.manual_seed(seed)
+    model = get_model(load_config(folder / "cfg.yaml").NET, PASCAL_VOC.num_classes)
+    save_model(model, snapshot_path(folder / "snapshots/pascal_voc/main/v01", 2, 0.5))
+
+
+def words_of(output: Path, arguments: Sequence[object]) -> list[str]:
+    """What follows infer_val.py; a test's own arguments come last, and override."""
+    words = ["--cfg", "cfg.yaml", "--device", "cpu", "--resume", "best", "--workers", "1"]
+    words += ["--infer-list", "list.txt", "--mask-output-dir", output, *arguments]
+    return [str(word) for word in words]
+
+
+def start(
+    folder: Path, output: Path, *arguments: object, launcher: Sequence[str] = ()
+) -> subprocess.Popen[str]:
+    """Start infer_val.py from `folder`, with `launcher` between Python and it."""
+    door = str(REPOSITORY / "infer_val.py")
+    return subprocess.Popen(
+        [sys.executable, *launcher, door, *words_of(output, arguments)],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONPATH": str(REPOSITORY),
+        },
+    )
+
+
+def infer(
+    folder: Path, output: Path, *arguments: object, status: int = 0
+) -> subprocess.CompletedProcess[str]:
+    """Run infer_val.py from `folder` to its end, in this process, which has PyTorch loaded."""
+    words = ["infer_val.py", *words_of(output, arguments)]
+    threads, found = torch.get_num_threads(), 0
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", words)
+        torch.set_num_threads(1)
+        try:
+            run_command(main)
+        except SystemExit as end:
+            found = end.code
+        finally:
+            torch.set_num_threads(threads)
+    assert found == status, out.getvalue() + err.getvalue()
+    return subprocess.CompletedProcess(words, status, out.getvalue(), err.getvalue())
+
+
+def refusal(result: subprocess.CompletedProcess[str]) -> str:
+    """The one line that a user's mistake ends in."""
+    assert "Traceback" not in result.stderr
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("error: ")
+    return last
+
+
+def results_of(output: Path) -> dict[str, bytes]:
+    """The results below a folder, and whatever else was left there but records of runs."""
+    return {
+        str(path.relative_to(output)): path.read_bytes()
+        for path in sorted(output.rglob("*"))
+        if path.is_file() and path.suffix not in (".yaml", ".patch", ".json")
+    }

@@ -1,0 +1,99 @@
+"""infer_test.sh and pseudo_labels.sh: inference, then what is made of its masks."""
+
+import time
+from pathlib import Path
+
+import pytest
+from launch_checkout import Checkout
+
+import infer_val
+from core.inference import mask_list, pack
+
+INFER = {"EXP": "baselines", "RUN_ID": "v01", "SNAPSHOT": "best"}
+TEST = "results/baselines/v01_test"
+PSEUDO = "results/baselines/v01_pseudo"
+SCRIPTS = {"infer_test.sh": TEST, "pseudo_labels.sh": PSEUDO}
+
+
+@pytest.fixture
+def with_data(checkout: Checkout) -> Checkout:
+    checkout.write("data/test.txt", "a.jpg\n")
+    checkout.write("data/train_augvoc.txt", "a.jpg a.png\n")
+    for masks in SCRIPTS.values():
+        checkout.write(f"{masks}/crf/a.png")
+    return checkout
+
+
+def settings(call: list[str]) -> dict[str, str]:
+    """What --set comes to, as the last of equal keys holds."""
+    words = infer_val.parse_args(call[1:]).set
+    return dict(zip(words[::2], words[1::2], strict=True))
+
+
+def test_the_test_split_is_segmented_and_packed(with_data: Checkout) -> None:
+    takes_it_back = "--set TEST.USE_GT_LABELS True NET.MODEL bsl"
+    result = with_data.run("infer_test.sh", "--skip-existing", EXTRA_ARGS=takes_it_back, **INFER)
+    assert result.returncode == 0, result.stderr
+    infer, *packs = with_data.calls()
+    args = infer_val.parse_args(infer[1:])
+    assert (args.infer_list, args.mask_output_dir) == (Path("data/test.txt"), Path(TEST))
+    assert (args.resume, args.skip_existing) == ("best", True)
+    assert settings(infer)["TEST.USE_GT_LABELS"] == "False"
+    assert settings(infer)["NET.MODEL"] == "bsl"
+    assert "TEST.USE_GT_LABELS is False here" in result.stdout
+
+    for call, masks, name in zip(packs, (TEST, f"{TEST}/crf"), ("", "_crf"), strict=True):
+        assert call[:2] == ["-m", "core.inference.pack"]
+        args = pack.parse_args(call[2:])
+        assert (args.masks, args.out) == (Path(masks), Path(f"{TEST}/comp6_test_cls{name}.tgz"))
+        assert (args.filelist, args.data, args.dataset) == ("data/test.txt", "data", "pascal_voc")
+    assert result.stdout.splitlines()[-1] == f"SAVE_DIR={TEST}"
+
+
+def test_pseudo_labels_are_made_and_listed(with_data: Checkout) -> None:
+    result = with_data.run("pseudo_labels.sh", MIN_CONFIDENCE="0.7", NPROC="2", **INFER)
+    assert result.returncode == 0, result.stderr
+    infer, *lists = with_data.calls()
+    assert infer[:2] == ["-m", "core.torchrun"]
+    infer = infer[infer.index("infer_val.py") :]
+    args = infer_val.parse_args(infer[1:])
+    assert (args.infer_list, args.mask_output_dir) == (Path("data/train_augvoc.txt"), Path(PSEUDO))
+    expected = {"TEST.DATA_ROOT": "data", "TEST.USE_GT_LABELS": "True"}
+    assert settings(infer) == {**expected, "TEST.MIN_CONFIDENCE": "0.7"}
+
+    for call, masks, name in zip(lists, (PSEUDO, f"{PSEUDO}/crf"), ("", "_crf"), strict=True):
+        assert call[:2] == ["-m", "core.inference.mask_list"]
+        args = mask_list.parse_args(call[2:])
+        assert (args.masks, args.out) == (Path(masks), Path(f"{PSEUDO}/pseudo_labels{name}.txt"))
+        assert (args.filelist, args.data) == ("data/train_augvoc.txt", "data")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_without_masks_with_crf_there_is_one_of_each(with_data: Checkout, script: str) -> None:
+    masks = SCRIPTS[script]
+    (with_data.root / masks / "crf/a.png").unlink()
+    (with_data.root / masks / "crf").rmdir()
+    result = with_data.run(script, "--set", "TEST.CRF", "False", **INFER)
+    assert result.returncode == 0, result.stderr
+    assert len(with_data.calls()) == 2
+    assert f"there is no folder {masks}/crf" in result.stdout
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize(("failing", "calls"), [("infer_val.py", 1), ("core.inference", 2)])
+def test_what_fails_ends_it(with_data: Checkout, script: str, failing: str, calls: int) -> None:
+    result = with_data.run(script, STUB_FAILS=failing, STUB_STATUS="7", **INFER)
+    assert result.returncode == 7
+    assert len(with_data.calls()) == calls
+    assert "SAVE_DIR=" not in result.stdout
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_detached_all_of_it_runs_in_the_background(with_data: Checkout, script: str) -> None:
+    result = with_data.run(script, DETACH="1", **INFER)
+    assert result.returncode == 0, result.stderr
+    deadline = time.monotonic() + 20
+    while len(with_data.calls()) < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert result.stdout.splitlines()[-1] == f"its masks will be in {SCRIPTS[script]}"
