@@ -36,7 +36,8 @@ def merging(device: torch.device) -> Case:
     def ours() -> Tensor:
         merger = Merger(SIZE)
         merger.add_scores(scores)
-        merger.add_masks(views, masks, labels)
+        merger.expect(labels)
+        merger.add_masks(views, masks)
         return merger.merged(labels)
 
     return Case(

@@ -91,7 +91,9 @@ def whole_step(
     def ours() -> Step:
         network = get_model(config.NET)
         network.load_state_dict(weights)
-        model = parallelise(InPrecision(network, Precision(config.TRAIN.AMP, device)), device)
+        precision = Precision(config.TRAIN.AMP, device)
+        low = precision.kind != "off"
+        model = parallelise(InPrecision(network, precision), device, low_precision=low)
         return Step(config, network, model, batch, size)
 
     timed = baseline(), ours()

@@ -55,7 +55,7 @@ class CamBaseline(Network):
             `cls` B×(C − 1) scores; `fg` B, the objects' mean mask; `mask_logits` B×(C − 1)×h×w;
             and with `with_masks`, `masks` B×C×H×W, absent objects 0.
         """
-        _, deep = self.backbone(images)
+        deep = self.run_layers(images)
         # autocast's convolutions give 8 or 11 bits, too few for the losses and for thresholds
         scores = at_least_float32(self.fc8(F.adaptive_avg_pool2d(self.dropout(deep), 1))).flatten(1)
         maps = at_least_float32(self.fc8(deep))
@@ -71,6 +71,10 @@ class CamBaseline(Network):
             if with_masks:
                 outputs["masks"] = drop_absent(self._masks(maps, size), labels)
         return outputs
+
+    def layers(self, images: Tensor) -> Tensor:
+        """B×3×H×W images to the backbone's conv6."""
+        return self.backbone(images)[1]
 
     def _masks(self, maps: Tensor, size: torch.Size) -> Tensor:
         """Class maps B×(C − 1)×h×w to masks B×C×H×W in [0, 1]."""

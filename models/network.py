@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+import torch
 from torch import Tensor, nn
 
 from models.recomputing import Recomputing
@@ -31,6 +32,24 @@ class Network(Recomputing):
         super().__init__()
         self.backbone = backbone
         self.name = self.backbone_name = ""
+        self._compiled: Callable[[Tensor], Tensor] | None = None
+
+    def layers(self, images: Tensor) -> Tensor:
+        """B×3×H×W images to what masks, scores and losses are made from: nearly all of the work."""
+        raise NotImplementedError
+
+    def run_layers(self, images: Tensor) -> Tensor:
+        """`layers`, compiled in training once `compile_layers` was called."""
+        if self.training and self._compiled:
+            return self._compiled(images)
+        return self.layers(images)
+
+    def compile_layers(self) -> None:
+        """Let PyTorch compile `layers` for training, at its first step; names stay as they are.
+
+        Evaluation, whose batches differ in size, is not compiled.
+        """
+        self._compiled = torch.compile(self.layers, dynamic=False)
 
     def checkpoint_activations(self) -> None:
         """Store fewer activations in training, and compute them again in the backward pass.

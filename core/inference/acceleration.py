@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from core.compiling import require_compiler
 from core.config import InferenceConfig
 from utils.errors import UserError
 
@@ -28,7 +29,7 @@ def accelerate(model: nn.Module, test: InferenceConfig, device: torch.device) ->
         UserError: PyTorch cannot compute so on this device, or cannot compile.
     """
     if test.COMPILE:
-        _require_compiler(device)
+        require_compiler("TEST.COMPILE", device)
         model.compile()
     if test.AMP == "off":
         return model
@@ -68,15 +69,3 @@ def _require_support(lowered: _Lowered, name: str) -> None:
             f"TEST.AMP {name}: PyTorch {torch.__version__} cannot compute so on "
             f"{lowered.device.type} ({reason}); choose another of off, {', '.join(_TYPES)}"
         )
-
-
-def _require_compiler(device: torch.device) -> None:
-    """Compile something small: what is missing shows only when the network is to run."""
-    try:
-        torch.compile(torch.sin)(torch.ones(64, device=device))
-    except Exception as error:  # of many kinds, none of them documented
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"TEST.COMPILE: PyTorch cannot compile on {device.type} ({reason}); it wants a C++ "
-            "compiler (g++) and Python's headers, or leave TEST.COMPILE out"
-        ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -20,38 +21,43 @@ class Merger:
 
     def __init__(self, image_size: Size) -> None:
         self._image_size = image_size
-        self._sum: Tensor | None = None
-        self._count: Tensor | float = 0.0
         self._scores: Tensor | None = None
+        self._present: Tensor | None = None  # indices of the classes summed; None: all
+        # of plain and of mirrored views, which are mirrored back together in the end
+        self._sums: list[Tensor | float] = [0.0, 0.0]
+        self._counts: list[Tensor | float] = [0.0, 0.0]
 
     def add_scores(self, scores: Tensor) -> None:
         """Take in the raw class scores of a group of views, B×(C−1)."""
         highest = scores.float().sigmoid().amax(dim=0)
         self._scores = highest if self._scores is None else torch.maximum(self._scores, highest)
 
-    def add_masks(self, views: Sequence[View], masks: Tensor, labels: Tensor | None = None) -> None:
-        """Take in the masks of a group of views.
+    def expect(self, labels: Tensor) -> None:
+        """Spend no time on the masks of objects whose `labels` (C−1) are 0.
 
-        Args:
-            views: the B views.
-            masks: B×C×(window).
-            labels: C−1, zero for the objects whose masks become 0 in the end: no time is spent on
-                them. None if that is not known yet.
+        For labels that are known before any masks are added, and that `merged` gets too.
         """
-        if self._sum is None:
-            self._sum = masks.new_zeros(masks.shape[1], *self._image_size, dtype=torch.float32)
-        parts = [slice(None)]
-        if labels is not None:
-            present = _background_and(labels).nonzero().flatten().tolist()
-            parts = [slice(index, index + 1) for index in present]
-        for view, mask in zip(views, masks, strict=True):
-            for part in parts:
-                self._sum[part] += view.undo(mask[part], self._image_size)
-            if view.shows_all:  # spares resizing a map of ones
-                self._count = self._count + 1
-            else:
-                ones = torch.ones_like(mask[:1])
-                self._count = self._count + view.undo(ones, self._image_size)
+        self._present = _background_and(labels).nonzero().flatten()
+
+    def add_masks(self, views: Sequence[View], masks: Tensor) -> None:
+        """Take in the masks of a group of B views: B×C×(window)."""
+        # a view and its mirrored one go back to the image's size together
+        start = 0
+        for _, group in groupby(views, key=lambda view: view.frame):
+            alike = list(group)
+            self._add_alike(alike, masks[start : start + len(alike)])
+            start += len(alike)
+
+    def _add_alike(self, views: list[View], masks: Tensor) -> None:
+        """Add views of one frame."""
+        first = views[0]
+        undone = first.undo(masks, self._image_size, self._present)
+        shown: Sequence[Tensor | float] = [1.0] * len(views)  # spares resizing maps of ones
+        if not first.shows_all:
+            shown = first.undo(torch.ones_like(masks[:, :1]), self._image_size)
+        for view, maps, count in zip(views, undone, shown, strict=True):
+            self._sums[view.mirrored] += maps
+            self._counts[view.mirrored] += count
 
     @property
     def scores(self) -> Tensor:
@@ -65,7 +71,19 @@ class Merger:
 
         `labels` (C−1) is zero for the objects whose masks become 0.
         """
-        return (self._sum / self._count).mul_(_background_and(labels)[:, None, None])
+        kept = _background_and(labels)
+        mean = _joined(self._sums) / _joined(self._counts)
+        if self._present is None:
+            return mean.mul_(kept[:, None, None])
+        merged = mean.new_zeros(len(kept), *self._image_size)
+        merged[self._present] = mean
+        return merged
+
+
+def _joined(parts: Sequence[Tensor | float]) -> Tensor | float:
+    """The sum of what is plain and what is mirrored."""
+    plain, mirrored = parts
+    return plain + (mirrored.flip(-1) if isinstance(mirrored, Tensor) else mirrored)
 
 
 def _background_and(labels: Tensor) -> Tensor:

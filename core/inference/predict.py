@@ -128,9 +128,9 @@ def _run(
         scores, masks = model(group.inputs.to(device, non_blocking=True))
         merger.add_scores(scores)
         # known in time, they spare the masks of absent objects the way to the image's size
-        known = group.sample.labels is not None or group.is_whole
-        labels = _labels(group.sample, merger.scores, test) if known else None
-        merger.add_masks(group.views, masks, labels)
+        if group.sample.labels is not None or group.is_whole:
+            merger.expect(_labels(group.sample, merger.scores, test))
+        merger.add_masks(group.views, masks)
     except torch.cuda.OutOfMemoryError as error:
         count, _, height, width = group.inputs.shape
         raise UserError(

@@ -52,24 +52,33 @@ class View:
         turned = resized.flip(-1) if self.mirrored else resized
         window[in_window] = turned[in_image]
 
-    def undo(self, masks: Tensor, image_size: Size) -> Tensor:
-        """Bring a view's maps back to the image they were made for.
+    @property
+    def frame(self) -> tuple[Size, Size, Size]:
+        """What views share that differ in mirroring alone."""
+        return self.size, self.corner, self.window
+
+    def undo(self, masks: Tensor, image_size: Size, classes: Tensor | None = None) -> Tensor:
+        """Bring maps back to the size of the image that they were made for, mirrored or not.
 
         Args:
-            masks: C×(window), of any floating-point type.
+            masks: B×C×(window), of any floating-point type.
             image_size: the original image's height and width.
+            classes: indices of the K maps that are wanted; all C if None.
 
         Returns:
-            C×(image_size) float32, zero where the window does not show the image.
+            B×K×(image_size) float32, zero where the window does not show the image.
         """
         in_image, in_window = self._overlap()
-        whole = masks[in_window].float()
+        shown = masks[in_window].float()
+        if classes is not None:
+            shown = shown[:, classes]
+        whole = shown
         if not self.shows_all:
-            whole = whole.new_zeros(len(masks), *self.size)
-            whole[in_image] = masks[in_window]
-        if self.size != image_size:  # to the same size it would change nothing, in as much time
-            whole = F.interpolate(whole[None], image_size, mode="bilinear", align_corners=False)[0]
-        return whole.flip(-1) if self.mirrored else whole
+            whole = shown.new_zeros(*shown.shape[:2], *self.size)
+            whole[in_image] = shown
+        if self.size == image_size:  # resizing would change nothing, in as much time
+            return whole
+        return F.interpolate(whole, image_size, mode="bilinear", align_corners=False)
 
     @property
     def shows_all(self) -> bool:

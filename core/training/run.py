@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from core.compiling import require_compiler
 from core.config import Config
 from core.distributed import ALONE, Group, broadcast_buffers, parallelise, sync_batch_norm
 from core.provenance import record_run
@@ -19,8 +20,9 @@ from core.training.loaders import Batches, training_batches, validation_batches
 from core.training.logbook import Logbook, discard_logs, draw_batch
 from core.training.losses import Criterion
 from core.training.optimizer import build_optimizer
+from core.training.plan import check_plan
 from core.training.precision import InPrecision, Precision
-from core.training.start import Start, find_start, load_weights, restore
+from core.training.start import find_start, load_weights, restore
 from core.training.state import LAST, LastState, save_last
 from datasets.records import DatasetRecord
 from datasets.samples import collate, mix_seed
@@ -76,7 +78,7 @@ class TrainingRun:
         self.goes_on = start is not None
         # what `last` holds, once it is this run's
         self.saved = self.start if isinstance(start, LastState) else None
-        _check_plan(config, start, settings)
+        check_plan(config, start, settings.device, settings.group)
         self.config = config
         self.record = record
         self.settings = settings
@@ -94,8 +96,16 @@ class TrainingRun:
             sync_batch_norm(self.network)
         if config.TRAIN.CHECKPOINT:
             self.network.checkpoint_activations()
+        if config.TRAIN.COMPILE:
+            require_compiler("TRAIN.COMPILE", device)
+            self.network.compile_layers()
         self.precision = Precision(config.TRAIN.AMP, device)
-        self.model = parallelise(InPrecision(self.network, self.precision), device, group)
+        self.model = parallelise(
+            InPrecision(self.network, self.precision),
+            device,
+            group,
+            low_precision=config.TRAIN.AMP != "off",
+        )
         # validation has no gradients for the processes to share, and parts of unequal size
         self.eval_model = self.network if group.size > 1 else self.model
         self.optimizer = build_optimizer(self.network, config.NET)
@@ -259,36 +269,6 @@ def _seed_all(seed: int, epoch: int, device: torch.device, group: Group) -> None
         for index in range(torch.cuda.device_count()):
             with torch.cuda.device(index):
                 torch.cuda.manual_seed(mix_seed(seed, epoch, index))
-
-
-def _check_plan(config: Config, start: Start, settings: RunSettings) -> None:
-    last = config.TRAIN.NUM_EPOCHS
-    # of a last state, the validation that ends the run may be all that is left
-    if start and start.epoch > last + isinstance(start, LastState):
-        raise UserError(
-            f"--resume: {start.path} was taken after the last epoch ({last}); raise "
-            "TRAIN.NUM_EPOCHS to go on"
-        )
-    if last + 1 < config.TRAIN.PRETRAIN:
-        raise UserError(
-            f"TRAIN.NUM_EPOCHS {last} ends before TRAIN.PRETRAIN {config.TRAIN.PRETRAIN}, from "
-            "which on models are scored: no snapshot would be saved; raise the one or lower the "
-            "other"
-        )
-    on_gpus, processes = settings.device.type == "cuda", settings.group.size
-    if config.TRAIN.SYNC_BN and not (on_gpus and processes > 1):
-        raise UserError(
-            "TRAIN.SYNC_BN wants several processes with a GPU each: start them with NPROC=2 (or "
-            "more) before the launch script, or leave it out"
-        )
-    devices = torch.cuda.device_count() if on_gpus and processes == 1 else processes
-    share = -(-config.TRAIN.BATCH_SIZE // devices)
-    if not config.NET.FREEZE_BN and config.TRAIN.BATCH_SIZE % share == 1 % share:
-        raise UserError(
-            f"TRAIN.BATCH_SIZE {config.TRAIN.BATCH_SIZE} leaves a device with one image, whose "
-            "pooled features give BatchNorm nothing to take statistics of, and with "
-            "NET.FREEZE_BN False it trains; change the batch size or the number of GPUs"
-        )
 
 
 def _first_images(batches: Batches) -> tuple[torch.Tensor, torch.Tensor]:

@@ -23,7 +23,8 @@ def test_merging():
     views = make_views(SIZE, InferenceConfig(PAD_SIZE=(33, 35)))
     masks = torch.rand(len(views), 4, 33, 35)
     merger = Merger(SIZE)
-    merger.add_masks(views, masks, LABELS)
+    merger.expect(LABELS)
+    merger.add_masks(views, masks)
     expected = straightforward_inference.merge(views, masks, LABELS, SIZE)
     torch.testing.assert_close(merger.merged(LABELS), expected)
 
@@ -33,9 +34,9 @@ def test_memory_of_merging_does_not_grow_with_the_views():
         views = make_views(SIZE, InferenceConfig(PAD_SIZE=SIZE, SCALES=scales))
         masks = torch.rand(len(views), 4, *SIZE)
         merger = Merger(SIZE)
-        return tensor_peak(lambda: merger.add_masks(views, masks, LABELS))[1]
+        return tensor_peak(lambda: merger.add_masks(views, masks))[1]
 
-    assert peak((0.5,)) == peak((0.5,) * 4)
+    assert peak((0.5, 0.6)) == peak((0.5, 0.6, 0.7, 0.4))
 
 
 def test_inference_of_all_views():

@@ -92,3 +92,12 @@ def test_the_memory_format_does_not_change_what_is_computed():
     layer, images = nn.Conv2d(3, 4, 3), torch.randn(2, 3, 8, 8)
     expected = layer(images)
     torch.testing.assert_close(parallelise(layer, torch.device("cpu"))(images), expected)
+
+
+@pytest.mark.parametrize("low_precision", [True, False])
+def test_channels_lie_innermost_where_a_gpu_computes_in_16_bits(monkeypatch, low_precision):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    layer = Elsewhere(3, 4, 3)
+    parallelise(layer, torch.device("cuda"), low_precision=low_precision)
+    expected = torch.channels_last if low_precision else torch.contiguous_format
+    assert layer.moved == (torch.device("cuda"), expected)

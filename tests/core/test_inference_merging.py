@@ -26,9 +26,11 @@ def answers(views):
 
 def merge(views, scores, masks, labels=None):
     merger = Merger(SIZE)
+    if labels is not None:
+        merger.expect(labels)
     for start in range(0, len(views), 3):
         merger.add_scores(scores[start : start + 3])
-        merger.add_masks(views[start : start + 3], masks[start : start + 3], labels)
+        merger.add_masks(views[start : start + 3], masks[start : start + 3])
     return merger.merged(LABELS)
 
 
