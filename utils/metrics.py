@@ -54,11 +54,15 @@ def joint_histogram(
             raise ValueError("labels must be non-negative integers")
 
     width = num_classes + 1
-    pairs = _first_or_last(ground_truth, num_classes)
+    counts = np.zeros(num_classes * width + width, dtype=np.int64)
+    pairs = _limited(ground_truth, num_classes).astype(np.min_scalar_type(counts.size)).ravel()
     pairs *= width
-    pairs += _first_or_last(prediction, num_classes)
-    counts = np.bincount(pairs, minlength=width * width).reshape(width, width)
-    return counts[:num_classes].astype(np.int64, copy=False)
+    pairs += _limited(prediction, num_classes).astype(pairs.dtype).ravel()
+    if pairs.size:
+        # counted run by run, for equal pairs lie side by side in masks
+        ends = np.append(np.flatnonzero(pairs[1:] != pairs[:-1]), pairs.size - 1)
+        np.add.at(counts, pairs[ends], np.diff(ends, prepend=-1))
+    return counts.reshape(width, width)[:num_classes]
 
 
 def confusion_matrix(
@@ -122,11 +126,9 @@ def average_precision(targets: np.ndarray, scores: np.ndarray) -> tuple[np.ndarr
     return precision, mean
 
 
-def _first_or_last(labels: np.ndarray, count: int) -> np.ndarray:
-    """Labels in a row, those from `count` up as `count`."""
-    # limited in their own type, where eight bits take an eighth of the time
-    limited = np.minimum(labels, min(count, np.iinfo(labels.dtype).max))
-    return limited.astype(np.intp).ravel()
+def _limited(labels: np.ndarray, most: int) -> np.ndarray:
+    """Labels with those above `most` as `most`, in their own type."""
+    return np.minimum(labels, min(most, np.iinfo(labels.dtype).max))
 
 
 def _marginals(histogram: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
