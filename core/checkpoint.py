@@ -243,12 +243,13 @@ def save_file(content: Any, path: str | Path) -> None:
             file.flush()
             os.fsync(file.fileno())
     except (OSError, RuntimeError) as error:
-        # torch.save turns what comes up while it writes, as a full disk, into a RuntimeError
-        cause: BaseException | None = error
-        while cause and not isinstance(cause, (OSError, KeyboardInterrupt)):
+        # torch.save puts a RuntimeError of its own over what comes up while it writes: a full disk,
+        # Ctrl-C, or the death of a loader's worker
+        cause: BaseException = error
+        while cause.__context__ and not isinstance(cause, OSError):
             cause = cause.__context__
         if not isinstance(cause, OSError):
-            raise cause or error from None
+            raise cause from None
         raise UserError(
             f"cannot write {path}: {cause.strerror or error}; make room there, or choose another "
             "folder"

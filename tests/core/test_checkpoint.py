@@ -218,3 +218,29 @@ def test_a_folder_that_may_not_be_written(tmp_path):
     finally:
         tmp_path.chmod(0o700)
     assert line.startswith(f"cannot write {tmp_path / 'model.pth'}: Permission denied; ")
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("DataLoader worker (pid 7) died"), KeyboardInterrupt()]
+)
+def test_what_interrupts_a_save_comes_through(tmp_path, monkeypatch, error):
+    class Interrupted:
+        calls = 0
+
+        def write(self, data):
+            self.calls += 1
+            if self.calls == 5:  # of a dozen: from the second one on, torch.save has its own error
+                raise error
+            return len(data)
+
+        def flush(self):
+            pass
+
+    path = tmp_path / "model.pth"
+    path.write_bytes(b"an earlier one")
+    save = torch.save
+    monkeypatch.setattr(torch, "save", lambda content, file: save(content, Interrupted()))
+    with pytest.raises(type(error)) as raised:
+        core.checkpoint.save_file({"weight": torch.zeros(10)}, path)
+    assert raised.value is error
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"an earlier one"]
