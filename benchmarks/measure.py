@@ -85,6 +85,12 @@ def _time_in_turn(case: Case, budget: float) -> tuple[float, float]:
     return statistics.median(baseline), statistics.median(ours)
 
 
+def median_seconds(call: Callable[[], Any], repetitions: int = FEWEST) -> float:
+    """The median time of a call that has been warmed up by one more."""
+    call()
+    return statistics.median(_seconds(call) for _ in range(repetitions))
+
+
 def _seconds(call: Callable[[], Any]) -> float:
     _finish()
     start = time.perf_counter()

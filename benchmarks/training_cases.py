@@ -78,23 +78,15 @@ def whole_step(
         options: keys and values of the configuration for our side.
         tolerance: the difference of losses and of what the weights change by, relative to them.
     """
-    plain = load_config(None, ["NET.BACKBONE", backbone])
-    config = load_config(None, ["NET.BACKBONE", backbone, *options])
-    torch.manual_seed(0)
-    weights = get_model(plain.NET).state_dict()
+    plain, config = step_config(backbone), step_config(backbone, *options)
 
     def baseline() -> Step:
+        torch.manual_seed(0)
         network = straightforward_network(plain)
-        network.load_state_dict(weights)
         return Step(plain, network, network.to(device), batch, size)
 
     def ours() -> Step:
-        network = get_model(config.NET)
-        network.load_state_dict(weights)
-        precision = Precision(config.TRAIN.AMP, device)
-        low = precision.kind != "off"
-        model = parallelise(InPrecision(network, precision), device, low_precision=low)
-        return Step(config, network, model, batch, size)
+        return our_step(config, device, batch, size)
 
     timed = baseline(), ours()
     for step in timed:
@@ -109,6 +101,23 @@ def whole_step(
         tolerance=tolerance,
         target=target,
     )
+
+
+def step_config(backbone: str, *options: str) -> Config:
+    """The default configuration with this backbone and these keys and values."""
+    return load_config(None, ["NET.BACKBONE", backbone, *options])
+
+
+def our_step(config: Config, device: torch.device, batch: int, size: int) -> Step:
+    """Training steps as training takes them."""
+    torch.manual_seed(0)
+    network = get_model(config.NET)
+    if config.TRAIN.COMPILE:
+        network.compile_layers()
+    precision = Precision(config.TRAIN.AMP, device)
+    low = precision.kind != "off"
+    model = parallelise(InPrecision(network, precision), device, low_precision=low)
+    return Step(config, network, model, batch, size)
 
 
 class Step:

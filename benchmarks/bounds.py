@@ -1,0 +1,104 @@
+"""What PAMR, a training step and inference are bound by, and how near they come to it.
+
+`python -m benchmarks.bounds` measures what this machine's memory and arithmetic can do, and prints
+for each the least that it must move or compute over the time that it takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import growth_inference
+from benchmarks.measure import median_seconds
+from benchmarks.pamr_cases import pamr_inputs
+from benchmarks.training_cases import our_step, step_config
+from core.distributed import select_device
+from models.heads.pamr import PAMR
+from utils.errors import run_command
+
+COPIED = 2**28
+"""Bytes of the tensor that memory is measured with: more than caches hold."""
+MATRIX = 2048
+"""Rows and columns of the matrices that arithmetic is measured with."""
+ELEMENT = 4
+"""Bytes of a float32, and of a neighbour's number."""
+
+
+def bandwidth(device: torch.device) -> float:
+    """Bytes a second that memory reads and writes, as a copy of a large tensor shows them."""
+    source = torch.zeros(COPIED // ELEMENT, device=device)
+    target = torch.empty_like(source)
+    return 2 * COPIED / median_seconds(lambda: target.copy_(source), 7)
+
+
+def arithmetic(device: torch.device) -> float:
+    """Operations a second of a product of float32 matrices, a multiply-add counting as 2."""
+    matrix = torch.rand(MATRIX, MATRIX, device=device)
+    return 2 * MATRIX**3 / median_seconds(lambda: matrix @ matrix, 7)
+
+
+def pamr_bytes(pamr: PAMR, pixels: int, classes: int) -> int:
+    """The least that PAMR moves through memory if no more than a pixel's neighbours stay in caches.
+
+    An iteration reads N weights and N neighbours' numbers a pixel, and reads and writes its C
+    masks. The weights are written as likenesses, put into rows and normalised: five times N.
+    """
+    neighbours = 8 * len(pamr.dilations)
+    iteration = 2 * neighbours + 2 * classes
+    return ELEMENT * pixels * (pamr.num_iter * iteration + 5 * neighbours)
+
+
+def pamr_share(device: torch.device, batch: int = 16, side: int = 81) -> str:
+    """How near PAMR comes to the memory's bandwidth."""
+    image, masks, _ = pamr_inputs(device, batch, side)
+    pamr = PAMR()
+    seconds = median_seconds(lambda: pamr(image, masks), 7)
+    moved = pamr_bytes(pamr, batch * side**2, masks.shape[1])
+    speed = bandwidth(device)
+    return (
+        f"PAMR, {batch} images, {side}×{side}: {moved / 1e6:.0f} MB in {1000 * seconds:.0f} ms, "
+        f"{moved / seconds / speed:.0%} of the memory's {speed / 1e9:.1f} GB/s"
+    )
+
+
+def step_share(device: torch.device, batch: int = 8, size: int = 161) -> str:
+    """How near a training step with ResNet50 comes to the speed of matrix products."""
+    step = our_step(step_config("resnet50"), device, batch, size)
+    with FlopCounterMode(display=False) as counter:
+        step.take()
+    operations = counter.get_total_flops()
+    seconds = median_seconds(step.take)
+    speed = arithmetic(device)
+    return (
+        f"a training step, resnet50, batch {batch}, {size}×{size}: {operations / 1e9:.0f} GFLOP of "
+        f"convolutions in {seconds:.2f} s, {operations / seconds / speed:.0%} of the "
+        f"{speed / 1e9:.0f} GFLOP/s of matrix products"
+    )
+
+
+def inference_share(device: torch.device) -> str:
+    """How near inference comes to the speed of matrix products."""
+    found = growth_inference.bound(device)
+    return (
+        f"inference, resnet50, one view of {growth_inference.SIDE}×{growth_inference.SIDE}: "
+        f"{found['gflops']:.0f} GFLOP in {found['seconds']:.2f} s, {found['share']:.0%} of the "
+        f"{found['peak']:.0f} GFLOP/s of matrix products"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("python -m benchmarks.bounds", description=__doc__)
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda or auto")
+    parser.add_argument("--threads", type=int, default=2, help="of PyTorch on the CPU (default: 2)")
+    args = parser.parse_args()
+    device = select_device(args.device)
+    torch.set_num_threads(args.threads)
+    for share in (pamr_share, step_share, inference_share):
+        print(f"- {share(device)}", flush=True)
+
+
+if __name__ == "__main__":
+    run_command(main)
