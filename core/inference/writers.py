@@ -12,7 +12,6 @@ from core.inference.results import Outputs, Result, write_result
 from utils.errors import UserError
 from utils.processes import follow_main_process, interrupts_held_back
 
-
 MOST_BYTES = 1 << 30
 """Of the merged masks that wait or are at work: those of 68 images of VOC, of one from a camera."""
 
@@ -39,7 +38,7 @@ def result_writer(outputs: Outputs, workers: int) -> Iterator[Callable[[Result],
     pending: dict[Future[None], Result] = {}
 
     def collect(most: int, most_bytes: int) -> None:
-        """Wait until no more results than that are pending; raise the errors of those that ended."""
+        """Wait until no more than that is pending; raise the errors of what has ended."""
         while True:
             for future in [future for future in pending if future.done()]:
                 future.result()
