@@ -18,6 +18,7 @@ LABELS=${LABELS:-}                          # a file that says what is in the im
 OVERSIZE=${OVERSIZE:-shrink}                # how images of many megapixels are seen: shrink or grow
 OUTPUT=${OUTPUT:-}                          # default: results/images and the folder's name
 EXTRA_ARGS=${EXTRA_ARGS:-}                  # as "--device cpu"
+NPROC=${NPROC:-}                            # processes that share the images, one a GPU; empty: one
 
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
@@ -51,17 +52,23 @@ else
 fi
 OUTPUT=${OUTPUT:-results/images/$name}
 require_config
+require_number NPROC
 choose_snapshot
 set_up_python
 
 refused_options=("--dataset=set DATASET" "--cfg=set CONFIG" "--exp=set EXP" "--run=set RUN_ID"
     "--resume=set SNAPSHOT" "--snapshot=set SNAPSHOT" "--infer-list=name it first"
     "--labels=set LABELS" "--mask-output-dir=set OUTPUT")
-python_command=("$PYTHON" infer_val.py --dataset "$DATASET" --cfg "$CONFIG"
-    "${snapshot_arguments[@]}" --infer-list "$IMAGES" --mask-output-dir "$OUTPUT")
+NNODES="" # images are shared by the processes of one machine
+python_command=("$PYTHON")
+[ -z "$NPROC" ] || add_torchrun
+python_command+=(infer_val.py --dataset "$DATASET" --cfg "$CONFIG" "${snapshot_arguments[@]}"
+    --infer-list "$IMAGES" --mask-output-dir "$OUTPUT")
 [ -z "$LABELS" ] || python_command+=(--labels "$LABELS")
-# some of the configurations take labels from masks, which own images do not have
-python_command+=(--set TEST.OVERSIZE "$OVERSIZE" TEST.USE_GT_LABELS False)
+# some of the configurations take labels from masks, which own images do not have; a CRF over all
+# classes takes gigabytes for an image of a camera
+python_command+=(--set TEST.OVERSIZE "$OVERSIZE" TEST.USE_GT_LABELS False
+    TEST.CRF_PRESENT_ONLY True)
 add_further_arguments "$@"
 
 start "${python_command[@]}"

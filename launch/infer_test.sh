@@ -22,8 +22,9 @@ DETACH=${DETACH:-0}                         # 1: in the background
 
 source "$(dirname -- "${BASH_SOURCE[0]}")/infer_body.sh"
 
-echo "TEST.USE_GT_LABELS is False here: test images have no masks to take labels from"
+echo "TEST.USE_GT_LABELS is False here: test images have no masks to take labels from;" \
+    "TEST.MIN_CONFIDENCE is 0: the server wants a class at every pixel"
 # last, so that nothing before takes it back
-python_command+=(--set TEST.DATA_ROOT "$DATA_ROOT" TEST.USE_GT_LABELS False)
+python_command+=(--set TEST.DATA_ROOT "$DATA_ROOT" TEST.USE_GT_LABELS False TEST.MIN_CONFIDENCE 0)
 run_inference infer_then core.inference.pack comp6_test_cls tgz --dataset "$DATASET" \
     --data "$DATA_ROOT" --filelist "$FILELIST"

@@ -200,8 +200,10 @@ def _read_record(path: Path) -> dict[str, Any] | None:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    parts = [record.get(name) for name in ("made_from", "images")] if record else [None]
-    return record if all(isinstance(part, dict) for part in parts) else None
+    whole = isinstance(record, dict) and all(
+        isinstance(record.get(name), dict) for name in ("made_from", "images")
+    )
+    return record if whole else None
 
 
 def _ids(outputs: Outputs, kind: str) -> set[str]:

@@ -14,11 +14,12 @@ def find_images(path: Path, root: str | Path) -> tuple[list[ListEntry], str]:
 
     Args:
         path: a folder, whose images are those files in it that have an image's suffix and are not
-            hidden, by name; an image, known by its suffix; or else a file list.
+            hidden, by name, also links to what is not there; an image, known by its suffix; or else
+            a file list.
         root: where the paths of a list start; folders and images stand where they stand.
 
     Returns:
-        The images, and a line on the folder's other files, empty if there are none.
+        The images, and a line on what else is in the folder, empty if nothing is.
 
     Raises:
         UserError: the folder cannot be read or has no images; there is no such image; see
@@ -35,19 +36,27 @@ def find_images(path: Path, root: str | Path) -> tuple[list[ListEntry], str]:
 
 def _images_in(folder: Path) -> tuple[list[ListEntry], str]:
     suffixes = image_suffixes()
+    images, others = [], []
     with os_errors_end_in("make the folder readable"):
-        files = sorted(
-            path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")
-        )
-    images = [path for path in files if path.suffix.lower() in suffixes]
+        for path in sorted(folder.iterdir()):
+            if path.name.startswith("."):
+                continue
+            # a link to nothing is an image that is missing
+            is_file = path.is_file() or not path.exists()
+            if is_file and path.suffix.lower() in suffixes:
+                images.append(path)
+            else:
+                others.append(f"{path.name}/" if path.is_dir() else path.name)
     if not images:
         raise UserError(
-            f"there are no images in {folder} ({len(files)} other files; folders in it are not "
-            "searched); images are known by their suffixes, as .jpg or .png"
+            f"there are no images in {folder} ({len(others)} other files and folders, which are "
+            "not searched); images are known by their suffixes, as .jpg or .png"
         )
     entries = [ListEntry(path, None) for path in images]
-    others = [path.name for path in files if path.suffix.lower() not in suffixes]
     if not others:
         return entries, ""
     more = f" and {len(others) - 3} more" if len(others) > 3 else ""
-    return entries, f"left out, no images by their suffix: {', '.join(others[:3])}{more} ({folder})"
+    return entries, (
+        f"left out, as folders or no images by their suffix: {', '.join(others[:3])}{more} "
+        f"({folder})"
+    )

@@ -68,11 +68,11 @@ def describe_oversize(images: Mapping[str, Size], test: InferenceConfig) -> str:
     if not large:
         return ""
     name, first = next(iter(large.items()))
-    extent = _shown(_extent(_scaled_sizes(first, test, factor=1.0)))
+    extent = size_text(_extent(_scaled_sizes(first, test, factor=1.0)))
     seen = f"seen at {extent}" if test.METHOD == "multiscale" else "seen as it is"
     pad = f"TEST.PAD_SIZE {list(test.PAD_SIZE)} (height, width)"
     line = f"larger than {pad}: {len(large)} of {len(images)} images"
-    line += f", the first {name} ({_shown(first)}, {seen}); "
+    line += f", the first {name} ({size_text(first)}, {seen}); "
     if test.OVERSIZE == "shrink":
         least = min(_shrinkage(size, test) for size in large.values())
         return (
@@ -81,7 +81,7 @@ def describe_oversize(images: Mapping[str, Size], test: InferenceConfig) -> str:
         )
     most = _extent(make_layout(size, test).pad for size in large.values())
     return (
-        f"{line}their windows grow, to {_shown(most)} at most, and take more memory and time; "
+        f"{line}their windows grow, to {size_text(most)} at most, and take more memory and time; "
         "TEST.OVERSIZE shrink shows the images to the network smaller instead"
     )
 
@@ -136,5 +136,6 @@ def _crop_stride(pad: int, grid: int) -> int:
     return -(-pad // grid)
 
 
-def _shown(size: Size) -> str:
+def size_text(size: Size) -> str:
+    """Height and width for readers."""
     return f"{size[0]}×{size[1]}"

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from core.config import InferenceConfig
+from core.inference.layout import size_text
 from core.inference.merging import Merger
 from core.inference.samples import Sample
 from core.inference.views import View, cut_views, make_views
@@ -38,9 +39,10 @@ class Prediction(NamedTuple):
 class ViewGroup(NamedTuple):
     """Some views of a sample, and the network's input for them: B×3×(window).
 
-    `is_whole` says that these are all of its views.
+    `number` is the sample's in the stream; `is_whole` says that these are all of its views.
     """
 
+    number: int
     sample: Sample
     views: list[View]
     inputs: Tensor
@@ -76,25 +78,23 @@ def predict_with_scores(
         segmentation. A sample without labels of its own has those whose score exceeds FP_CUT_SCORE.
 
     Raises:
-        UserError: the crops do not fit TEST.PAD_SIZE; a sample lacks labels; a group does not fit
-            the GPU's memory; the network's answer is not finite.
+        UserError: the crops do not fit TEST.PAD_SIZE; a sample lacks labels; the GPU's memory does
+            not hold a group or the masks; the network's answer is not finite.
     """
     # by default cuDNN rounds convolutions to TF32's ten bits on GPUs that can; the published masks
     # were made in float32, and pixels at the borders of objects tell the difference
     torch.backends.cudnn.allow_tf32 = False
     model.eval()
     groups = _one_ahead(_cut_groups(samples, test, pinned=device.type == "cuda"))
-    for sample, sample_groups in groupby(groups, key=lambda group: group.sample):
-        merger = Merger(sample.size)
-        for group in sample_groups:
-            _run(model, group, merger, test, device)
-        yield _finish(sample, merger, test)
+    pairs = groupby(groups, key=lambda group: (group.number, group.sample))
+    for (_, sample), sample_groups in pairs:
+        yield _predict_sample(model, sample, sample_groups, test, device)
 
 
 def _cut_groups(
     samples: Iterable[Sample], test: InferenceConfig, pinned: bool
 ) -> Iterator[ViewGroup]:
-    for sample in samples:
+    for number, sample in enumerate(samples):
         if test.USE_GT_LABELS and sample.labels is None:
             raise UserError(
                 f"{sample.id} comes without labels, which TEST.USE_GT_LABELS asks for; give them, "
@@ -106,7 +106,7 @@ def _cut_groups(
         for start in range(0, len(views), size):
             group = views[start : start + size]
             inputs = cut_views(group, sample.image, pinned)
-            yield ViewGroup(sample, group, inputs, is_whole=len(group) == len(views))
+            yield ViewGroup(number, sample, group, inputs, is_whole=len(group) == len(views))
 
 
 def _one_ahead(items: Iterable[T]) -> Iterator[T]:
@@ -121,26 +121,39 @@ def _one_ahead(items: Iterable[T]) -> Iterator[T]:
 
 
 @torch.inference_mode()
-def _run(
-    model: nn.Module, group: ViewGroup, merger: Merger, test: InferenceConfig, device: torch.device
-) -> None:
+def _predict_sample(
+    model: nn.Module,
+    sample: Sample,
+    groups: Iterable[ViewGroup],
+    test: InferenceConfig,
+    device: torch.device,
+) -> Prediction:
+    merger = Merger(sample.size)
     try:
-        scores, masks = model(group.inputs.to(device, non_blocking=True))
-        merger.add_scores(scores)
-        # known in time, they spare the masks of absent objects the way to the image's size
-        if group.sample.labels is not None or group.is_whole:
-            merger.expect(_labels(group.sample, merger.scores, test))
-        merger.add_masks(group.views, masks)
+        for group in groups:
+            _run(model, group, merger, test, device)
+        return _finish(sample, merger, test)
     except torch.cuda.OutOfMemoryError as error:
-        count, _, height, width = group.inputs.shape
+        window = size_text(group.views[0].window)
         raise UserError(
-            f"the GPU's memory does not hold {count} views of {height}×{width}; lower "
-            "TEST.BATCH_SIZE, which does not change the results, or where windows have grown "
-            "beyond TEST.PAD_SIZE, set TEST.OVERSIZE shrink"
+            f"the GPU's memory does not hold {len(group.views)} views of {window} and the masks of "
+            f"{test.NUM_CLASSES} classes for {sample.id}, {size_text(sample.size)}; lower "
+            "TEST.BATCH_SIZE, which does not change the results, set TEST.OVERSIZE shrink where "
+            "windows have grown beyond TEST.PAD_SIZE, or give --device cpu"
         ) from error
 
 
-@torch.inference_mode()
+def _run(
+    model: nn.Module, group: ViewGroup, merger: Merger, test: InferenceConfig, device: torch.device
+) -> None:
+    scores, masks = model(group.inputs.to(device, non_blocking=True))
+    merger.add_scores(scores)
+    # known in time, they spare the masks of absent objects the way to the image's size
+    if group.sample.labels is not None or group.is_whole:
+        merger.expect(_labels(group.sample, merger.scores, test))
+    merger.add_masks(group.views, masks)
+
+
 def _finish(sample: Sample, merger: Merger, test: InferenceConfig) -> Prediction:
     merged = merger.merged(_labels(sample, merger.scores, test))
     if test.METHOD == "multiscale":

@@ -12,14 +12,17 @@ from core.inference.results import Outputs, Result, write_result
 from utils.errors import UserError
 from utils.processes import follow_main_process, interrupts_held_back
 
+MOST_BYTES = 1 << 30
+"""Of the merged masks that wait or are at work: those of 68 images of VOC, of one from a camera."""
+
 
 @contextmanager
 def result_writer(outputs: Outputs, workers: int) -> Iterator[Callable[[Result], None]]:
     """Give a function that hands a result to `workers` processes to write (0: writes it itself).
 
-    At most two results a worker wait; then the function blocks. An error of a worker is raised by
-    the next call, or when the context ends, which is when all is written; results that still wait
-    are then dropped.
+    At most two results a worker wait, and no more than `MOST_BYTES`, but at least one; then the
+    function blocks. An error of a worker is raised by the next call, or when the context ends,
+    which is when all is written; results that still wait are then dropped.
 
     Raises:
         UserError: see `write_result`; or a worker died.
@@ -32,28 +35,30 @@ def result_writer(outputs: Outputs, workers: int) -> Iterator[Callable[[Result],
     # not fork: a copy of a process that uses CUDA or threads may hang
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=follow_main_process)
-    pending: dict[Future[None], str] = {}
+    pending: dict[Future[None], Result] = {}
 
-    def collect(most: int) -> None:
-        """Wait until at most `most` results are pending; raise the errors of those that ended."""
+    def collect(most: int, most_bytes: int) -> None:
+        """Wait until no more than that is pending; raise the errors of what has ended."""
         while True:
             for future in [future for future in pending if future.done()]:
                 future.result()
                 del pending[future]
-            if len(pending) <= most:
+            size = sum(result.merged.nbytes for result in pending.values())
+            if not pending or (len(pending) <= most and size <= most_bytes):
                 return
             wait(pending, return_when=FIRST_COMPLETED)
 
     def submit(result: Result) -> None:
-        collect(most=2 * workers - 1)
+        collect(2 * workers - 1, MOST_BYTES - result.merged.nbytes)
         with interrupts_held_back():  # this may start a process
-            pending[pool.submit(write_result, result, outputs)] = result.id
+            pending[pool.submit(write_result, result, outputs)] = result
 
     try:
         yield submit
-        collect(most=0)
+        collect(0, 0)
     except BrokenProcessPool as error:
-        images = f", at work on {' or '.join(pending.values())}" if pending else ""
+        names = [result.id for result in pending.values()]
+        images = f", at work on {' or '.join(names)}" if names else ""
         raise UserError(
             f"a process that makes masks died, perhaps for want of memory{images}; try fewer "
             "--workers, or --workers 0 to see why"

@@ -74,7 +74,7 @@ def test_a_folder(trained, photographs, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert f"5 images of {photographs}, on cpu" in done.stdout
-    assert f"left out, no images by their suffix: notes.txt ({photographs})" in done.stdout
+    assert f"no images by their suffix: notes.txt ({photographs})" in done.stdout
     for name, size in SIZES.items():
         for folder in ("", "crf"):
             assert read_mask(tmp_path / folder / f"{name}.png").shape == size

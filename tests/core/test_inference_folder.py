@@ -102,8 +102,9 @@ def test_what_does_not_change_results_is_not_refused(place, out):
 def test_results_of_unknown_origin_are_refused(place, out):
     (out / "results.json").unlink()
     assert "results.json, which says what made" in refusal(infer(place, out, SKIP, status=2))
-    (out / "results.json").write_text('{"made_from": 3')
-    assert "is damaged" in refusal(infer(place, out, SKIP, status=2))
+    for damaged in ('{"made_from": 3', '{"made_from": 3}', "[1]", '"text"', "3"):
+        (out / "results.json").write_text(damaged)
+        assert "is damaged" in refusal(infer(place, out, SKIP, status=2))
 
 
 def test_an_image_is_left_out_only_with_all_its_files(place, made, out):

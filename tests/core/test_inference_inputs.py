@@ -32,7 +32,16 @@ def test_a_folder_stands_for_its_images(tmp_path):
     assert entries == [
         ListEntry(tmp_path / name, None) for name in ("a photo.png", "b.JPG", "c.tif")
     ]
-    assert skipped == f"left out, no images by their suffix: notes.txt, x ({tmp_path})"
+    others = "deeper.png/, notes.txt, x"
+    assert skipped == f"left out, as folders or no images by their suffix: {others} ({tmp_path})"
+
+
+def test_a_link_to_an_image_that_is_gone_is_not_passed_over(tmp_path):
+    touch(tmp_path, "a.png")
+    (tmp_path / "b.jpg").symlink_to("gone.jpg")
+    (tmp_path / "c.jpg").symlink_to("a.png")
+    entries, _ = find_images(tmp_path, "")
+    assert [entry.image.name for entry in entries] == ["a.png", "b.jpg", "c.jpg"]
 
 
 def test_many_other_files_are_counted(tmp_path):

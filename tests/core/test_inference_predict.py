@@ -10,6 +10,7 @@ from PIL import Image
 from torch import nn
 
 from core.config import InferenceConfig
+from core.inference.merging import Merger
 from core.inference.predict import _one_ahead, predict
 from core.inference.samples import Sample
 from core.inference.views import make_views
@@ -205,6 +206,13 @@ def test_images_of_a_stream_are_kept_apart():
     assert returned == samples
 
 
+def test_a_sample_that_comes_twice_is_answered_twice():
+    sample = make_sample(14, 17)
+    answers = [merged for _, merged in predict(StandIn(), [sample, sample], settings(), CPU)]
+    assert len(answers) == 2
+    np.testing.assert_array_equal(*answers)
+
+
 def test_order_of_views():
     multiscale = make_views((10, 8), settings(SCALES=(1.0, 0.5)))
     assert [(view.size, view.mirrored) for view in multiscale] == [
@@ -304,6 +312,16 @@ def test_a_group_too_large_for_the_gpu_names_the_key():
 
     with pytest.raises(UserError, match=r"5 views of 31×38.*BATCH_SIZE.*TEST.OVERSIZE shrink"):
         run(make_sample(9, 8), settings(BATCH_SIZE=5), Full())
+
+
+@pytest.mark.parametrize("step", ["add_masks", "merged"])
+def test_masks_too_large_for_the_gpu_name_the_image(monkeypatch, step):
+    def full(*arguments):
+        raise torch.cuda.OutOfMemoryError
+
+    monkeypatch.setattr(Merger, step, full)
+    with pytest.raises(UserError, match=r"masks of 4 classes for 2007_000033, 9×8.*--device cpu"):
+        run(make_sample(9, 8, name="2007_000033"), settings())
 
 
 def test_one_ahead_is_one_ahead_and_passes_errors_on():

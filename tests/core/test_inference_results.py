@@ -129,6 +129,8 @@ def test_an_error_of_the_caller_passes(tmp_path):
 class Deadly:
     """Ends the process that receives it."""
 
+    nbytes = 0
+
     def __reduce__(self):
         return os._exit, (3,)
 
@@ -167,7 +169,9 @@ def test_processes_end_with_a_main_one_that_is_killed(tmp_path):
         assert main.communicate(timeout=60)[0] == ""
 
 
-def test_few_results_wait(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("results_that_fit", "expected"), [(100, 6), (4.5, 4), (0.5, 1)])
+def test_few_results_wait(tmp_path, monkeypatch, results_that_fit, expected):
+    monkeypatch.setattr(writers, "MOST_BYTES", int(results_that_fit * make_result().merged.nbytes))
     unfinished, most = set(), 0
 
     class SlowPool:
@@ -194,7 +198,7 @@ def test_few_results_wait(tmp_path, monkeypatch):
     with result_writer(outputs(tmp_path), 3) as write:
         for _ in range(20):
             write(make_result())
-    assert most == 6
+    assert most == expected
 
 
 def test_processes_start_without_torch():

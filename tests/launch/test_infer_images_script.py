@@ -4,7 +4,10 @@ import pytest
 from launch_checkout import Checkout
 
 PUBLISHED = "snapshots/pascal_voc/published/resnet38/model_enc_e020Xs0.928.pth"
-SETTINGS = ["--set", "TEST.OVERSIZE", "shrink", "TEST.USE_GT_LABELS", "False"]
+SETTINGS = [
+    *("--set", "TEST.OVERSIZE", "shrink", "TEST.USE_GT_LABELS", "False"),
+    *("TEST.CRF_PRESENT_ONLY", "True"),
+]
 
 
 @pytest.fixture
@@ -20,7 +23,7 @@ def options(checkout: Checkout, *arguments: str, **variables: str) -> dict[str, 
     (call,) = checkout.calls()
     assert call[0] == "infer_val.py"
     end = call.index("--set")
-    assert call[end : end + 5] == SETTINGS
+    assert call[end:] == SETTINGS
     return dict(zip(call[1:end:2], call[2:end:2], strict=True))
 
 
@@ -86,6 +89,16 @@ def test_further_arguments_and_labels(with_images: Checkout) -> None:
     assert call[call.index("--labels") + 1] == "l.csv"
 
 
+def test_processes_share_the_images(with_images: Checkout) -> None:
+    with_images.write(PUBLISHED)
+    result = with_images.run("infer_images.sh", "my photos", NPROC="3", NNODES="2")
+    assert result.returncode == 0, result.stderr
+    (call,) = with_images.calls()
+    door = call.index("infer_val.py")
+    assert call[:door] == ["-m", "core.torchrun", "--nproc-per-node", "3", "--standalone"]
+    assert call[-len(SETTINGS) :] == SETTINGS
+
+
 @pytest.mark.parametrize(
     "arguments, variables, words",
     [
@@ -94,6 +107,7 @@ def test_further_arguments_and_labels(with_images: Checkout) -> None:
         (["my photos"], {"SNAPSHOT": "e020Xs0.928"}, "takes EXP and RUN_ID"),
         (["my photos"], {"EXP": "baselines"}, "not set: RUN_ID."),
         (["my photos"], {"CONFIG": "gone.yaml"}, "CONFIG: there is no file gone.yaml"),
+        (["my photos"], {"NPROC": "two"}, "NPROC must be a number from 1"),
         (["my photos", "--snapshot", "x"], {}, "set SNAPSHOT"),
         (["my photos", "--infer-list=x"], {}, "name it first"),
         (["my photos", "--mask-output-dir", "x"], {}, "set OUTPUT"),

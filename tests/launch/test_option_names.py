@@ -48,8 +48,8 @@ def test_own_images(checkout: Checkout) -> None:
         Path("labels.json"),
         Path("results/images/photos"),
     )
-    expected = ["TEST.OVERSIZE", "shrink", "TEST.USE_GT_LABELS", "False", "NET.LR", "0.5"]
-    assert args.set == expected
+    expected = ["TEST.OVERSIZE", "shrink", "TEST.USE_GT_LABELS", "False"]
+    assert args.set == [*expected, "TEST.CRF_PRESENT_ONLY", "True", "NET.LR", "0.5"]
 
 
 def test_evaluation(checkout: Checkout) -> None:

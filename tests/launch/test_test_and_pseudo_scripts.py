@@ -31,7 +31,7 @@ def settings(call: list[str]) -> dict[str, str]:
 
 
 def test_the_test_split_is_segmented_and_packed(with_data: Checkout) -> None:
-    takes_it_back = "--set TEST.USE_GT_LABELS True NET.MODEL bsl"
+    takes_it_back = "--set TEST.USE_GT_LABELS True TEST.MIN_CONFIDENCE 0.5 NET.MODEL bsl"
     result = with_data.run("infer_test.sh", "--skip-existing", EXTRA_ARGS=takes_it_back, **INFER)
     assert result.returncode == 0, result.stderr
     infer, *packs = with_data.calls()
@@ -39,8 +39,10 @@ def test_the_test_split_is_segmented_and_packed(with_data: Checkout) -> None:
     assert (args.infer_list, args.mask_output_dir) == (Path("data/test.txt"), Path(TEST))
     assert (args.resume, args.skip_existing) == ("best", True)
     assert settings(infer)["TEST.USE_GT_LABELS"] == "False"
+    assert settings(infer)["TEST.MIN_CONFIDENCE"] == "0"
     assert settings(infer)["NET.MODEL"] == "bsl"
     assert "TEST.USE_GT_LABELS is False here" in result.stdout
+    assert "TEST.MIN_CONFIDENCE is 0" in result.stdout
 
     for call, masks, name in zip(packs, (TEST, f"{TEST}/crf"), ("", "_crf"), strict=True):
         assert call[:2] == ["-m", "core.inference.pack"]
