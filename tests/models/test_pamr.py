@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from models.heads import pamr as pamr_module
 from models.heads.pamr import PAMR
 
 PUBLISHED = (1, 2, 4, 8, 12, 24)
@@ -183,3 +184,21 @@ def test_input_masks_are_left_alone():
 def test_nothing_is_learnt():
     assert not list(PAMR().parameters())
     assert not PAMR().state_dict()
+
+
+def test_neighbours_in_turn_give_the_same(monkeypatch):
+    image, masks = random_maps(2, 3, 6, 8), random_maps(2, 4, 6, 8, seed=1)
+    expected = PAMR(3, (1, 2, 8))(image, masks)
+    monkeypatch.setattr(pamr_module, "_weighted_rows", pamr_module._weighted_rows_in_turn)
+    torch.testing.assert_close(PAMR(3, (1, 2, 8))(image, masks), expected)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_images_of_a_batch_do_not_see_each_other(memory_format):
+    image, masks = random_maps(3, 3, 6, 8), random_maps(3, 4, 6, 8, seed=1)
+    together = PAMR(3, (1, 2))(
+        image.to(memory_format=memory_format), masks.to(memory_format=memory_format)
+    )
+    for i in range(3):
+        alone = PAMR(3, (1, 2))(image[i : i + 1], masks[i : i + 1])
+        torch.testing.assert_close(together[i : i + 1], alone)
