@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -78,17 +79,9 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
-    """Draw time and memory against side and classes.
+    """Draw time and memory against side and classes."""
+    from matplotlib.figure import Figure
 
-    Raises:
-        UserError: matplotlib is not installed.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UserError(
-            "drawing wants matplotlib: .venv/bin/pip install -r benchmarks/requirements.txt"
-        ) from error
     figure = Figure(figsize=(9, 7), layout="constrained")
     panels = figure.subplots(2, 2)
     for column, (axis, label) in enumerate((("side", "side (pixels)"), ("classes", "classes"))):
@@ -111,6 +104,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="of PyTorch on the CPU (default: 2)")
     parser.add_argument("--output", type=Path, default=PICTURE, help="the picture, a PNG")
     args = parser.parse_args()
+    if not find_spec("matplotlib"):
+        raise UserError(
+            "drawing wants matplotlib: .venv/bin/pip install -r benchmarks/requirements.txt"
+        )
     device = select_device(args.device)
     torch.set_num_threads(args.threads)
     rows = measure_pamr(device) + measure_inference(device)
