@@ -92,6 +92,9 @@ def draw(rows: Sequence[Row], path: Path) -> None:
                 x = [row[axis] for row in points]
                 panel.plot(x, [row[key] for row in points], marker="o", label=what)
             panel.set(xscale="log", yscale="log", xlabel=label, ylabel=unit)
+            ticks = sorted({row[axis] for row in rows if row["axis"] == axis})
+            panel.set_xticks([], minor=True)
+            panel.set_xticks(ticks, [str(tick) for tick in ticks])
             panel.grid(alpha=0.3)
     panels[0][0].legend(fontsize="small")
     with atomic_path(path) as temporary:
