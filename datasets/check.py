@@ -33,9 +33,7 @@ from datasets.records import PASCAL_VOC
 from datasets.sbd_masks import mat_ids, read_sbd_mask
 from utils.errors import UserError, os_errors_end_in
 from utils.processes import process_map
-from utils.progress import track
-
-LINES_IN_A_LOG = 20
+from utils.progress import LINES_IN_A_LOG, track
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ T = TypeVar("T")
 
 BYTE_LINES_EVERY = 10.0
 """Seconds between two lines about bytes."""
+LINES_IN_A_LOG = 20
+"""About so many tell how far work on files of a list is."""
 CHUNK = 1 << 20
 """Bytes to read and write at a time: few enough that they show, many enough to be quick."""
 

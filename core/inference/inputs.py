@@ -14,16 +14,15 @@ def find_images(path: Path, root: str | Path) -> tuple[list[ListEntry], str]:
 
     Args:
         path: a folder, whose images are those files in it that have an image's suffix and are not
-            hidden, by name, also links to what is not there; an image, known by its suffix; or else
-            a file list.
+            hidden, by name; an image, known by its suffix; or else a file list.
         root: where the paths of a list start; folders and images stand where they stand.
 
     Returns:
         The images, and a line on what else is in the folder, empty if nothing is.
 
     Raises:
-        UserError: the folder cannot be read or has no images; there is no such image; see
-            `read_list`.
+        UserError: the folder cannot be read, has no images, or a link to one that is not there;
+            there is no such image; see `read_list`.
     """
     if path.is_dir():
         return _images_in(path)
@@ -41,9 +40,10 @@ def _images_in(folder: Path) -> tuple[list[ListEntry], str]:
         for path in sorted(folder.iterdir()):
             if path.name.startswith("."):
                 continue
-            # a link to nothing is an image that is missing
-            is_file = path.is_file() or not path.exists()
-            if is_file and path.suffix.lower() in suffixes:
+            is_image = path.suffix.lower() in suffixes
+            if is_image and not path.exists():
+                raise UserError(f"{path} is a link to a file that is not there; mend or remove it")
+            if is_image and path.is_file():
                 images.append(path)
             else:
                 others.append(f"{path.name}/" if path.is_dir() else path.name)

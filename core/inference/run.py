@@ -12,10 +12,8 @@ from core.inference.results import Outputs, Result
 from core.inference.samples import Sample
 from core.inference.writers import result_writer
 from utils.errors import InterruptionError, UserError
-from utils.progress import track
+from utils.progress import LINES_IN_A_LOG, track
 from utils.signals import StoppedError, StopRequest
-
-LINES_IN_A_LOG = 20
 
 
 def infer(

@@ -14,6 +14,10 @@ from core.inference.layout import Size, check_crops
 from datasets.files import ListEntry, labels_of_mask, read_image, read_mask, require_masks
 from datasets.presence import require_files
 from utils.errors import UserError
+from utils.progress import LINES_IN_A_LOG, track
+
+FEW_IMAGES = 300
+"""They are opened before anybody asks how far that is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +77,8 @@ def check_samples(
 ) -> dict[str, Size]:
     """Open every file of a list once, so that a long run does not fail on the last one.
 
+    Where there are many, how far that is shows on stderr.
+
     Args:
         entries: the list.
         test: the configuration's TEST section.
@@ -96,5 +102,9 @@ def check_samples(
         )
     require_files(entries)  # to open those before the first missing one may take minutes
     with ThreadPoolExecutor(max(1, threads)) as pool:
-        sizes = list(pool.map(lambda entry: load_sample(entry, test).size, entries))
+        opened = pool.map(lambda entry: load_sample(entry, test).size, entries)
+        if len(entries) > FEW_IMAGES:
+            every = len(entries) // LINES_IN_A_LOG
+            opened = track(opened, len(entries), "image", "check", every)
+        sizes = list(opened)
     return dict(zip((str(entry.image) for entry in entries), sizes, strict=True))

@@ -38,10 +38,12 @@ def test_a_folder_stands_for_its_images(tmp_path):
 
 def test_a_link_to_an_image_that_is_gone_is_not_passed_over(tmp_path):
     touch(tmp_path, "a.png")
-    (tmp_path / "b.jpg").symlink_to("gone.jpg")
-    (tmp_path / "c.jpg").symlink_to("a.png")
-    entries, _ = find_images(tmp_path, "")
-    assert [entry.image.name for entry in entries] == ["a.png", "b.jpg", "c.jpg"]
+    (tmp_path / "b.png").symlink_to("a.png")
+    (tmp_path / "c.txt").symlink_to("gone.txt")
+    assert [entry.id for entry in find_images(tmp_path, "")[0]] == ["a", "b"]
+    (tmp_path / "c.jpg").symlink_to("gone.jpg")
+    with pytest.raises(UserError, match=r"c\.jpg is a link to a file that is not there"):
+        find_images(tmp_path, "")
 
 
 def test_many_other_files_are_counted(tmp_path):

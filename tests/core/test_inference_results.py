@@ -220,6 +220,16 @@ def test_a_sample_without_mask_column(tmp_path):
     assert (sample.id, sample.size, sample.ground_truth) == ("2007_00003jpg", (7, 9), None)
 
 
+def test_opening_many_images_shows_how_far_it_is(tmp_path, capsys):
+    entry = write_pair(tmp_path, "a")
+    check_samples([entry] * 300, InferenceConfig(), 2)
+    assert capsys.readouterr().err == ""
+    check_samples([entry] * 400, InferenceConfig(), 2)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 20
+    assert lines[0].startswith("check: 20/400, ") and lines[-1].startswith("check: 400/400, ")
+
+
 def test_whatever_is_wrong_with_a_list_shows_before_it_runs(tmp_path):
     good = write_pair(tmp_path, "good")
     test = InferenceConfig(PAD_SIZE=(14, 18))
