@@ -24,13 +24,12 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    from core.distributed import join_group, leave_group, lost_peers_are_named
+    from core.distributed import join_group, membership
     from core.inference.job import run_job
 
     args = parse_args()
-    with lost_peers_are_named():
+    with membership():
         run_job(partial(read_job, args), *join_group(args.device))
-    leave_group()
 
 
 def read_job(args: argparse.Namespace) -> Job:

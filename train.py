@@ -6,7 +6,7 @@ import argparse
 import time
 
 from core.arguments import add_common_arguments, config_from_arguments, run_folder
-from core.distributed import join_group, leave_group, lost_peers_are_named, make_deterministic
+from core.distributed import join_group, make_deterministic, membership
 from core.training.run import RunSettings, TrainingRun
 from datasets.records import get_record
 from utils.errors import UserError, run_command
@@ -19,9 +19,8 @@ def main() -> None:
     args = parse_args()
     if args.deterministic:
         make_deterministic()
-    with lost_peers_are_named():
+    with membership():
         run(args)
-    leave_group()
 
 
 def run(args: argparse.Namespace) -> None:

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 
-from core.distributed import parallelise, place, select_device
+from core.distributed import leave_group, membership, parallelise, place, select_device
 from utils.errors import UserError
 
 
@@ -101,3 +102,43 @@ def test_channels_lie_innermost_where_a_gpu_computes_in_16_bits(monkeypatch, low
     parallelise(layer, torch.device("cuda"), low_precision=low_precision)
     expected = torch.channels_last if low_precision else torch.contiguous_format
     assert layer.moved == (torch.device("cuda"), expected)
+
+
+@pytest.fixture
+def group_of_one(tmp_path):
+    """A function that joins a group, which is left after the test."""
+    address = f"file://{tmp_path / 'meeting'}"
+    yield lambda: dist.init_process_group("gloo", address, rank=0, world_size=1)
+    leave_group()
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (None, None),
+        (UserError("a mistake"), UserError),
+        (SystemExit(0), SystemExit),
+        (RuntimeError("a bug"), RuntimeError),
+        (RuntimeError("[gloo] Connection closed by peer"), UserError),
+        (dist.DistError("no answer"), UserError),
+    ],
+)
+def test_a_group_is_left_however_the_work_ends(group_of_one, error, expected):
+    found = None
+    try:
+        with membership():
+            group_of_one()
+            if error is not None:
+                raise error
+    except BaseException as caught:
+        found = type(caught)
+    assert found is expected
+    assert not dist.is_initialized()
+
+
+def test_a_group_of_gpus_is_not_left_in_an_error(group_of_one, monkeypatch):
+    monkeypatch.setattr(dist, "get_backend", lambda: "nccl")
+    with pytest.raises(UserError), membership():
+        group_of_one()
+        raise UserError("a mistake")
+    assert dist.is_initialized()
