@@ -1,35 +1,25 @@
-"""The page of an evaluation: one file that opens from disk and needs nothing else."""
+"""The report of an evaluation: one HTML file that opens from disk and needs nothing else."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from core.evaluation.numbers import means
-from core.evaluation.outcome import Outcome
-from core.evaluation.page.images import images_section
-from core.evaluation.page.markup import Markup, tag
-from core.evaluation.page.matrix import matrix_figure, scale
-from core.evaluation.page.run import run_section
-from core.evaluation.page.tables import class_table, means_table
+from core.evaluation.html import render
+from core.evaluation.html.examples import best_and_worst, draw_examples
+from core.evaluation.numbers import MEASURES, means
+from core.evaluation.outcome import Outcome, RunRecord
 from core.evaluation.variants import Evaluated
+from datasets.records import DatasetRecord
 from utils.errors import UserError
 from utils.files import write_text
 
-HERE = Path(__file__).parent
 PAGE = "index.html"
-# the browser itself then refuses whatever would leave the page
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-
-MEASURES_NOTE = (
-    "In per cent, over all pixels of all images: IoU = TP / (TP + FN + FP), precision = TP / "
-    "(TP + FP), recall = TP / (TP + FN). A ratio without a denominator counts as 0."
-)
-CLASSES_NOTE = "Pixels are those of the ground truth. A column's title sorts the table by it."
-MATRIX_NOTE = (
-    "A row for each class of the ground truth, a column for each predicted one. Rows add up to "
-    "100 %; colours deepen with the square root, so that rare confusions show."
-)
+MEASURE_TITLES = ("IoU", "precision", "recall")
+NO_CLASS = "no class"
+SHOWN = 3
+"""Images of each kind, best and worst, a class."""
 
 
 def write_page(folder: str | Path, outcome: Outcome) -> Path:
@@ -49,34 +39,39 @@ def write_page(folder: str | Path, outcome: Outcome) -> Path:
 
 def build_page(outcome: Outcome) -> str:
     """The page as HTML. It reads the images that it shows, and no others."""
-    title = f"Segmentation of {outcome.filelist}"
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        tag("title", f"{title} · {headline(outcome.evaluated)}"),
-        tag("style", _part("style.css")),
+    evaluated, record = outcome.evaluated, outcome.record
+    classes = _classes(outcome)
+    shown = {image.id for each in classes for image in (*each["best"], *each["worst"])}
+    evaluated_ids = [[image.id for image in each.evaluation.images] for each in evaluated]
+    return render(
+        "report.html.j2",
+        filelist=outcome.filelist,
+        about=_about(outcome),
+        listed=len(outcome.entries),
+        comparable=all(ids == evaluated_ids[0] for ids in evaluated_ids),
+        variants=[_variant(each, record.classes) for each in evaluated],
+        measures=MEASURE_TITLES,
+        means=_means(evaluated, record.num_classes),
+        classes=classes,
+        columns=[
+            ("pixels", len(classes[0]["pixels"])),
+            *((title, len(evaluated)) for title in MEASURE_TITLES),
+        ],
+        ignored=_colour(record, record.ignore_index),
+        shown=SHOWN,
+        examples=draw_examples(
+            [entry for entry in outcome.entries if entry.id in shown],
+            [each.variant.predict for each in evaluated],
+            record,
+        ),
+        run=_run(outcome.run) if outcome.run else None,
     )
-    swatches = [_swatch(outcome, index) for index in range(len(outcome.record.palette) // 3)]
-    body = tag(
-        "body",
-        _header(outcome),
-        tag("main", *_sections(outcome, swatches)),
-        tag("script", _part("script.js")),
-    )
-    return "<!doctype html>\n" + tag("html", head, body, lang="en") + "\n"
 
 
-def headline(evaluated: Sequence[Evaluated]) -> str:
-    """The mean IoU over all classes of each variant, as `mIoU 59.70 / 62.70`."""
-    return "mIoU " + " / ".join(f"{100 * means(each.scores, 0)['iou']:.2f}" for each in evaluated)
-
-
-def _header(outcome: Outcome) -> Markup:
+def _about(outcome: Outcome) -> dict[str, str]:
     counts = dict.fromkeys(len(each.evaluation.images) for each in outcome.evaluated)
     images = " and ".join(f"{count:,}" for count in counts)
-    facts = {
+    return {
         "data set": outcome.record.name,
         "list": outcome.filelist,
         "images": f"{images} of {len(outcome.entries):,} evaluated",
@@ -84,75 +79,82 @@ def _header(outcome: Outcome) -> Markup:
         **({"with CRF": outcome.lack_of_crf} if outcome.lack_of_crf else {}),
         "date": f"{outcome.date:%Y-%m-%d %H:%M %z}",
     }
-    return tag(
-        "header",
-        tag(
-            "div",
-            tag("h1", "Segmentation masks against ground truth"),
-            tag("dl", *(tag("div", tag("dt", k), tag("dd", v)) for k, v in facts.items())),
-        ),
-        tag("div", *_headline_figures(outcome), class_="figures"),
-    )
 
 
-def _headline_figures(outcome: Outcome) -> list[Markup]:
-    figures = []
-    for each in outcome.evaluated:
-        percent = f"{100 * means(each.scores, 0)['iou']:.2f}"
-        over = tag("span", f"mIoU, all {outcome.record.num_classes} classes")
-        value = tag("span", percent, class_=f"bar {each.variant.name}", style=f"--v:{percent}%")
-        figures.append(tag("p", value, tag("small", over, f" {each.variant.title}")))
-    return figures
+def _variant(evaluated: Evaluated, classes: Sequence[str]) -> dict[str, Any]:
+    """A variant's names, its mean IoU, what was left out and its confusion matrix.
+
+    The matrix has a column for pixels predicted as no class only if there are any.
+    """
+    histogram = evaluated.evaluation.histogram
+    columns = [*classes, NO_CLASS] if histogram[:, -1].any() else list(classes)
+    return {
+        "name": evaluated.variant.name,
+        "title": evaluated.variant.title,
+        "miou": means(evaluated.scores, 0)["iou"],
+        "left_out": [str(mask) for mask in evaluated.evaluation.left_out],
+        "columns": columns,
+        "rows": [
+            {"name": name, "total": sum(counts), "counts": counts[: len(columns)]}
+            for name, counts in zip(classes, histogram.tolist(), strict=True)
+        ],
+    }
 
 
-def _sections(outcome: Outcome, swatches: Sequence[Markup]) -> list[Markup]:
-    evaluated, classes = outcome.evaluated, outcome.record.classes
-    matrices = [
-        matrix_figure(each.evaluation.histogram, classes, each.variant.title) for each in evaluated
-    ]
+def _means(evaluated: Sequence[Evaluated], num_classes: int) -> list[dict[str, Any]]:
+    """The table's rows: each variant's means over the objects, and over all classes."""
+    groups = [(f"{num_classes - 1} objects", 1), (f"all {num_classes}", 0)]
     return [
-        *_notes(outcome),
-        _section("Means", MEASURES_NOTE, means_table(evaluated, len(classes))),
-        _section("Classes", CLASSES_NOTE, class_table(evaluated, classes, swatches)),
-        _section(
-            "Confusion matrix",
-            MATRIX_NOTE,
-            tag("p", *scale(), class_="scale"),
-            tag("div", *matrices, class_="matrices"),
-        ),
-        images_section(outcome, swatches),
-        *([run_section(outcome.run)] if outcome.run else []),
+        {
+            "variant": each.variant,
+            "over": title,
+            "first": first,
+            "shares": list(means(each.scores, first).values()),
+        }
+        for each in evaluated
+        for title, first in groups
     ]
 
 
-def _section(title: str, note: str, *content: Markup) -> Markup:
-    return tag("section", tag("h2", title), tag("p", note, class_="note"), *content)
+def _classes(outcome: Outcome) -> list[dict[str, Any]]:
+    """Each class's numbers, and its best and worst images in the first variant.
+
+    Pixels of the ground truth are the same for all variants, and given once, unless different
+    images were left out.
+    """
+    images = outcome.evaluated[0].evaluation.images
+    scores = [each.scores for each in outcome.evaluated]
+    pixels = [score.pixels for score in scores]
+    if all((counts == pixels[0]).all() for counts in pixels):
+        pixels = pixels[:1]
+    classes = []
+    for index, name in enumerate(outcome.record.classes):
+        best, worst = best_and_worst(outcome.evaluated[0].evaluation, index, SHOWN)
+        classes.append(
+            {
+                "index": index,
+                "name": name,
+                "colour": _colour(outcome.record, index),
+                "pixels": [int(counts[index]) for counts in pixels],
+                "measures": [
+                    [float(getattr(score, measure)[index]) for score in scores]
+                    for measure in MEASURES
+                ],
+                "images": sum(index in image.by_class for image in images),
+                "best": best,
+                "worst": worst,
+            }
+        )
+    return classes
 
 
-def _notes(outcome: Outcome) -> list[Markup]:
-    """What a reader has to know before the numbers: images that were left out."""
-    notes = []
-    for each in outcome.evaluated:
-        if left_out := each.evaluation.left_out:
-            title = (
-                f"{len(left_out):,} of {len(outcome.entries):,} images have no usable mask "
-                f"{each.variant.title} and are left out"
-            )
-            listed = [tag("li", str(mask)) for mask in left_out]
-            notes.append(
-                tag("details", tag("summary", title), tag("ul", *listed), class_="warning")
-            )
-    images = [{image.id for image in each.evaluation.images} for each in outcome.evaluated]
-    if any(ids != images[0] for ids in images):
-        text = "The variants are evaluated on different images: their numbers do not compare."
-        notes.append(tag("p", text, class_="warning"))
-    return notes
+def _run(run: RunRecord) -> dict[str, Any]:
+    facts = None if run.environment is None else dict(run.environment)
+    if facts is not None and run.changed is not None:
+        facts["changes"] = "diff.patch holds those since the commit" if run.changed else "none"
+    return {"folder": run.folder, "facts": facts, "config": run.config}
 
 
-def _swatch(outcome: Outcome, index: int) -> Markup:
-    red, green, blue = outcome.record.palette[3 * index : 3 * index + 3]
-    return tag("span", class_="swatch", style=f"background:rgb({red} {green} {blue})")
-
-
-def _part(name: str) -> Markup:
-    return Markup((HERE / name).read_text(encoding="utf-8"))
+def _colour(record: DatasetRecord, index: int) -> str:
+    red, green, blue = record.palette[3 * index : 3 * index + 3]
+    return f"rgb({red} {green} {blue})"
