@@ -9,9 +9,9 @@ from datetime import datetime
 from pathlib import Path
 
 from core.evaluation.events import snapshot_step, write_events
+from core.evaluation.html.page import write_page
 from core.evaluation.numbers import write_json
 from core.evaluation.outcome import Outcome, read_run
-from core.evaluation.page.document import write_page
 from core.evaluation.report import write_ranking
 from core.evaluation.run import evaluate_variants
 from core.evaluation.variants import mask_variant, mask_variants, oracle_variant

@@ -58,7 +58,7 @@ choose_python() {
     lacks=$("$PYTHON" -c 'import sys; from importlib.util import find_spec
 lacks = [] if sys.version_info >= (3, 10) else ["Python 3.10 or newer"]
 print(*lacks, *(name for name in sys.argv[1:] if not find_spec(name)), sep=", ")' \
-        torch torchvision numpy PIL scipy sklearn tensorboard tqdm yaml) ||
+        torch torchvision numpy PIL scipy sklearn tensorboard tqdm yaml jinja2) ||
         fail "$PYTHON does not run, or is no Python 3: $remedy"
     [ -z "$lacks" ] || fail "$PYTHON lacks $lacks: $remedy"
 }

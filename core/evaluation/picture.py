@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from core.evaluation.evaluate import read_prediction
-from core.evaluation.gallery import read_pair
+from core.evaluation.html.examples import read_pair
 from core.inference.results import CRF_FOLDER
 from datasets.files import ListEntry, read_list, require_masks
 from datasets.records import DATASETS, DatasetRecord, get_record

@@ -2,16 +2,22 @@
 
 import json
 import re
+from dataclasses import replace
+from datetime import datetime, timezone
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
+from jinja2 import UndefinedError
 from PIL import Image
 from report_case import NAMES, eval_seg, make_data, slow_counts, table, write
 
-from core.evaluation.evaluate import Evaluation, ImageAgreement, masks_from
-from core.evaluation.gallery import MAX_SIDE, best_and_worst, draw_exhibit, thumbnail
-from core.evaluation.page.markup import Markup, join, tag
+from core.evaluation.evaluate import Evaluation, ImageAgreement, evaluate, masks_from
+from core.evaluation.html import HERE, page, render
+from core.evaluation.html.examples import MAX_SIDE, best_and_worst, draw_example, thumbnail
+from core.evaluation.outcome import Outcome, RunRecord
+from core.evaluation.variants import Evaluated, mask_variants
 from datasets.files import read_list
 from datasets.records import PASCAL_VOC
 
@@ -107,6 +113,11 @@ def test_left_out_images_are_listed(data):
     assert f"mask out/crf/{NAMES[3]}.png does not exist" in page.text
     assert "their numbers do not compare" in page.text
     assert "9 and 8 of 9 evaluated" in page.text
+    # the order by which a click finds its column
+    labels = [found["aria-label"] for name, found in page.elements if name == "button"]
+    kinds = ("pixels", "IoU", "precision", "recall")
+    both = ("without CRF", "with CRF")
+    assert labels[5:] == ["class", *(f"{kind}, {masks}" for kind in kinds for masks in both)]
     _, refined = json.loads((data / "n.json").read_text())["evaluations"]
     assert refined["images"] == {"listed": 9, "evaluated": 8}
     (mask,) = refined["left_out"]
@@ -179,19 +190,48 @@ def test_pictures_are_small_and_keep_their_shape(data):
 
     entry = read_list(data / "list.txt", data)[0]
     predicts = [masks_from(data / "out"), masks_from(data / "gt")]
-    exhibit = draw_exhibit(entry, predicts, PASCAL_VOC.palette, 21)
-    assert exhibit.size == (8, 6)
-    _, truth = exhibit.predictions
-    assert truth.picture == exhibit.ground_truth != exhibit.image
+    example = draw_example(entry, predicts, PASCAL_VOC)
+    assert example.size == (8, 6)
+    _, truth = example.predictions
+    assert truth.picture == example.ground_truth != example.image
     assert truth.iou[0] == truth.iou[1] == 1
     (data / "out" / f"{NAMES[0]}.png").unlink()
-    lacking = draw_exhibit(entry, predicts, PASCAL_VOC.palette, 21)
+    lacking = draw_example(entry, predicts, PASCAL_VOC)
     assert lacking.predictions[0] is None and lacking.predictions[1].picture == truth.picture
 
 
-def test_markup_escapes_all_but_markup():
-    found = tag("a", "1 < 2", tag("b", "&"), href='"x"', data_value=3, class_="k", title=None)
-    assert found == ('<a href="&quot;x&quot;" data-value="3" class="k">1 &lt; 2<b>&amp;</b></a>')
-    assert isinstance(found, Markup)
-    assert join("<", Markup("<br>")) == "&lt;<br>"
-    assert tag("meta", charset="utf-8") == '<meta charset="utf-8">'
+def make_outcome(data, record=PASCAL_VOC, filelist="list.txt"):
+    entries = read_list(data / "list.txt", data)
+    evaluated = [
+        Evaluated(variant, evaluate(entries, variant.predict, record.num_classes))
+        for variant in mask_variants(data / "out")
+    ]
+    run = RunRecord(Path("out"), {"command": filelist}, filelist, changed=True)
+    return Outcome(record, filelist, entries, evaluated, run, datetime.now(timezone.utc))
+
+
+def test_any_name_is_text_in_the_page(data):
+    awkward = ["<i>a</i>", "a & b", "\"a' b", "a #1 50%", "{{ 7 * 7 }}{% raw %}{# b #}"]
+    record = replace(PASCAL_VOC, classes=(*awkward, *PASCAL_VOC.classes[5:]))
+    path = page.write_page(data / "page", make_outcome(data, record, "l\udcff<i>.txt"))
+    # a byte that is no UTF-8 shows as such, the page itself is UTF-8
+    text = path.read_bytes().decode("utf-8")
+    found = Elements(text)
+    assert "i" not in [name for name, _ in found.elements]
+    for name in awkward:
+        assert found.text.count(name) >= 5
+    assert found.text.count("l\\udcff<i>.txt") == 4
+    # styles and scripts arrive as they are
+    for name in ("style.css", "script.js"):
+        assert (HERE / name).read_text() in text
+
+
+def test_a_value_that_is_not_given_is_an_error(data, monkeypatch):
+    given = {}
+    monkeypatch.setattr(page, "render", lambda template, **values: given.update(values))
+    page.build_page(make_outcome(data))
+    assert "<html" in render("report.html.j2", **given)
+    for name in ("filelist", "classes", "examples", "run"):
+        fewer = {key: value for key, value in given.items() if key != name}
+        with pytest.raises(UndefinedError, match=name):
+            render("report.html.j2", **fewer)

@@ -254,7 +254,7 @@ def test_a_python_that_is_not_there_is_named(checkout: Checkout) -> None:
 
 
 def test_a_python_is_asked_for_all_that_is_required(checkout: Checkout) -> None:
-    differing = {"Pillow": "PIL", "scikit-learn": "sklearn", "PyYAML": "yaml"}
+    differing = {"Pillow": "PIL", "scikit-learn": "sklearn", "PyYAML": "yaml", "Jinja2": "jinja2"}
     differing["pydensecrf2"] = "pydensecrf"
     required = re.findall(r"^[\w-]+", (REPOSITORY / "requirements.txt").read_text(), re.MULTILINE)
     # inference itself asks for pydensecrf, where there is to be a CRF

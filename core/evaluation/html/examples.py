@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -14,6 +14,7 @@ from PIL import Image
 from core.evaluation.evaluate import Evaluation, ImageAgreement, Predict, UnusableMaskError
 from core.evaluation.report import ranking
 from datasets.files import ListEntry, read_image, read_mask
+from datasets.records import DatasetRecord
 from utils.drawing import blend, colorize
 from utils.errors import UserError
 from utils.metrics import joint_histogram, segmentation_scores
@@ -34,7 +35,7 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Exhibit:
+class Example:
     """An image and what was made of it, as JPEGs of at most `MAX_SIDE` pixels in data URIs.
 
     Attributes:
@@ -63,31 +64,25 @@ def best_and_worst(
     return best, worst[::-1]
 
 
-def draw_exhibits(
-    entries: Iterable[ListEntry],
-    predicts: list[Predict],
-    palette: tuple[int, ...],
-    num_classes: int,
-) -> dict[str, Exhibit]:
+def draw_examples(
+    entries: Sequence[ListEntry], predicts: Sequence[Predict], record: DatasetRecord
+) -> dict[str, Example]:
     """Draw images, by their ids.
 
     Raises:
         UserError: an image cannot be read, or has another size than its ground truth.
     """
-    entries = list(entries)
     with ThreadPoolExecutor(max_workers=min(8, available_cpus())) as pool:
-        drawn = pool.map(lambda entry: draw_exhibit(entry, predicts, palette, num_classes), entries)
-        return {entry.id: exhibit for entry, exhibit in zip(entries, drawn, strict=True)}
+        drawn = pool.map(lambda entry: draw_example(entry, predicts, record), entries)
+        return {entry.id: example for entry, example in zip(entries, drawn, strict=True)}
 
 
-def draw_exhibit(
-    entry: ListEntry, predicts: list[Predict], palette: tuple[int, ...], num_classes: int
-) -> Exhibit:
+def draw_example(entry: ListEntry, predicts: Sequence[Predict], record: DatasetRecord) -> Example:
     """Draw one image with its ground truth and every variant's prediction."""
     image, ground_truth = read_pair(entry)
 
     def overlay(mask: np.ndarray) -> str:
-        return thumbnail(blend(image, colorize(mask, palette), ALPHA))[0]
+        return thumbnail(blend(image, colorize(mask, record.palette), ALPHA))[0]
 
     predictions: list[Prediction | None] = []
     for predict in predicts:
@@ -96,10 +91,10 @@ def draw_exhibit(
         except UnusableMaskError:
             predictions.append(None)
             continue
-        scores = segmentation_scores(joint_histogram(ground_truth, mask, num_classes))
+        scores = segmentation_scores(joint_histogram(ground_truth, mask, record.num_classes))
         predictions.append(Prediction(overlay(mask), scores.iou))
     photograph, size = thumbnail(image)
-    return Exhibit(size, photograph, overlay(ground_truth), predictions)
+    return Example(size, photograph, overlay(ground_truth), predictions)
 
 
 def read_pair(entry: ListEntry) -> tuple[np.ndarray, np.ndarray]:

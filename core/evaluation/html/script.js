@@ -7,11 +7,13 @@ for (const head of document.querySelectorAll("th[aria-sort]")) {
     const first = head.classList.contains("number") ? "descending" : "ascending";
     const second = first === "descending" ? "ascending" : "descending";
     const order = head.getAttribute("aria-sort") === first ? second : first;
-    for (const other of table.querySelectorAll("th[aria-sort]")) other.setAttribute("aria-sort", "none");
+    const heads = [...table.querySelectorAll("th[aria-sort]")];
+    for (const other of heads) other.setAttribute("aria-sort", "none");
     head.setAttribute("aria-sort", order);
 
     const sign = order === "ascending" ? 1 : -1;
-    const value = (row) => Number(row.cells[head.dataset.column].dataset.value);
+    const column = heads.indexOf(head);
+    const value = (row) => Number(row.cells[column].dataset.value);
     const body = table.tBodies[0];
     body.append(...[...body.rows].sort((one, other) => sign * (value(one) - value(other))));
   });
