@@ -61,7 +61,7 @@ def evaluation(device: torch.device) -> Case:
     looped = entries[:LOOPED]
 
     def counted(entries: list[ListEntry]) -> np.ndarray:
-        histogram = evaluate(entries, masks_from(folder), PASCAL_VOC.num_classes).histogram
+        histogram = evaluate(entries, masks_from(folder, PASCAL_VOC), PASCAL_VOC).histogram
         return histogram[:, : PASCAL_VOC.num_classes]
 
     def baseline() -> np.ndarray:

@@ -178,7 +178,7 @@ def test_pictures_are_small_and_keep_their_shape(data):
     assert thumbnail(noise[:30, :40])[1] == (40, 30)
 
     entry = read_list(data / "list.txt", data)[0]
-    predicts = [masks_from(data / "out"), masks_from(data / "gt")]
+    predicts = [masks_from(data / folder, PASCAL_VOC) for folder in ("out", "gt")]
     exhibit = draw_exhibit(entry, predicts, PASCAL_VOC.palette, 21)
     assert exhibit.size == (8, 6)
     _, truth = exhibit.predictions

@@ -23,7 +23,8 @@ POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-s
 
 MEASURES_NOTE = (
     "In per cent, over all pixels of all images: IoU = TP / (TP + FN + FP), precision = TP / "
-    "(TP + FP), recall = TP / (TP + FN). A ratio without a denominator counts as 0."
+    "(TP + FP), recall = TP / (TP + FN). A ratio without a denominator counts as 0, and so does a "
+    "class that does not occur in the ground truth."
 )
 CLASSES_NOTE = "Pixels are those of the ground truth. A column's title sorts the table by it."
 MATRIX_NOTE = (

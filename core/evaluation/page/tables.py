@@ -2,37 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from core.evaluation.numbers import MEASURES, means
+from core.evaluation.numbers import MEASURES, means, means_of_lacking_groups
 from core.evaluation.page.markup import Markup, join, tag
 from core.evaluation.variants import Evaluated
+from utils.metrics import SegmentationScores
 
 TITLES = dict(zip(MEASURES, ("IoU", "precision", "recall"), strict=True))
 
 
 def means_table(evaluated: Sequence[Evaluated], num_classes: int) -> Markup:
-    """A row for each variant's means over the objects, and over all classes."""
+    """A row for each variant's means over the objects, and over all classes.
+
+    Where some of these do not occur in the ground truth, a row each for those that do.
+    """
     head = tag(
         "tr",
         sortable("masks", 0, sort="ascending"),
         sortable("mean over", 1),
         *(sortable(title, column, number=True) for column, title in enumerate(TITLES.values(), 2)),
     )
-    groups = [(f"{num_classes - 1} objects", 1), (f"all {num_classes}", 0)]
     rows = []
     for each in evaluated:
-        for title, first in groups:
-            values = means(each.scores, first).values()
+        for order, (title, values) in enumerate(_groups_of_means(each.scores, num_classes)):
+            cells = [percent_cell(values[measure], each.variant.name) for measure in MEASURES]
             rows.append(
                 tag(
                     "tr",
                     tag("th", each.variant.title, scope="row", data_value=len(rows)),
-                    tag("td", title, class_="text", data_value=first),
-                    *(percent_cell(value, each.variant.name) for value in values),
+                    tag("td", title, class_="text", data_value=order),
+                    *cells,
                 )
             )
     return table("Means", [head], rows, id_="means")
+
+
+def _groups_of_means(
+    scores: SegmentationScores, num_classes: int
+) -> Iterator[tuple[str, dict[str, float]]]:
+    yield f"{num_classes - 1} objects", means(scores, first=1)
+    yield f"all {num_classes}", means(scores, first=0)
+    for name, found in means_of_lacking_groups(scores).items():
+        yield f"the {found['classes']} {name} that occur", found
 
 
 def class_table(
