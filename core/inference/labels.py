@@ -40,7 +40,7 @@ def read_labels(
 
     Raises:
         UserError: the file cannot be read, is not of that form, names an image twice or a class
-            that there is not, or lacks an entry.
+            that there is not, or lacks an entry, or may mean it twice.
     """
     named = _read_names(path, entries)
     found = _match(named, entries, path)
