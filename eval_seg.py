@@ -31,7 +31,10 @@ def main() -> None:
     if args.oracle_from is None or args.report:
         require_unique_ids(entries, args.filelist)
     if args.oracle_from is None:
-        variants = mask_variants(args.masks) if keeps_more else [mask_variant(args.masks)]
+        if keeps_more:
+            variants = mask_variants(args.masks, record)
+        else:
+            variants = [mask_variant(args.masks, record)]
         run = read_run(args.masks) if keeps_more else None
     else:
         variants = [oracle_variant(args.oracle_from, record)]

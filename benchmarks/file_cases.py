@@ -20,6 +20,7 @@ from benchmarks.case import Builders, Case
 from benchmarks.meters import python_peak
 from benchmarks.voc_like import blobs, write_samples
 from core.evaluation.evaluate import evaluate, masks_from
+from datasets.crops import draw_crop
 from datasets.files import ListEntry, write_mask
 from datasets.records import PASCAL_VOC
 from datasets.samples import ImageLevelSamples, mix_seed
@@ -60,7 +61,7 @@ def evaluation(device: torch.device) -> Case:
     looped = entries[:LOOPED]
 
     def counted(entries: list[ListEntry]) -> np.ndarray:
-        histogram = evaluate(entries, masks_from(folder), PASCAL_VOC.num_classes).histogram
+        histogram = evaluate(entries, masks_from(folder, PASCAL_VOC), PASCAL_VOC).histogram
         return histogram[:, : PASCAL_VOC.num_classes]
 
     def baseline() -> np.ndarray:
@@ -120,9 +121,7 @@ def pillow_samples(entries: list[ListEntry]) -> Samples:
     """
     transform = transforms.Compose(
         [
-            transforms.RandomResizedCrop(
-                CROP, SCALES, interpolation=transforms.InterpolationMode.BICUBIC
-            ),
+            pillow_crop,
             transforms.RandomHorizontalFlip(),
             transforms.ColorJitter(0.3, 0.3, 0.3, 0.1),
             transforms.ToTensor(),
@@ -139,6 +138,13 @@ def pillow_samples(entries: list[ListEntry]) -> Samples:
                 labels[value - 1] = 1
         samples.append((image, labels))
     return samples
+
+
+def pillow_crop(image: Image.Image) -> Image.Image:
+    """The crop that training would draw, cut out and resized by Pillow."""
+    top, left, height, width = draw_crop((image.height, image.width), SCALES)
+    part = image.crop((left, top, left + width, top + height))
+    return part.resize((CROP, CROP), Image.Resampling.BICUBIC)
 
 
 def share_beyond_rounding(found: Samples, expected: Samples) -> float:

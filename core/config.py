@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +30,9 @@ from core.config_reading import (
 )
 from utils.errors import UserError
 
+OLD_KEYS = ("DEBUG", "CUDA", "PYTORCH_VERSION_LESS_THAN_040")
+"""People's old files have them; whatever their values, they are accepted and dropped."""
+
 
 def _option(
     default: Any,
@@ -33,9 +40,14 @@ def _option(
     choices: tuple[str, ...] = (),
     low: float = -math.inf,
     high: float = math.inf,
+    unused: bool = False,
 ) -> Any:
-    """A key with a default and the values it may take (for a list: each of its items)."""
-    return field(default=default, metadata={"choices": choices, "low": low, "high": high})
+    """A key with a default and the values it may take (for a list: each of its items).
+
+    What is `unused` is read by nothing, and kept because published files set it.
+    """
+    metadata = {"choices": choices, "low": low, "high": high, "unused": unused}
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -45,7 +57,7 @@ class TrainConfig:
     BATCH_SIZE: int = _option(20, low=1)
     NUM_EPOCHS: int = _option(15, low=0)  # epochs run from 0 to NUM_EPOCHS, both included
     NUM_WORKERS: int = _option(4, low=0)
-    MASK_LOSS: float = 0.0  # used by nothing; kept because published files set it
+    MASK_LOSS: float = _option(0.0, unused=True)
     PRETRAIN: int = _option(5, low=0)  # epochs with the classification loss alone
     VAL_INTERVAL: int = _option(2, low=1)  # epochs between validations
     SYNC_BN: bool = False  # BatchNorm over the batches of all processes, on GPUs
@@ -113,10 +125,10 @@ class NetConfig:
 
 @dataclass(frozen=True)
 class CrfConfig:
-    """MASKS.CRF.*; used by nothing, kept because published files set it."""
+    """MASKS.CRF.*"""
 
-    ALPHA_LOW: float = 4.0
-    ALPHA_HIGH: float = 32.0
+    ALPHA_LOW: float = _option(4.0, unused=True)
+    ALPHA_HIGH: float = _option(32.0, unused=True)
 
 
 @dataclass(frozen=True)
@@ -130,7 +142,7 @@ class MasksConfig:
 class Config:
     """The whole configuration; attributes nest as the keys do (`cfg.NET.MODEL`)."""
 
-    NUM_GPUS: int = 1  # used by nothing: all visible GPUs are
+    NUM_GPUS: int = _option(1, unused=True)  # all visible GPUs are used
     TRAIN: TrainConfig = TrainConfig()
     TEST: InferenceConfig = InferenceConfig()
     DATASET: DatasetConfig = DatasetConfig()
@@ -150,12 +162,14 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
         overrides: `["NET.LR", "0.01", ...]`, dotted keys and their values in turn, as from `--set`.
             Values are Python literals; what is none, is text. Of a repeated key the last one holds.
 
+    What is set of the keys that nothing reads is named on stderr, once.
+
     Raises:
         UserError: the file cannot be read; an unknown key; a value of the wrong type or out of
             range; an override without its value. The message names the key, where it stands, and
             for an unknown key the nearest valid one.
     """
-    known = flatten_fields(Config)
+    known = flatten_fields(Config) | {key: (Any, {}) for key in OLD_KEYS}
     values: dict[str, Any] = {}
     if path is not None:
         source = str(path)
@@ -164,10 +178,27 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
     for key, value in parse_pairs(overrides):
         values[key] = checked(key, value, known, "--set")
     config = build(Config, "", values)
+    source = " with ".join(
+        [*([] if path is None else [str(path)]), *(["--set"] if overrides else [])]
+    )
     if config.DATASET.SCALE_FROM > config.DATASET.SCALE_TO:
-        sources = [*([] if path is None else [str(path)]), *(["--set"] if overrides else [])]
         raise UserError(
-            f"{' with '.join(sources)}: DATASET.SCALE_FROM ({config.DATASET.SCALE_FROM:g}) "
+            f"{source}: DATASET.SCALE_FROM ({config.DATASET.SCALE_FROM:g}) "
             f"exceeds DATASET.SCALE_TO ({config.DATASET.SCALE_TO:g})"
         )
+    if unused := [key for key in values if _is_set_in_vain(key, values[key], known)]:
+        _say_once(f"note: {source}: nothing reads {', '.join(unused)}")
     return config
+
+
+def _is_set_in_vain(key: str, value: Any, known: dict[str, Any]) -> bool:
+    if key in OLD_KEYS:
+        return True
+    # a run's own config.yaml has every key, at its default
+    return known[key][1].get("unused", False) and value != attrgetter(key)(Config())
+
+
+@cache
+def _say_once(line: str) -> None:
+    if os.environ.get("RANK", "0") == "0":  # torchrun's number of this process
+        print(line, file=sys.stderr, flush=True)

@@ -126,6 +126,8 @@ def _suggestion(key: str, known: dict[str, Any]) -> str:
 
 def _coerce(value: Any, kind: Any) -> Any:
     """Bring `value` to the type `kind`; a TypeError says in words what is expected."""
+    if kind is Any:
+        return value
     if typing.get_origin(kind) is tuple:
         return _coerce_tuple(value, kind)
     if kind is float:

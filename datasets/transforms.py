@@ -7,6 +7,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 
+from datasets.crops import PublishedRandomCrop
 from datasets.jitter import FastColorJitter
 
 MEAN = (0.485, 0.456, 0.406)
@@ -23,8 +24,9 @@ def normalise(images: Tensor) -> Tensor:
 def train_transform(crop_size: int, scale_from: float, scale_to: float) -> v2.Transform:
     """A random view of a PIL image as a 3×crop_size×crop_size tensor in [0, 1].
 
-    A crop of `scale_from` to `scale_to` of the image's area and ratio 3/4 to 4/3, resized
-    bicubically; mirrored half of the time; its colours jittered.
+    A crop of `scale_from` to `scale_to` of the image's area and ratio 3/4 to 4/3, or the central
+    square where none fits (see `draw_crop`), resized bicubically; mirrored half of the time; its
+    colours jittered.
 
     PyTorch resizes eight-bit tensors in a quarter of Pillow's time, to the same pixels but for the
     rounding of a few; colours change faster in Pillow.
@@ -32,11 +34,7 @@ def train_transform(crop_size: int, scale_from: float, scale_to: float) -> v2.Tr
     return v2.Compose(
         [
             v2.PILToTensor(),
-            v2.RandomResizedCrop(
-                crop_size,
-                scale=(scale_from, scale_to),
-                interpolation=v2.InterpolationMode.BICUBIC,
-            ),
+            PublishedRandomCrop(crop_size, (scale_from, scale_to)),
             v2.ToPILImage(),
             v2.RandomHorizontalFlip(),
             FastColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.1),

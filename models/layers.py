@@ -57,15 +57,14 @@ class _FixedNorm(torch.autograd.Function):
 
 
 def init_from_scratch(module: nn.Module) -> None:
-    """Start every convolution in `module` Kaiming-normal, its bias at zero.
+    """Start the weight of every convolution in `module` Kaiming-normal.
 
-    Batch normalisation keeps PyTorch's start: weight 1, bias 0.
+    All else keeps PyTorch's start, as in the published code: a convolution's bias, uniform within
+    ±1/√(values that feed an output); batch normalisation, weight 1 and bias 0.
     """
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
 
 
 def at_least_float32(x: Tensor) -> Tensor:

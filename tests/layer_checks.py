@@ -72,3 +72,14 @@ def check_kaiming_normal(weight: Tensor) -> None:
     assert abs(values.std().item() / expected - 1) < 5 / math.sqrt(2 * count)
     near = (values.abs() < expected).double().mean().item()
     assert abs(near - math.erf(math.sqrt(0.5))) < 5 * math.sqrt(0.683 * 0.317 / count)
+
+
+def check_default_bias(layer: nn.Conv2d) -> None:
+    """Uniform within ±1/√(values that feed an output), as nn.Conv2d starts its bias."""
+    bound = 1 / math.sqrt(layer.weight[0].numel())
+    values = layer.bias.detach().double()
+    # five standard deviations of each estimate
+    assert values.abs().max().item() <= bound
+    assert abs(values.mean().item()) < 5 * bound / math.sqrt(3 * len(values))
+    assert abs(values.square().mean().item() * 3 / bound**2 - 1) < 5 * math.sqrt(0.8 / len(values))
+    assert values.any()

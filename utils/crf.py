@@ -29,7 +29,7 @@ def crf_inference(
     bilateral one on position and RGB; mean field runs for `steps` steps.
 
     Args:
-        image: H×W×3 uint8, RGB.
+        image: H×W×3 uint8, RGB; `np.asarray` of a Pillow image will do.
         probabilities: C×H×W floats in [0, 1].
         steps: mean-field steps.
         gaussian_sxy: deviation of the Gaussian kernel, in pixels.
@@ -69,13 +69,13 @@ def crf_inference(
         return refined
 
     crf = densecrf.DenseCRF2D(width, height, len(taking_part))
-    # pydensecrf reads C-ordered memory only
+    # pydensecrf takes C-ordered memory only, and only what may be written to
     crf.setUnaryEnergy(unary_from_softmax(np.ascontiguousarray(probabilities[taking_part])))
     crf.addPairwiseGaussian(sxy=gaussian_sxy, compat=gaussian_compat)
     crf.addPairwiseBilateral(
         sxy=bilateral_sxy,
         srgb=bilateral_srgb,
-        rgbim=np.ascontiguousarray(image),
+        rgbim=np.require(image, requirements="CW"),
         compat=bilateral_compat,
     )
     refined[taking_part] = np.array(crf.inference(steps)).reshape(-1, height, width)

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from datasets.files import ListEntry, read_mask, require_masks
+from datasets.files import ListEntry, read_mask, require_masks, strange_labels
+from datasets.records import DatasetRecord
 from utils.errors import UserError
 from utils.metrics import class_agreement, joint_histogram
 from utils.processes import available_cpus
@@ -56,7 +57,7 @@ class Evaluation:
 def evaluate(
     entries: list[ListEntry],
     predict: Predict,
-    num_classes: int,
+    record: DatasetRecord,
     *,
     allow_missing: bool = False,
 ) -> Evaluation:
@@ -66,26 +67,29 @@ def evaluate(
         entries: the images with their ground truth.
         predict: (entry, ground truth H×W) → predicted class indices H×W. It runs in threads; what
             it cannot deliver it raises as `UnusableMaskError`.
-        num_classes: number of classes, background included.
+        record: says what values ground truth may have.
         allow_missing: leave out an image whose `predict` raises `UnusableMaskError`.
 
     Raises:
-        UserError: an entry has no ground truth, or it cannot be read; a mask is unusable and that
-            was not allowed; or none is usable.
+        UserError: an entry has no ground truth, or it cannot be read or holds values that are no
+            classes, or no classes at all in any image; a mask is unusable and that was not
+            allowed; or none is usable; and what else `predict` raises.
     """
     require_masks(entries, "evaluate with a list whose lines are `IMAGE MASK`")
 
     def count(entry: ListEntry) -> np.ndarray | UnusableMaskError:
         ground_truth = read_mask(entry.mask)
+        require_classes(ground_truth, entry.mask, record)
         try:
             prediction = predict(entry, ground_truth)
         except UnusableMaskError as error:
             if not allow_missing:
                 raise
             return error
-        return joint_histogram(ground_truth, prediction, num_classes)
+        return joint_histogram(ground_truth, prediction, record.num_classes)
 
-    result = Evaluation(np.zeros((num_classes, num_classes + 1), dtype=np.int64), [], [])
+    shape = record.num_classes, record.num_classes + 1
+    result = Evaluation(np.zeros(shape, dtype=np.int64), [], [])
     with ThreadPoolExecutor(max_workers=min(8, available_cpus())) as pool:
         # tqdm's disable=None: a progress bar on a terminal only
         counted = tqdm(pool.map(count, entries), total=len(entries), unit="image", disable=None)
@@ -100,23 +104,34 @@ def evaluate(
     if not result.images:
         last = result.left_out[-1]
         raise UserError(f"none of the {len(entries)} images has a usable mask: {last}")
+    if not result.histogram.any():
+        raise UserError(
+            f"the ground truth, as {entries[0].mask}, is {record.ignore_index} everywhere, which "
+            f"counts nowhere; give masks of class indices, 0 to {record.num_classes - 1}"
+        )
     return result
 
 
-def masks_from(folder: str | Path) -> Predict:
+def masks_from(folder: str | Path, record: DatasetRecord) -> Predict:
     """A `predict` for `evaluate` that reads FOLDER/ID.png; a `UserError` if there is no folder."""
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"the masks' folder {folder} does not exist; infer_val.py writes it")
 
     def predict(entry: ListEntry, ground_truth: np.ndarray) -> np.ndarray:
-        return read_prediction(folder / f"{entry.id}.png", ground_truth.shape)
+        return read_prediction(folder / f"{entry.id}.png", ground_truth.shape, record)
 
     return predict
 
 
-def read_prediction(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """Read a predicted mask of the ground truth's H×W `shape`; raises `UnusableMaskError`."""
+def read_prediction(path: Path, shape: tuple[int, ...], record: DatasetRecord) -> np.ndarray:
+    """Read a predicted mask of the ground truth's H×W `shape`.
+
+    Raises:
+        UnusableMaskError: it is missing, cannot be read, or has another size.
+        UserError: it holds values that are no classes. No image may be left out for that: masks in
+            another encoding would all be of that kind.
+    """
     if not path.exists():
         raise UnusableMaskError(MISSING, f"mask {path} does not exist; infer this image first")
     try:
@@ -130,4 +145,18 @@ def read_prediction(path: Path, shape: tuple[int, ...]) -> np.ndarray:
             f"mask {path} is {found} pixels (height x width), its ground truth {expected}; "
             "infer this image again",
         )
+    require_classes(mask, path, record)
     return mask
+
+
+def require_classes(mask: np.ndarray, path: Path, record: DatasetRecord) -> None:
+    """Raise `UserError` unless the values of a mask are classes or the ignore index."""
+    # most predictions are done with the first comparison, the fastest of all
+    if mask.max(initial=0) < record.num_classes:
+        return
+    strange = strange_labels(mask, record.num_classes, record.ignore_index)
+    if strange.size:
+        raise UserError(
+            f"mask {path} holds {', '.join(map(str, strange[:3]))}, no classes of {record.name}; "
+            f"convert it to class indices, 0 to {record.num_classes - 1}, or {record.ignore_index}"
+        )

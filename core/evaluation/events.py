@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from core.evaluation.numbers import MEASURES, means
+from core.evaluation.numbers import MEASURES, means, means_of_lacking_groups
 from core.evaluation.outcome import Outcome, RunRecord
 from core.evaluation.variants import Evaluated
 from utils.errors import UserError
@@ -19,8 +19,9 @@ def write_events(folder: str | Path, outcome: Outcome, step: int) -> list[Path]:
     """Write scalars in [0, 1] below `folder`, to a writer for each variant (`FOLDERS`).
 
     00_background/IoU to 20_tv/monitor/IoU, the same with precision and recall; all/mIoU,
-    all/mean_precision and all/mean_recall over all classes; all_wo_BG/... over the objects. They
-    take the place of what an earlier evaluation wrote at the same step.
+    all/mean_precision and all/mean_recall over all classes; all_wo_BG/... over the objects;
+    occurring/mIoU and occurring_wo_BG/mIoU over those that occur in the ground truth, where some
+    do not. They take the place of what an earlier evaluation wrote at the same step.
 
     Returns:
         The writers' folders.
@@ -58,6 +59,9 @@ def scalars(evaluated: Evaluated, classes: tuple[str, ...]) -> Iterator[tuple[st
     for group, first in (("all", 0), ("all_wo_BG", 1)):
         for measure, value in means(scores, first).items():
             yield f"{group}/{MEAN_NAMES[measure]}", value
+    tags = {"objects": "occurring_wo_BG/mIoU", "classes": "occurring/mIoU"}
+    for name, found in means_of_lacking_groups(scores).items():
+        yield tags[name], found["iou"]
 
 
 def snapshot_step(run: RunRecord | None) -> int:

@@ -33,6 +33,8 @@ def numbers(outcome: Outcome) -> dict[str, Any]:
         per_class: one object a class, in index order, with its `index` and `name`, `pixels` of
             ground truth, `iou`, `precision` and `recall`, which are 0 without a denominator.
         mean: the means of these three over the `objects` and over `all` classes.
+        mean_over_occurring: the same over those that occur in the ground truth, and how many
+            `classes` these are; null where none does.
         histogram: pixels, a row for each class of the ground truth and a column for each predicted
             one; a last column holds those predicted as no class.
     """
@@ -76,6 +78,10 @@ def _numbers(evaluated: Evaluated, outcome: Outcome) -> dict[str, Any]:
         "left_out": [{"kind": mask.kind, "message": str(mask)} for mask in evaluation.left_out],
         "per_class": per_class,
         "mean": {"objects": means(scores, first=1), "all": means(scores, first=0)},
+        "mean_over_occurring": {
+            "objects": means_over_occurring(scores, first=1),
+            "all": means_over_occurring(scores, first=0),
+        },
         "histogram": evaluation.histogram.tolist(),
     }
 
@@ -83,3 +89,29 @@ def _numbers(evaluated: Evaluated, outcome: Outcome) -> dict[str, Any]:
 def means(scores: SegmentationScores, first: int) -> dict[str, float]:
     """The means of IoU, precision and recall, in [0, 1], over the classes from index `first`."""
     return {measure: float(getattr(scores, measure)[first:].mean()) for measure in MEASURES}
+
+
+def means_over_occurring(scores: SegmentationScores, first: int) -> dict[str, float] | None:
+    """`means` over those of the classes that occur in the ground truth, and their number `classes`.
+
+    A class that does not occur counts as 0 in `means`, as in the published code, whatever the
+    masks are. None where no class from index `first` occurs.
+    """
+    occurs = scores.pixels[first:] > 0
+    if not occurs.any():
+        return None
+    chosen = {measure: getattr(scores, measure)[first:][occurs] for measure in MEASURES}
+    return {
+        "classes": int(occurs.sum()),
+        **{measure: float(values.mean()) for measure, values in chosen.items()},
+    }
+
+
+def means_of_lacking_groups(scores: SegmentationScores) -> dict[str, dict[str, float]]:
+    """`means_over_occurring` of the "objects" and of all "classes", where some do not occur."""
+    groups = {}
+    for name, first in (("objects", 1), ("classes", 0)):
+        found = means_over_occurring(scores, first)
+        if found and found["classes"] < len(scores.pixels) - first:
+            groups[name] = found
+    return groups

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from core.evaluation.evaluate import read_prediction
+from core.evaluation.evaluate import read_prediction, require_classes
 from core.evaluation.html.examples import read_pair
 from core.inference.results import CRF_FOLDER
 from datasets.files import ListEntry, read_list, require_masks
@@ -35,18 +35,18 @@ def draw_results(entries: list[ListEntry], masks: Path, record: DatasetRecord) -
         H×W×3 uint8.
 
     Raises:
-        UserError: a file is missing or unreadable, or its size is not the ground truth's.
+        UserError: a file is missing or unreadable, its size is not the ground truth's, or it holds
+            values that are no classes.
     """
     require_masks(entries, "draw from a list whose lines are `IMAGE MASK`")
     rows = []
     shown: set[int] = set()
     for entry in entries:
         image, ground_truth = read_pair(entry)
-        labels = [
-            ground_truth,
-            read_prediction(masks / f"{entry.id}.png", ground_truth.shape),
-            read_prediction(masks / CRF_FOLDER / f"{entry.id}.png", ground_truth.shape),
-        ]
+        require_classes(ground_truth, entry.mask, record)
+        paths = masks / f"{entry.id}.png", masks / CRF_FOLDER / f"{entry.id}.png"
+        predictions = [read_prediction(path, ground_truth.shape, record) for path in paths]
+        labels = [ground_truth, *predictions]
         shown.update(int(index) for mask in labels for index in np.unique(mask))
         factor = -(-MIN_SIDE // min(ground_truth.shape))
         photograph = enlarge(image, factor, smooth=True)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from core.evaluation.evaluate import MISSING, UNREADABLE, WRONG_SIZE, Evaluation, ImageAgreement
+from core.evaluation.numbers import means, means_of_lacking_groups
 from utils.errors import UserError
 from utils.files import write_text
 from utils.metrics import SegmentationScores, segmentation_scores
@@ -16,6 +17,7 @@ def format_report(evaluation: Evaluation, classes: Sequence[str]) -> str:
     """The table of scores in per cent, the two blocks of means, and how many images were left out.
 
     Index 0 of `classes` is background; the first block of means is over the others, the objects.
+    Where a class does not occur in the ground truth, the means over those that do follow.
     """
     scores = segmentation_scores(evaluation.histogram)
     width = max(len(name) for name in classes)
@@ -27,6 +29,12 @@ def format_report(evaluation: Evaluation, classes: Sequence[str]) -> str:
         )
     lines += ["", f"Mean over {len(classes) - 1} objects", *_means(scores, first=1)]
     lines += ["", f"Mean over all {len(classes)}", *_means(scores, first=0)]
+    lacking = [
+        f"mIoU over the {found['classes']} {name} that occur: {100 * found['iou']:.2f}"
+        for name, found in means_of_lacking_groups(scores).items()
+    ]
+    if lacking:
+        lines += ["", "Classes that no ground truth has count as 0 above", *lacking]
 
     kinds = Counter(mask.kind for mask in evaluation.left_out)
     reasons = ", ".join(f"{kinds[kind]} {kind}" for kind in (MISSING, UNREADABLE, WRONG_SIZE))
@@ -66,8 +74,9 @@ def write_ranking(path: str | Path, evaluation: Evaluation, classes: Sequence[st
 
 
 def _means(scores: SegmentationScores, first: int) -> list[str]:
+    found = means(scores, first)
     return [
-        f"mIoU: {100 * scores.iou[first:].mean():.2f}",
-        f"mean precision: {100 * scores.precision[first:].mean():.2f}",
-        f"mean recall: {100 * scores.recall[first:].mean():.2f}",
+        f"mIoU: {100 * found['iou']:.2f}",
+        f"mean precision: {100 * found['precision']:.2f}",
+        f"mean recall: {100 * found['recall']:.2f}",
     ]

@@ -30,9 +30,7 @@ def evaluate_variants(
         if evaluated:
             print()
         print(f"{variant.heading(filelist)}\n")
-        evaluation = evaluate(
-            entries, variant.predict, record.num_classes, allow_missing=allow_missing
-        )
+        evaluation = evaluate(entries, variant.predict, record, allow_missing=allow_missing)
         for mask in evaluation.left_out:
             print(f"left out: {mask}", file=sys.stderr)
         print(format_report(evaluation, record.classes))

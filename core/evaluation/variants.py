@@ -47,20 +47,20 @@ class Evaluated:
         return segmentation_scores(self.evaluation.histogram)
 
 
-def mask_variants(folder: str | Path) -> list[Variant]:
+def mask_variants(folder: str | Path, record: DatasetRecord) -> list[Variant]:
     """The masks FOLDER/ID.png and, where there is such a folder, FOLDER/crf/ID.png."""
-    variants = [mask_variant(folder)]
+    variants = [mask_variant(folder, record)]
     refined = Path(folder) / CRF_FOLDER
     if refined.is_dir():
-        variants.append(mask_variant(refined))
+        variants.append(mask_variant(refined, record))
     return variants
 
 
-def mask_variant(folder: str | Path) -> Variant:
+def mask_variant(folder: str | Path, record: DatasetRecord) -> Variant:
     """The masks FOLDER/ID.png; a `UserError` if there is no folder."""
     with_crf = Path(folder).name == CRF_FOLDER
     name, title = ("crf", "with CRF") if with_crf else ("plain", "without CRF")
-    return Variant(name, title, str(folder), masks_from(folder))
+    return Variant(name, title, str(folder), masks_from(folder, record))
 
 
 def oracle_variant(size: tuple[int, int], record: DatasetRecord) -> Variant:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -17,6 +18,8 @@ import numpy as np
 from datasets.files import ListEntry, reason
 from utils.errors import UserError
 
+SEPARATORS = (",", ";", "\t")
+
 
 def read_labels(
     path: Path, entries: Sequence[ListEntry], classes: Sequence[str]
@@ -25,8 +28,10 @@ def read_labels(
 
     Args:
         path: JSON (`{"a.jpg": ["cat", "sofa"], ...}`) or CSV (rows `a.jpg,cat,sofa`, without a
-            header or with one), by its suffix. Images go by their file name or by their id; no
-            classes at all mean an image of nothing but background.
+            header or with one; semicolons or tabs may take the commas' place), by its suffix, in
+            UTF-8, or in UTF-16 with its mark. Images go by their file name or by their id, below
+            which folders and capitals do not count; no classes at all mean an image of nothing but
+            background.
         entries: the images that are wanted. What the file has beside them is not looked at.
         classes: class names in index order, background first; as for `label_vector`.
 
@@ -35,22 +40,27 @@ def read_labels(
 
     Raises:
         UserError: the file cannot be read, is not of that form, names an image twice or a class
-            that there is not, or lacks an entry.
+            that there is not, or lacks an entry, or may mean it twice.
     """
-    named = _read_names(path)
-    found = {entry: named.get(entry.image.name, named.get(entry.id)) for entry in entries}
+    named = _read_names(path, entries)
+    found = _match(named, entries, path)
     lacking = [entry.image.name for entry, objects in found.items() if objects is None]
     if lacking:
+        instead = f" (it names {next(reversed(named))!r})" if named else ""
         raise UserError(
-            f"{path} lacks {len(lacking)} of the {len(entries)} images, the first {lacking[0]}; "
-            "add them, those without objects with no classes"
+            f"{path} lacks {len(lacking)} of the {len(entries)} images, the first {lacking[0]}"
+            f"{instead}; add them, those without objects with no classes"
         )
     labels = {}
     for entry, objects in found.items():
         try:
             labels[entry.id] = label_vector(objects, classes)
         except UserError as error:
-            raise UserError(f"{path}, {entry.image.name}: {error}") from error
+            number = next(filter(str.isdecimal, objects), None)
+            problem = str(error)
+            if number is not None:  # as of a table with a column a class
+                problem = f"{number!r} is no class; write the names of classes, as {classes[1]}"
+            raise UserError(f"{path}, {entry.image.name}: {problem}") from error
     return labels
 
 
@@ -77,14 +87,46 @@ def label_vector(objects: Iterable[str | int], classes: Sequence[str]) -> np.nda
     return vector
 
 
-def _read_names(path: Path) -> dict[str, list[str]]:
+def _match(
+    named: dict[str, list[str]], entries: Sequence[ListEntry], path: Path
+) -> dict[ListEntry, list[str] | None]:
+    """What the file says of each entry; None where it says nothing."""
+    found = {entry: named.get(entry.image.name, named.get(entry.id)) for entry in entries}
+    taken = {name for entry in entries for name in (entry.image.name, entry.id)}
+    loosely: dict[str, list[str]] = {}
+    for name in named:
+        # what is exactly one image's is not another one's too
+        if name not in taken:
+            loosely.setdefault(_loose(name), []).append(name)
+    for entry in (entry for entry, objects in found.items() if objects is None):
+        names = [
+            name
+            for key in dict.fromkeys((_loose(entry.image.name), _loose(entry.id)))
+            for name in loosely.get(key, [])
+        ]
+        if len(names) > 1:
+            raise UserError(
+                f"{path}: {names[0]} and {names[1]} may both be {entry.image.name}; write this "
+                "name for the one that is"
+            )
+        if names:
+            found[entry] = named[names[0]]
+    return found
+
+
+def _loose(name: str) -> str:
+    """A name without its folders, of any system, and in small letters."""
+    return re.split(r"[/\\]", name)[-1].casefold()
+
+
+def _read_names(path: Path, entries: Sequence[ListEntry]) -> dict[str, list[str]]:
     """What the file says: image → names of classes."""
-    readers = {".json": _pairs_of_json, ".csv": _pairs_of_csv}
+    readers = {".json": _pairs_of_json, ".csv": lambda text: _pairs_of_csv(text, entries)}
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise UserError(f"--labels {path}: expected a file whose name ends in .json or .csv")
     try:
-        pairs = reader(path.read_text(encoding="utf-8-sig"))
+        pairs = reader(_decode(path.read_bytes()))
     except (OSError, ValueError, RecursionError, csv.Error) as error:
         raise UserError(f"cannot read the labels {path} ({reason(error)})") from error
     named: dict[str, list[str]] = {}
@@ -93,6 +135,15 @@ def _read_names(path: Path) -> dict[str, list[str]]:
             raise UserError(f"{path} names {name} twice; remove one of them")
         named[name] = objects
     return named
+
+
+def _decode(content: bytes) -> str:
+    # spreadsheets save "Unicode text" in UTF-16
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return content.decode("utf-16" if is_utf16 else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError("it is no UTF-8 text; save it as that") from error
 
 
 def _pairs_of_json(text: str) -> list[tuple[str, list[str]]]:
@@ -106,9 +157,10 @@ def _pairs_of_json(text: str) -> list[tuple[str, list[str]]]:
     return list(content)
 
 
-def _pairs_of_csv(text: str) -> list[tuple[str, list[str]]]:
+def _pairs_of_csv(text: str, entries: Sequence[ListEntry]) -> list[tuple[str, list[str]]]:
     pairs = []
-    for row in csv.reader(io.StringIO(text, newline=""), strict=True):
+    separator = _separator(text, entries)
+    for row in csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator):
         name, *objects = [cell.strip() for cell in row] or [""]
         objects = [item for item in objects if item]
         if name:
@@ -116,6 +168,17 @@ def _pairs_of_csv(text: str) -> list[tuple[str, list[str]]]:
         elif objects:
             raise ValueError(f"a row without an image: {row}")
     return pairs
+
+
+def _separator(text: str, entries: Sequence[ListEntry]) -> str:
+    """What the most images are named in front of; commas where it is all the same."""
+    wanted = {_loose(name) for entry in entries for name in (entry.image.name, entry.id)}
+    lines = text.splitlines()
+
+    def images_named(separator: str) -> int:
+        return sum(_loose(line.split(separator)[0].strip(' "')) in wanted for line in lines)
+
+    return max(SEPARATORS, key=images_named)
 
 
 def _indices_of_names(classes: Sequence[str]) -> dict[str, int]:

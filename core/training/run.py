@@ -18,7 +18,7 @@ from core.training.engine import Validation, describe, train_one_epoch, validate
 from core.training.keeper import SnapshotKeeper, discard_existing, discard_leftovers
 from core.training.loaders import Batches, training_batches, validation_batches
 from core.training.logbook import Logbook, discard_logs, draw_batch
-from core.training.losses import Criterion
+from core.training.losses import Criterion, require_usable_loss
 from core.training.optimizer import build_optimizer
 from core.training.plan import check_plan
 from core.training.precision import InPrecision, Precision
@@ -79,6 +79,7 @@ class TrainingRun:
         # what `last` holds, once it is this run's
         self.saved = self.start if isinstance(start, LastState) else None
         check_plan(config, start, settings.device, settings.group)
+        require_usable_loss(config.NET.LOSS, record)
         self.config = config
         self.record = record
         self.settings = settings

@@ -1,6 +1,7 @@
 """The configuration: defaults, types, overrides, and that it cannot be changed."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,9 @@ DEFAULTS = {
 
 # Every key that the published code knew, in the manner of its files
 PUBLISHED_STYLE = """
+DEBUG: False
+CUDA: True
+PYTORCH_VERSION_LESS_THAN_040: False
 NUM_GPUS: 4
 TRAIN:
   BATCH_SIZE: 16
@@ -143,6 +147,32 @@ def test_a_file_in_the_published_style(tmp_path):
     assert (cfg.NET.LR, cfg.NET.WEIGHT_DECAY) == (0.001, 0.0005)
     assert (cfg.TEST.CROP_GRID_SIZE, cfg.TEST.DATA_ROOT) == ((2, 3), "/some/disk")
     assert same_types(dataclasses.asdict(cfg), DEFAULTS)
+
+
+def test_keys_that_nothing_reads_are_said_once(tmp_path, capsys, monkeypatch):
+    old = write(tmp_path, "DEBUG: [1]\nCUDA:\nNUM_GPUS: 4\nTRAIN: {MASK_LOSS: 0}\nNET: {LR: 2}\n")
+    words = ["PYTORCH_VERSION_LESS_THAN_040", "maybe", "MASKS.CRF.ALPHA_LOW", "5"]
+    expected = load_config(overrides=["NUM_GPUS", "4", "MASKS.CRF.ALPHA_LOW", "5", "NET.LR", "2"])
+    capsys.readouterr()
+    for _ in range(2):
+        config = load_config(old, words)
+        assert config == expected
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    [line] = printed.err.splitlines()
+    # TRAIN.MASK_LOSS has its default, as it does in every run's own config.yaml
+    for key in ("DEBUG", "CUDA", "NUM_GPUS", *words[::2]):
+        assert re.search(rf"\b{key}\b", line), key
+    assert str(old) in line and "MASK_LOSS" not in line and "LR" not in line
+    # what was said has no consequence for a run's own file
+    for name in ("DEBUG", "CUDA", "PYTORCH_VERSION_LESS_THAN_040"):
+        assert name not in config.to_yaml()
+
+    monkeypatch.setenv("RANK", "1")  # of several processes the first says it
+    load_config(overrides=["DEBUG", "1"])
+    monkeypatch.delenv("RANK")
+    load_config()
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("text", ["", "NET:\n", "# nothing\n", "NET: {}\nMASKS: {CRF: }\n"])

@@ -37,6 +37,10 @@ def message(path=None, *overrides):
         ("TRAIN.EPOCHS", "TRAIN.NUM_EPOCHS"),
         ("MASKS.ALPHA_LOW", "MASKS.CRF.ALPHA_LOW"),
         ("NET.LR.X", "NET.LR"),
+        ("DEBG", "DEBUG"),
+        ("Cuda", "CUDA"),
+        ("TRAIN.CUDA", "CUDA"),
+        ("PYTORCH_VERSION", "PYTORCH_VERSION_LESS_THAN_040"),
     ],
 )
 def test_an_unknown_override_names_the_nearest_key(key, nearest):

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.evaluation.evaluate import evaluate, masks_from
+from core.evaluation.evaluate import Evaluation, UnusableMaskError, evaluate, masks_from
 from core.evaluation.oracle import oracle_mask
-from core.evaluation.picture import spread
+from core.evaluation.picture import draw_results, spread
+from core.evaluation.report import format_report
 from datasets.files import read_list, write_mask
 from datasets.records import PASCAL_VOC
+from utils.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 
@@ -68,12 +70,15 @@ def test_table_by_hand(data):
     assert objects == "mIoU: 5.97\nmean precision: 7.86\nmean recall: 7.08\n"
     assert every == "mIoU: 8.75\nmean precision: 11.38\nmean recall: 10.32\n"
     assert done.stdout.index("Mean over 20 objects") < done.stdout.index("Mean over all 21")
+    # (44.44 + 75) / 2 and (64.29 + 44.44 + 75) / 3: what does not occur is left out
+    means = re.findall(r"^mIoU over the (\d+) .*: (.*)$", done.stdout, flags=re.MULTILINE)
+    assert means == [("2", "59.72"), ("3", "61.24")]
     assert done.stdout.endswith("3 of 3 images evaluated, 0 left out\n")
 
 
 def test_histogram_is_the_same_as_a_loop(data):
     entries = read_list(data / "list.txt", data)
-    result = evaluate(entries, masks_from(data / "out"), 21)
+    result = evaluate(entries, masks_from(data / "out", PASCAL_VOC), PASCAL_VOC)
     expected = np.zeros((21, 22), dtype=np.int64)
     for entry in entries:
         true, predicted = (
@@ -150,6 +155,43 @@ def test_ground_truth_is_never_left_out(data):
     done = eval_seg(data, "--filelist", "list.txt", "--masks", "out", "--allow-missing")
     assert done.returncode == 2
     assert re.fullmatch(r"error: mask .*gt/b\.png does not exist.*\n", done.stderr)
+
+
+def evaluated(data, allow_missing=False):
+    entries = read_list(data / "list.txt", data)
+    masks = masks_from(data / "out", PASCAL_VOC)
+    return evaluate(entries, masks, PASCAL_VOC, allow_missing=allow_missing)
+
+
+def test_the_mean_over_classes_that_occur_is_left_out_where_all_do():
+    histogram = np.eye(21, 22, dtype=np.int64)
+    text = format_report(Evaluation(histogram, [], []), PASCAL_VOC.classes)
+    assert re.findall("^mIoU.*$", text, flags=re.MULTILINE) == ["mIoU: 100.00"] * 2
+    histogram[0, 0] = 0  # of the objects all occur
+    text = format_report(Evaluation(histogram, [], []), PASCAL_VOC.classes)
+    assert re.findall("^mIoU over the (\\d+) ", text, flags=re.MULTILINE) == ["20"]
+    histogram[:] = 0
+    histogram[0, 0] = 1
+    text = format_report(Evaluation(histogram, [], []), PASCAL_VOC.classes)
+    assert "nan" not in text
+    assert re.findall("^mIoU over the (\\d+) ", text, flags=re.MULTILINE) == ["1"]
+
+
+@pytest.mark.parametrize("allow_missing", [False, True])
+@pytest.mark.parametrize("folder", ["gt", "out"])
+def test_values_that_are_no_classes_are_refused(data, folder, allow_missing):
+    write(data / folder / "b.png", [[0, 0, 1, 128], [21, 255, 1, 254]])
+    with pytest.raises(UserError) as error:
+        evaluated(data, allow_missing)
+    assert f"{folder}/b.png holds 21, 128, 254" in str(error.value)
+    assert not isinstance(error.value, UnusableMaskError)
+
+
+def test_ground_truth_without_any_class_is_refused(data):
+    for name in "abc":
+        write(data / "gt" / f"{name}.png", np.full((2, 4), 255))
+    with pytest.raises(UserError, match="255"):
+        evaluated(data)
 
 
 def test_nothing_usable_is_an_error_even_when_missing_is_allowed(data):
@@ -253,6 +295,10 @@ def test_picture_shows_every_row_in_the_classes_colours(data):
     assert done.returncode == 2
     assert re.fullmatch(r"error: mask out/crf/c\.png does not exist.*\n", done.stderr)
     assert not (data / "p" / "y.png").exists()
+
+    write(data / "gt" / "a.png", np.full((2, 4), 128))
+    with pytest.raises(UserError, match=r"gt/a\.png holds 128"):
+        draw_results(read_list(data / "list.txt", data), data / "out", PASCAL_VOC)
 
 
 def test_spread_takes_both_ends_and_no_entry_twice(data):

@@ -60,6 +60,10 @@ def test_json_holds_the_numbers_of_both(data):
         assert each["per_class"][2]["precision"] == pytest.approx(counts[2, 2] / counts[:, 2].sum())
         assert each["mean"]["all"]["iou"] == pytest.approx(np.mean(iou))
         assert each["mean"]["objects"]["iou"] == pytest.approx(np.mean(iou[1:]))
+        occurring = each["mean_over_occurring"]
+        assert (occurring["all"]["classes"], occurring["objects"]["classes"]) == (4, 3)
+        assert occurring["all"]["iou"] == pytest.approx(np.mean(np.take(iou, [0, 1, 2, 20])))
+        assert occurring["objects"]["iou"] == pytest.approx(np.mean(np.take(iou, [1, 2, 20])))
         assert each["images"] == {"listed": 9, "evaluated": 9}
         assert each["left_out"] == []
 
@@ -84,7 +88,7 @@ def test_tensorboard_has_the_same_numbers(data):
     evaluations = json.loads((data / "n.json").read_text())["evaluations"]
     for folder, expected in zip(("eval", "eval_crf"), evaluations, strict=True):
         scalars = read_scalars(data / "logs" / folder)
-        assert len(scalars) == 3 * 21 + 2 * 3
+        assert len(scalars) == 3 * 21 + 2 * 3 + 2
         for values in scalars.values():
             assert sorted(event.step for event in values) == [4, 8]
         for name, value in (
@@ -94,6 +98,8 @@ def test_tensorboard_has_the_same_numbers(data):
             ("all/mIoU", expected["mean"]["all"]["iou"]),
             ("all_wo_BG/mIoU", expected["mean"]["objects"]["iou"]),
             ("all_wo_BG/mean_recall", expected["mean"]["objects"]["recall"]),
+            ("occurring/mIoU", expected["mean_over_occurring"]["all"]["iou"]),
+            ("occurring_wo_BG/mIoU", expected["mean_over_occurring"]["objects"]["iou"]),
         ):
             assert scalars[name][0].value == pytest.approx(value)
 

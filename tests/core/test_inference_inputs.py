@@ -161,6 +161,43 @@ def test_labels_of_a_file(tmp_path, entries, name):
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "image;objects\na.jpg;cat\nb c.png\nd.e.jpg;sofa;tv/monitor\n",
+        "a.jpg\tcat\r\nb c.png\t\t\r\nd.e.jpg\tsofa\ttv\r\n",
+        'a;"cat"\nb c;;\nd.e;sofa;tv\n',
+        "images/a.jpg,cat\nimages/b c.png\nsome/where/d.e.jpg,sofa,tv\n",
+        "C:\\images\\a.jpg,cat\nC:\\images\\b c.png\nC:\\images\\d.e.jpg,sofa,tv\n",
+        "A.JPG,cat\nB C,\nD.E.JPG,sofa,tv\n",
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_tables_as_other_programs_write_them(tmp_path, entries, text, encoding):
+    """With another separator, byte order mark, folders, drives, capitals, UTF-16."""
+    (tmp_path / "l.csv").write_bytes(text.encode(encoding))
+    labels = read_labels(tmp_path / "l.csv", entries, CLASSES)
+    for found, expected in zip(labels.values(), [vector(8), vector(), vector(18, 20)], strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_names_with_separators_in_them_stay_whole(tmp_path):
+    names = ("a;b.jpg", "c\td.jpg", "e,f.jpg", "g\\h.jpg")
+    entries = [ListEntry(tmp_path / name, None) for name in names]
+    text = 'a;b.jpg,cat\n"c\td.jpg",dog\n"e,f.jpg",sofa\ng\\h.jpg,cow\nh.jpg,person\n'
+    (tmp_path / "l.csv").write_text(text)
+    labels = read_labels(tmp_path / "l.csv", entries, CLASSES)
+    for found, index in zip(labels.values(), (8, 12, 18, 10), strict=True):
+        np.testing.assert_array_equal(found, vector(index))
+
+
+def test_what_is_one_image_by_its_very_name_is_no_other_one(tmp_path):
+    entries = [ListEntry(tmp_path / name, None) for name in ("a.jpg", "A.jpg")]
+    (tmp_path / "l.csv").write_text("a.jpg,cat\n")
+    with pytest.raises(UserError, match=r"lacks 1 of the 2 images, the first A\.jpg"):
+        read_labels(tmp_path / "l.csv", entries, CLASSES)
+
+
 def test_a_file_name_goes_before_an_id(tmp_path, entries):
     (tmp_path / "l.csv").write_text("a,dog\na.jpg,cat\nb c\nd.e\n")
     np.testing.assert_array_equal(read_labels(tmp_path / "l.csv", entries, CLASSES)["a"], vector(8))
@@ -182,6 +219,11 @@ def test_a_file_name_goes_before_an_id(tmp_path, entries):
         ("l.csv", ",cat\n", "a row without an image"),
         ("l.csv", 'a,"cat\n', "l.csv"),
         ("l.csv", "", "lacks 3 of the 3"),
+        ("l.csv", "x.jpg,cat\n", r"lacks 3 of the 3 images, the first a\.jpg .*'x\.jpg'"),
+        ("l.csv", "1/a.jpg,cat\n2/a.jpg\nb c\nd.e\n", "1/a.jpg.*2/a.jpg.*a.jpg"),
+        # a column a class
+        ("l.csv", "image,cat,dog\na,0,1\nb c,0,0\nd.e,1,1\n", "a.jpg: .*'0'.*names of classes"),
+        ("l.csv", "a,cat;dog\nb c\nd.e\n", "a.jpg: .*'cat;dog'"),
         ("l.txt", "a,cat\n", r"\.json or \.csv"),
     ],
 )
@@ -193,6 +235,9 @@ def test_label_files_that_cannot_be_used(tmp_path, entries, name, text, words):
 
 
 def test_label_files_that_do_not_open(tmp_path, entries):
+    (tmp_path / "l.csv").write_bytes("größe.jpg,cat".encode("latin-1"))
+    with pytest.raises(UserError, match="UTF-8"):
+        read_labels(tmp_path / "l.csv", entries, CLASSES)
     (tmp_path / "l.csv").write_bytes(b"\xff\xfe\x00")
     for name in ("l.csv", "gone.json"):
         with pytest.raises(UserError, match=name):

@@ -189,7 +189,7 @@ def test_pictures_are_small_and_keep_their_shape(data):
     assert thumbnail(noise[:30, :40])[1] == (40, 30)
 
     entry = read_list(data / "list.txt", data)[0]
-    predicts = [masks_from(data / "out"), masks_from(data / "gt")]
+    predicts = [masks_from(data / folder, PASCAL_VOC) for folder in ("out", "gt")]
     example = draw_example(entry, predicts, PASCAL_VOC)
     assert example.size == (8, 6)
     _, truth = example.predictions
@@ -204,7 +204,7 @@ def make_outcome(data, record=PASCAL_VOC, filelist="list.txt"):
     entries = read_list(data / "list.txt", data)
     evaluated = [
         Evaluated(variant, evaluate(entries, variant.predict, record.num_classes))
-        for variant in mask_variants(data / "out")
+        for variant in mask_variants(data / "out", PASCAL_VOC)
     ]
     run = RunRecord(Path("out"), {"command": filelist}, filelist, changed=True)
     return Outcome(record, filelist, entries, evaluated, run, datetime.now(timezone.utc))

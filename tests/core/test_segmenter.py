@@ -67,7 +67,9 @@ def test_images_in_all_their_forms(segmenter, tmp_path):
     image = Image.fromarray(PIXELS)
     image.save(tmp_path / "a.png")
     opaque = image.convert("RGBA")
-    for form in (image, opaque, tmp_path / "a.png", str(tmp_path / "a.png")):
+    # arrays that cannot be written to, that are not in C's order
+    arrays = np.asarray(image), np.repeat(PIXELS, 2, axis=1)[:, ::2]
+    for form in (image, opaque, *arrays, tmp_path / "a.png", str(tmp_path / "a.png")):
         np.testing.assert_array_equal(segmenter.predict(form).probabilities, expected)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,14 @@ from torch.nn.parallel import scatter_gather
 
 from core.checkpoint import list_snapshots
 from core.config import load_config
+from core.distributed import ALONE
 from core.training.engine import MeanLosses, train_one_epoch, validate
 from core.training.keeper import MOST_KEPT, SnapshotKeeper, refuse_existing
 from core.training.logbook import draw_batch
-from core.training.losses import Criterion
+from core.training.losses import Criterion, require_usable_loss
 from core.training.optimizer import build_optimizer
 from core.training.precision import Precision
+from core.training.run import RunSettings, TrainingRun
 from core.training.start import find_start, restore
 from datasets.records import PASCAL_VOC
 from datasets.transforms import normalise
@@ -99,6 +102,18 @@ def test_soft_margin_against_a_loop():
             probability = 1 / (1 + math.exp(-score))
             total -= math.log(probability if label else 1 - probability)
         assert float(losses["loss"][image]) == pytest.approx(total / 20, rel=1e-5)
+
+
+def test_a_loss_that_is_always_0_is_refused(tmp_path):
+    """Hinge compares an image's classes with those that it does not have: of one there are none."""
+    one_class = replace(PASCAL_VOC, classes=("background", "thing"))
+    scores, labels = torch.randn(3, 1), torch.tensor([[1.0], [0.0], [1.0]])
+    assert not criterion(NET__LOSS="Hinge")(outputs_of(scores), labels, epoch=0)["loss"].any()
+    settings = RunSettings(tmp_path, tmp_path, "", False, 0, torch.device("cpu"), ALONE)
+    with pytest.raises(UserError, match=r"NET\.LOSS Hinge.*SoftMargin"):
+        TrainingRun(load_config(None, ["NET.LOSS", "Hinge"]), one_class, settings)
+    require_usable_loss("SoftMargin", one_class)
+    require_usable_loss("Hinge", replace(PASCAL_VOC, classes=("background", "thing", "other")))
 
 
 def test_hinge_against_a_loop():

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
 from core.distributed import interleave
+from datasets.crops import PublishedRandomCrop, draw_crop
 from datasets.files import ListEntry
 from datasets.samples import EpochSampler, ImageLevelSamples, collate, mix_seed
 from datasets.transforms import normalise, to_unit_tensor, train_transform, val_transform
@@ -107,13 +108,19 @@ def test_random_crops_keep_to_the_configured_share_of_the_area():
         assert 0.72 < width / height < 1.38
 
 
+def pillow_crop(image: Image.Image, crop_size: int, scale: tuple[float, float]) -> Image.Image:
+    top, left, height, width = draw_crop((image.height, image.width), scale)
+    part = image.crop((left, top, left + width, top + height))
+    return part.resize((crop_size, crop_size), Image.Resampling.BICUBIC)
+
+
 def test_training_views_are_those_of_pillow_but_for_rounding():
-    """The same seed gives the same crop, mirroring and colours as torchvision on Pillow images."""
+    """The same seed gives the same mirroring and colours as torchvision on Pillow images."""
     coarse = np.random.RandomState(0).randint(0, 256, (9, 12, 3), dtype=np.uint8)
     image = Image.fromarray(coarse).resize((100, 75), Image.Resampling.BICUBIC)
     pillow = v2.Compose(
         [
-            v2.RandomResizedCrop(48, (0.5, 1), interpolation=v2.InterpolationMode.BICUBIC),
+            lambda image: pillow_crop(image, 48, (0.5, 1)),
             v2.RandomHorizontalFlip(),
             v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.1),
             v2.PILToTensor(),
@@ -134,12 +141,12 @@ def test_training_views_are_those_of_pillow_but_for_rounding():
 
 def test_resized_crops_are_those_of_pillow_within_two_levels():
     pixels = np.random.RandomState(0).randint(0, 256, (60, 80, 3), dtype=np.uint8)
-    resize = v2.RandomResizedCrop(32, (0.5, 1), interpolation=v2.InterpolationMode.BICUBIC)
+    crop = PublishedRandomCrop(32, (0.5, 1))
     for seed in range(20):
         torch.manual_seed(seed)
-        expected = np.asarray(resize(Image.fromarray(pixels))).astype(int)
+        expected = np.asarray(pillow_crop(Image.fromarray(pixels), 32, (0.5, 1))).astype(int)
         torch.manual_seed(seed)
-        found = resize(torch.from_numpy(pixels).permute(2, 0, 1)).permute(1, 2, 0).numpy()
+        found = crop(torch.from_numpy(pixels).permute(2, 0, 1)).permute(1, 2, 0).numpy()
         assert np.abs(found - expected).max() <= 2
 
 

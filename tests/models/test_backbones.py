@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from layer_checks import check_dropout, check_kaiming_normal, dropouts, recorded
+from layer_checks import check_default_bias, check_dropout, check_kaiming_normal, dropouts, recorded
 from torch import nn
 
 from models.backbones import BACKBONES, get_backbone_record
@@ -103,10 +103,11 @@ def test_vgg16_drops_channels_between_fc6_and_fc7(vgg16):
 
 def test_first_weights_of_vgg16(vgg16):
     for name, parameter in vgg16.named_parameters():
-        if name.endswith("bias"):
-            assert not parameter.any(), name
-        else:
+        if name.endswith("weight"):
             check_kaiming_normal(parameter)
+    for layer in vgg16.modules():
+        if isinstance(layer, nn.Conv2d):
+            check_default_bias(layer)
 
 
 def test_first_weights_of_layers_from_scratch():
@@ -114,7 +115,7 @@ def test_first_weights_of_layers_from_scratch():
     layers = nn.Sequential(nn.Conv2d(30, 40, 3, groups=2), nn.Sequential(nn.BatchNorm2d(40)))
     init_from_scratch(layers)
     check_kaiming_normal(layers[0].weight)
-    assert not layers[0].bias.any()
+    check_default_bias(layers[0])
     assert (layers[1][0].weight == 1).all()
     assert not layers[1][0].bias.any()
 

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 from golden_recipe import golden_config
-from layer_checks import check_dropout, check_kaiming_normal, dropouts, recorded
+from layer_checks import check_default_bias, check_dropout, check_kaiming_normal, dropouts, recorded
 from torch import Tensor, nn
 
 from models import get_model
@@ -108,7 +108,9 @@ class TestFirstWeights:
                 check_kaiming_normal(layer.weight)
                 names.append(name)
         assert len(names) == 14
-        assert not vgg16_ae.last_conv[8].bias.any()
+        last = vgg16_ae.last_conv[8]
+        assert last.weight[0].numel() == 256  # so that its bias starts within ±1/16
+        check_default_bias(last)
 
     def test_batch_normalisation(self):
         for name, norm in norms_of(build("vgg16", "ae")).items():

@@ -2,6 +2,7 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from utils.crf import crf_inference, require_crf
 from utils.errors import UserError
@@ -61,6 +62,22 @@ def test_memory_layout_does_not_matter(scene):
     assert np.array_equal(crf_inference(wide[::2, ::2], scattered), expected)
     mirrored = crf_inference(image[:, ::-1][:, ::-1], probabilities[:, :, ::-1][:, :, ::-1])
     assert np.array_equal(mirrored, expected)
+
+
+def test_arrays_that_cannot_be_written_to(scene):
+    """As README's own recipe makes them: np.asarray of a Pillow image."""
+    image, probabilities = scene
+    expected = crf_inference(image, probabilities)
+    opened = np.asarray(Image.fromarray(image))
+    fixed = probabilities.copy()
+    fixed.flags.writeable = False
+    assert not opened.flags.writeable
+    for present_only in (False, True):
+        found = crf_inference(opened, fixed, present_only=present_only)
+        assert np.array_equal(found, expected)
+    wide = np.repeat(opened, 2, axis=1)
+    wide.flags.writeable = False
+    assert np.array_equal(crf_inference(wide[:, ::2], fixed), expected)
 
 
 def test_inputs_stay_as_they_were(scene):

@@ -8,7 +8,7 @@ from typing import Any
 
 from core.evaluation.html import render
 from core.evaluation.html.examples import best_and_worst, draw_examples
-from core.evaluation.numbers import MEASURES, means
+from core.evaluation.numbers import MEASURES, means, means_of_lacking_groups
 from core.evaluation.outcome import Outcome, RunRecord
 from core.evaluation.variants import Evaluated
 from datasets.records import DatasetRecord
@@ -102,18 +102,22 @@ def _variant(evaluated: Evaluated, classes: Sequence[str]) -> dict[str, Any]:
 
 
 def _means(evaluated: Sequence[Evaluated], num_classes: int) -> list[dict[str, Any]]:
-    """The table's rows: each variant's means over the objects, and over all classes."""
-    groups = [(f"{num_classes - 1} objects", 1), (f"all {num_classes}", 0)]
-    return [
-        {
-            "variant": each.variant,
-            "over": title,
-            "first": first,
-            "shares": list(means(each.scores, first).values()),
+    """The table's rows: each variant's means over the objects, and over all classes.
+
+    Where some of these do not occur in the ground truth, a row each for those that do.
+    """
+    rows = []
+    for each in evaluated:
+        groups = {
+            f"{num_classes - 1} objects": means(each.scores, first=1),
+            f"all {num_classes}": means(each.scores, first=0),
         }
-        for each in evaluated
-        for title, first in groups
-    ]
+        for name, found in means_of_lacking_groups(each.scores).items():
+            groups[f"the {found['classes']} {name} that occur"] = found
+        for order, (title, found) in enumerate(groups.items()):
+            shares = [found[measure] for measure in MEASURES]
+            rows.append({"variant": each.variant, "over": title, "order": order, "shares": shares})
+    return rows
 
 
 def _classes(outcome: Outcome) -> list[dict[str, Any]]:
