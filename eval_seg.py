@@ -118,4 +118,4 @@ def grid_size(text: str) -> tuple[int, int]:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, prints_result=True)

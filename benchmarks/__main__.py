@@ -89,4 +89,4 @@ def _measure_all(builders: Builders, device: torch.device) -> tuple[list[Row], l
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, prints_result=True)

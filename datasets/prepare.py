@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -137,4 +138,4 @@ def note_unusual_counts(counts: Mapping[str, int]) -> None:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, prints_result="--check" in sys.argv)

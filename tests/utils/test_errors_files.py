@@ -48,25 +48,6 @@ def test_programming_error_keeps_its_traceback():
     assert "Traceback" in done.stderr and "KeyError" in done.stderr
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        "def main():\n    print('unread')",
-        "def main():\n    print('unread', flush=True)",
-        "def main():\n    print('unread'); raise UserError('known already')",
-        "import sys\ndef main():\n    print('unread', file=sys.stderr)",
-    ],
-    ids=["flushed at the end", "flushed at once", "before an error", "on stderr"],
-)
-def test_output_that_nobody_reads_is_status_141(body):
-    code = f"from utils.errors import UserError, run_command\n{body}\nrun_command(main)\n"
-    reader, writer = os.pipe()
-    os.close(reader)
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=writer, stderr=writer)
-    os.close(writer)
-    assert done.returncode == 141
-
-
 def test_errors_of_files_get_a_remedy_but_those_of_our_output_do_not(tmp_path):
     with (
         pytest.raises(UserError, match=r"No such file.*'.*x'; make it"),
