@@ -6,7 +6,6 @@ import argparse
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 
 from core.evaluation.events import snapshot_step, write_events
 from core.evaluation.numbers import write_json
@@ -18,7 +17,7 @@ from core.evaluation.variants import mask_variant, mask_variants, oracle_variant
 from datasets.files import read_list, require_unique_ids
 from datasets.records import DATASETS, get_record
 from utils.errors import UserError, run_command
-from utils.files import require_writable_folder
+from utils.files import expanded, require_writable_folder, user_path
 
 
 def main() -> None:
@@ -62,9 +61,11 @@ def main() -> None:
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", metavar="ROOT", default="./data", help="data root")
-    parser.add_argument("--filelist", metavar="LIST", required=True, help="lines of `IMAGE MASK`")
-    parser.add_argument("--masks", metavar="DIR", help="folder of the masks, ID.png")
+    parser.add_argument("--data", metavar="ROOT", type=expanded, default="./data", help="data root")
+    parser.add_argument(
+        "--filelist", metavar="LIST", type=expanded, required=True, help="lines of `IMAGE MASK`"
+    )
+    parser.add_argument("--masks", metavar="DIR", type=expanded, help="folder of the masks, ID.png")
     parser.add_argument(
         "--oracle-from",
         metavar="HxW",
@@ -74,6 +75,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--log-scores",
         metavar="FILE",
+        type=expanded,
         help="write each class's images here by TP − FN − FP, best first",
     )
     parser.add_argument("--dataset", default="pascal_voc", help=f"one of {', '.join(DATASETS)}")
@@ -88,14 +90,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     more.add_argument(
         "--report",
         metavar="DIR",
-        type=Path,
+        type=user_path,
         help="write a page here, index.html: tables, confusion matrix, best and worst images",
     )
-    more.add_argument("--json", metavar="FILE", type=Path, help="write the numbers here")
+    more.add_argument("--json", metavar="FILE", type=user_path, help="write the numbers here")
     more.add_argument(
         "--tensorboard",
         metavar="DIR",
-        type=Path,
+        type=user_path,
         help="write the scores here as scalars, to eval and eval_crf",
     )
     more.add_argument(

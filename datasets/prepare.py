@@ -20,14 +20,14 @@ from datasets.lists import ListLines, build_lists
 from datasets.records import PASCAL_VOC
 from datasets.sbd_masks import convert_masks
 from utils.errors import UserError, os_errors_end_in, run_command
-from utils.files import only_process, remove_leftovers, write_text
+from utils.files import only_process, remove_leftovers, user_path, write_text
 from utils.processes import available_cpus
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m datasets.prepare", description=__doc__)
     parser.add_argument(
-        "--root", type=Path, default=Path("data"), help="the data root (default: data)"
+        "--root", type=user_path, default=Path("data"), help="the data root (default: data)"
     )
     cpus = available_cpus()
     parser.add_argument(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -45,17 +46,21 @@ def _occupy_descriptors() -> None:
         try:
             os.fstat(descriptor)
         except OSError:
-            nowhere = os.open(os.devnull, os.O_RDWR)
-            os.dup2(nowhere, descriptor)  # unlike the original, other processes inherit it
-            if nowhere != descriptor:
-                os.close(nowhere)
+            _lead_nowhere(descriptor)
+
+
+def _lead_nowhere(descriptor: int) -> None:
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, descriptor)  # unlike the original, other processes inherit it
+    if nowhere != descriptor:
+        os.close(nowhere)
 
 
 class _Output:
     """A text stream whose writing does not fail; in all else the stream that it stands for."""
 
     def __init__(self, stream: TextIO | None, ends_unread: bool) -> None:
-        self._stream = open(os.devnull, "w") if stream is None else stream
+        self._stream = stream or io.TextIOWrapper(io.FileIO(os.devnull, "w"))
         self._is_own = stream is None
         self._ends_unread = ends_unread
         self._has_failed = False
@@ -86,8 +91,8 @@ class _Output:
         if self._is_own:
             self._stream.close()
         elif self._has_failed:
-            with suppress(OSError), open(os.devnull, "wb") as nowhere:
-                os.dup2(nowhere.fileno(), self._stream.fileno())
+            with suppress(OSError):
+                _lead_nowhere(self._stream.fileno())
 
     def _fail(self, error: OSError) -> None:
         if self._ends_unread and isinstance(error, BrokenPipeError):

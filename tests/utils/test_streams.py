@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 
 # what a command may do; each leaves `done` behind when it came to its end
 WORK = {
-    "everything": "print('out', flush=True); print('err', file=sys.stderr); print('out ' * 10_000)\n"
+    "everything": "print('out', flush=True); print('err', file=sys.stderr); print('o ' * 9999)\n"
     "    for how, call in (('spawn', os.getcwd), ('fork', print)):\n"
     "        child = get_context(how).Process(target=call); child.start(); child.join()\n"
     "        assert child.exitcode == 0",

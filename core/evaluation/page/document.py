@@ -41,7 +41,8 @@ def write_page(folder: str | Path, outcome: Outcome) -> Path:
     path = Path(folder) / PAGE
     text = build_page(outcome)
     try:
-        write_text(path, text)
+        # a page is to be read: names that are not UTF-8 show as they do on a terminal
+        write_text(path, text, errors="backslashreplace")
     except OSError as error:
         raise UserError(f"cannot write the report to {path} ({error.strerror})") from error
     return path
