@@ -112,8 +112,8 @@ class TrainingRun:
         self.keeper = SnapshotKeeper(
             settings.snapshots, restore(start, self.optimizer, self.precision)
         )
-        require_writable_folder(settings.snapshots, "--snapshot-dir")
-        require_writable_folder(settings.logs, "--logdir")
+        require_writable_folder(settings.snapshots, "--snapshot-dir (SNAPSHOT_DIR)")
+        require_writable_folder(settings.logs, "--logdir (LOGDIR)")
 
     def run(self) -> None:
         """Train all epochs that are left.
