@@ -17,7 +17,7 @@ from core.evaluation.variants import mask_variant, mask_variants, oracle_variant
 from datasets.files import read_list, require_unique_ids
 from datasets.records import DATASETS, get_record
 from utils.errors import UserError, run_command
-from utils.files import expanded, require_writable_folder, user_path
+from utils.files import expanded, require_utf_8, require_writable_folder, user_path
 
 
 def main() -> None:
@@ -37,6 +37,8 @@ def main() -> None:
     for option, folder in (("--report", args.report), ("--tensorboard", args.tensorboard)):
         if folder:
             require_writable_folder(folder, option)
+    if args.tensorboard:
+        require_utf_8(args.tensorboard, "--tensorboard")
 
     evaluated = evaluate_variants(
         variants, entries, args.filelist, record, allow_missing=args.allow_missing

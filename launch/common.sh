@@ -17,9 +17,12 @@ fail() {
     exit 2
 }
 
-# say TEXT ...: print a line; one that cannot be shown, as on a full disk, ends nothing
+# say TEXT ...: print a line; one that cannot be shown, or that nobody reads, ends nothing
 say() {
-    echo "$*" || true
+    (
+        trap '' PIPE
+        echo "$*" 2>/dev/null || true
+    )
 }
 
 # expand_home NAME ...: a ~ or ~USER that begins a variable's value, in quotes that kept it from the

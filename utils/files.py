@@ -155,6 +155,17 @@ def require_writable_folder(folder: Path, option: str) -> None:
         ) from error
 
 
+def require_utf_8(folder: Path, option: str) -> None:
+    """Raise `UserError`, which names `option`, if TensorBoard could not take `folder`'s name."""
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"TensorBoard cannot write to {folder}, a name that is not UTF-8; choose another "
+            f"{option}"
+        ) from error
+
+
 def ignores_case(folder: Path) -> bool:
     """Whether names that differ only in capital letters are one file in `folder`, which exists."""
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".case") as file:

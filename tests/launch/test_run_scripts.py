@@ -204,20 +204,23 @@ def test_a_home_that_is_not_there_is_named(checkout: Checkout) -> None:
 
 @pytest.mark.parametrize("streams", ["closed", "full", "unread"])
 def test_a_log_is_kept_whatever_becomes_of_the_terminal(checkout: Checkout, streams: str) -> None:
-    script = checkout.root / "launch/run_voc_resnet38.sh"
+    checkout.write("data/val_voc.txt")
     redirection = {"closed": ">&- 2>&-", "full": ">/dev/full 2>&1", "unread": ">&3 2>&1"}[streams]
     reader, writer = os.pipe()
     os.close(reader)
-    command = f'exec 3>&{writer}; exec bash "$0" {redirection}'
-    environment = checkout.environment(**RUN)
-    done = subprocess.run(
-        ["bash", "-c", command, script], env=environment, pass_fds=[writer], timeout=60
-    )
+    for script in ("run_voc_resnet38.sh", "infer_val.sh"):
+        done = subprocess.run(
+            ["bash", "-c", f'exec 3>&{writer}; exec bash "$0" {redirection}', f"launch/{script}"],
+            cwd=checkout.root,
+            env=checkout.environment(SNAPSHOT="best", **RUN),
+            pass_fds=[writer],
+            timeout=60,
+        )
+        assert done.returncode == 0
     os.close(writer)
-    assert done.returncode == 0
     log = (checkout.root / LOG).read_text()
-    assert "unbuffered=1" in log and "to stderr" in log
-    assert log.count("train.py --dataset") == 1
+    assert log.count("unbuffered=1") == log.count("to stderr") == 2
+    assert log.count("train.py --dataset") == log.count("infer_val.py --dataset") == 1
 
 
 @pytest.fixture
