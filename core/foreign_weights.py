@@ -83,9 +83,7 @@ def identify(path: Path, error: Exception) -> tuple[str, str]:
     for magic, kind in _ARCHIVES.items():
         if head.startswith(magic):
             return f"is no weights file but {kind} data", "unpack it, and name what is in it"
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            members = archive.namelist()
+    if members := _members(path):
         if any(name.endswith("/constants.pkl") for name in members):
             remedy = "torch.save(torch.jit.load(FILE).state_dict(), OTHER) makes one of it"
             return "is no weights file but a TorchScript program", remedy
@@ -100,6 +98,15 @@ def identify(path: Path, error: Exception) -> tuple[str, str]:
         return f"holds more than weights, {found[1]}, which is not loaded", STATE_DICT_ALONE
     fault = f"is no weights file, or it is damaged ({type(error).__name__})"
     return fault, "fetch or write it anew"
+
+
+def _members(path: Path) -> list[str]:
+    """What is in a ZIP file; nothing for others, and for one that is damaged."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except Exception:  # whatever damaged bytes lead to
+        return []
 
 
 def _classes(path: Path) -> tuple[str | None, set[str]]:
