@@ -6,7 +6,6 @@ import argparse
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 
 from core.evaluation.events import snapshot_step, write_events
 from core.evaluation.html.page import write_page
@@ -18,7 +17,7 @@ from core.evaluation.variants import mask_variant, mask_variants, oracle_variant
 from datasets.files import read_list, require_unique_ids
 from datasets.records import DATASETS, get_record
 from utils.errors import UserError, run_command
-from utils.files import require_writable_folder
+from utils.files import expanded, require_utf_8, require_writable_folder, user_path
 
 
 def main() -> None:
@@ -41,6 +40,8 @@ def main() -> None:
     for option, folder in (("--report", args.report), ("--tensorboard", args.tensorboard)):
         if folder:
             require_writable_folder(folder, option)
+    if args.tensorboard:
+        require_utf_8(args.tensorboard, "--tensorboard")
 
     evaluated = evaluate_variants(
         variants, entries, args.filelist, record, allow_missing=args.allow_missing
@@ -65,9 +66,11 @@ def main() -> None:
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", metavar="ROOT", default="./data", help="data root")
-    parser.add_argument("--filelist", metavar="LIST", required=True, help="lines of `IMAGE MASK`")
-    parser.add_argument("--masks", metavar="DIR", help="folder of the masks, ID.png")
+    parser.add_argument("--data", metavar="ROOT", type=expanded, default="./data", help="data root")
+    parser.add_argument(
+        "--filelist", metavar="LIST", type=expanded, required=True, help="lines of `IMAGE MASK`"
+    )
+    parser.add_argument("--masks", metavar="DIR", type=expanded, help="folder of the masks, ID.png")
     parser.add_argument(
         "--oracle-from",
         metavar="HxW",
@@ -77,6 +80,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--log-scores",
         metavar="FILE",
+        type=expanded,
         help="write each class's images here by TP − FN − FP, best first",
     )
     parser.add_argument("--dataset", default="pascal_voc", help=f"one of {', '.join(DATASETS)}")
@@ -91,14 +95,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     more.add_argument(
         "--report",
         metavar="DIR",
-        type=Path,
+        type=user_path,
         help="write a page here, index.html: tables, confusion matrix, best and worst images",
     )
-    more.add_argument("--json", metavar="FILE", type=Path, help="write the numbers here")
+    more.add_argument("--json", metavar="FILE", type=user_path, help="write the numbers here")
     more.add_argument(
         "--tensorboard",
         metavar="DIR",
-        type=Path,
+        type=user_path,
         help="write the scores here as scalars, to eval and eval_crf",
     )
     more.add_argument(
@@ -121,4 +125,4 @@ def grid_size(text: str) -> tuple[int, int]:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, prints_result=True)

@@ -14,7 +14,7 @@ from datasets.files import require_unique_ids
 from datasets.records import get_record
 from utils.crf import require_crf
 from utils.errors import UserError, run_command
-from utils.files import ignores_case, require_writable_folder
+from utils.files import ignores_case, require_writable_folder, user_path
 
 if TYPE_CHECKING:
     from core.inference.job import Job
@@ -53,7 +53,7 @@ def read_job(args: argparse.Namespace) -> Job:
     else:
         snapshot = find_snapshot(run_folder(args.snapshot_dir, args), args.resume).path
     entries, left_out = find_images(args.infer_list, cfg.TEST.DATA_ROOT or cfg.DATASET.PATH)
-    require_writable_folder(args.mask_output_dir, "--mask-output-dir")
+    require_writable_folder(args.mask_output_dir, "--mask-output-dir (OUTPUT_DIR)")
     require_unique_ids(entries, args.infer_list, ignores_case(args.mask_output_dir))
     outputs = Outputs(
         args.mask_output_dir,
@@ -93,7 +93,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--infer-list",
         metavar="LIST",
-        type=Path,
+        type=user_path,
         default=Path("data/val_voc.txt"),
         help="a list, lines of `IMAGE MASK` or `IMAGE` relative to the data root; a folder of "
         "images; or one image (default: data/val_voc.txt)",
@@ -101,7 +101,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--labels",
         metavar="FILE",
-        type=Path,
+        type=user_path,
         help='the objects that images have, as JSON ({"a.jpg": ["cat", "sofa"], ...}) or CSV '
         "(rows a.jpg,cat,sofa); without it they are predicted, or with TEST.USE_GT_LABELS those "
         "of the masks",
@@ -109,13 +109,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--snapshot",
         metavar="FILE",
-        type=Path,
+        type=user_path,
         help="a snapshot's file, in place of --exp, --run and --resume",
     )
     parser.add_argument(
         "--mask-output-dir",
         metavar="DIR",
-        type=Path,
+        type=user_path,
         default=Path("results"),
         help="where ID.png, crf/ID.png and vis/ID.png go (default: results)",
     )

@@ -15,6 +15,7 @@ from benchmarks.measure import DifferentResultsError, Row, measure
 from benchmarks.report import head, line, machine, write_json, write_readme
 from core.distributed import select_device
 from utils.errors import UserError, run_command
+from utils.files import user_path
 
 README = Path(__file__).with_name("README.md")
 CASES: Mapping[str, Builders] = {
@@ -54,7 +55,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda or auto")
     parser.add_argument("--threads", type=int, default=2, help="of PyTorch on the CPU (default: 2)")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these cases alone")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows there")
+    parser.add_argument("--json", type=user_path, metavar="FILE", help="also write the rows there")
     parser.add_argument(
         "--readme", action="store_true", help="also put the table into benchmarks/README.md"
     )
@@ -89,4 +90,4 @@ def _measure_all(builders: Builders, device: torch.device) -> tuple[list[Row], l
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, prints_result=True)

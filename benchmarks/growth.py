@@ -23,7 +23,7 @@ from benchmarks.pamr_cases import pamr_inputs
 from core.distributed import select_device
 from models.heads.pamr import PAMR
 from utils.errors import UserError, run_command
-from utils.files import atomic_path
+from utils.files import atomic_path, user_path
 
 PICTURE = Path(__file__).with_name("growth.png")
 SIDES = (41, 81, 161, 321)
@@ -108,7 +108,7 @@ def main() -> None:
     parser = argparse.ArgumentParser("python -m benchmarks.growth", description=__doc__)
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda or auto")
     parser.add_argument("--threads", type=int, default=2, help="of PyTorch on the CPU (default: 2)")
-    parser.add_argument("--output", type=Path, default=PICTURE, help="the picture, a PNG")
+    parser.add_argument("--output", type=user_path, default=PICTURE, help="the picture, a PNG")
     args = parser.parse_args()
     if not find_spec("matplotlib"):
         raise UserError(

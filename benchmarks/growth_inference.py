@@ -115,4 +115,4 @@ def _seconds(call: Callable[[], object], device: torch.device) -> float:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, prints_result=True)

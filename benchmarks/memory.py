@@ -121,4 +121,4 @@ def like_a_gpu() -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, prints_result=True)

@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from core.config import Config, load_config
+from utils.files import user_path
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what names a run, its configuration and its machine."""
     add = parser.add_argument
     add("--dataset", default="pascal_voc", help="name of the data set (default: %(default)s)")
-    add("--cfg", required=True, type=Path, help="configuration file (YAML)")
+    add("--cfg", required=True, type=user_path, help="configuration file (YAML)")
     add("--exp", default="main", help="experiment name (default: %(default)s)")
     add("--run", default="v01", help="name of the run (default: %(default)s)")
     add(
@@ -28,8 +29,8 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         type=_count,
         help="processes beside the main one (default: TRAIN.NUM_WORKERS)",
     )
-    add("--snapshot-dir", default=Path("snapshots"), type=Path, help="default: ./%(default)s")
-    add("--logdir", default=Path("logs"), type=Path, help="default: ./%(default)s")
+    add("--snapshot-dir", default=Path("snapshots"), type=user_path, help="default: ./%(default)s")
+    add("--logdir", default=Path("logs"), type=user_path, help="default: ./%(default)s")
     add("--random-seed", default=64, type=_count, help="default: %(default)s")
     add("--device", default="auto", help="auto, cuda, mps or cpu (default: %(default)s)")
     add(

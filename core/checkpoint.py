@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from core.foreign_weights import identify, torch_load, unwrap
 from core.matching import WeightsError, require_match, require_tensors
 from core.published import own_state, published_state
 from core.recognition import WeightsLabel
@@ -116,9 +117,9 @@ def load_model(model: Network, path: str | Path) -> str:
     Raises:
         UserError: the file is missing, is no weights file, or is of another network.
     """
-    state = read_snapshot(model, path)
-    model.load_state_dict(own_state(model, state))
-    return f"{path}: all {len(state)} entries loaded"
+    state, unwrapped = _read(path)
+    load_state(model, state, path)
+    return f"{path}: all {len(state)} entries loaded{unwrapped}"
 
 
 def load_state(model: Network, state: dict[str, Tensor], path: str | Path) -> None:
@@ -165,7 +166,7 @@ def load_pretrained(model: Network, record: BackboneRecord, path: str | Path) ->
             f"{_how_to_get(record)}; or train from scratch with --set "
             'NET.FREEZE_BN False NET.PRE_WEIGHTS_PATH ""'
         )
-    state, left_out = read_pretrained(model.backbone, record, path)
+    state, left_out, unwrapped = read_pretrained(model.backbone, record, path)
     counters = {
         name: torch.zeros_like(tensor)
         for name, tensor in model.backbone.state_dict().items()
@@ -173,20 +174,24 @@ def load_pretrained(model: Network, record: BackboneRecord, path: str | Path) ->
     }
     model.backbone.load_state_dict(state | counters)
     anew = ", BatchNorm counters set anew" if counters else ""
-    return f"{path}: {len(state)} entries loaded{anew}; left out: {', '.join(left_out) or 'none'}"
+    return (
+        f"{path}: {len(state)} entries loaded{unwrapped}{anew}; left out: "
+        f"{', '.join(left_out) or 'none'}"
+    )
 
 
 def read_pretrained(
     backbone: nn.Module, record: BackboneRecord, path: str | Path
-) -> tuple[dict[str, Tensor], list[str]]:
-    """The entries of ImageNet weights for the backbone, and the names of those left out.
+) -> tuple[dict[str, Tensor], list[str], str]:
+    """The entries of ImageNet weights for the backbone, the names of those left out, and words on
+    what was taken off (see `unwrap`).
 
     BatchNorm's batch counters are among them only if the file has them.
 
     Raises:
         UserError: as `load_pretrained`.
     """
-    state = read_weights(path)
+    state, unwrapped = _read(path)
     expected = backbone.state_dict()
     left_out = [
         name
@@ -202,22 +207,26 @@ def read_pretrained(
         if name in kept or not name.endswith("num_batches_tracked")
     }
     require_match(path, kept, demanded, WeightsLabel(record.name), _how_to_get(record))
-    return kept, left_out
+    return kept, left_out, unwrapped
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
     """Read a dictionary of tensors onto the CPU, as `torch.load` restricted to weights does.
 
-    DataParallel's prefix `module.`, which all entries have then, is taken off.
+    What it is wrapped in, as {"state_dict": ...}, and the prefixes of DataParallel and
+    torch.compile, which all entries have then, are taken off.
 
     Raises:
         UserError: the file is missing, does not parse, or holds something else.
     """
-    content = load_file(path)
-    require_tensors(path, content)
-    state = {str(name): tensor for name, tensor in content.items()}
-    prefix = "module." if all(name.startswith("module.") for name in state) else ""
-    return {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    return _read(path)[0]
+
+
+def _read(path: str | Path) -> tuple[dict[str, Tensor], str]:
+    """`read_weights`, and words on what was taken off."""
+    state, unwrapped = unwrap(load_file(path))
+    require_tensors(path, state)
+    return state, unwrapped
 
 
 def load_file(path: str | Path) -> Any:
@@ -225,11 +234,10 @@ def load_file(path: str | Path) -> Any:
     try:
         with Path(path).open("rb") as file:
             try:
-                return torch.load(file, map_location="cpu", weights_only=True)
+                return torch_load(file)
             # damaged bytes lead to any exception: IndexError, struct.error, OSError of a seek, ...
             except Exception as error:
-                fault = f"is no weights file, or it is damaged ({type(error).__name__})"
-                raise WeightsError(path, fault, "fetch or write it anew") from error
+                raise WeightsError(path, *identify(Path(path), error)) from error
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
 

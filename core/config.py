@@ -29,6 +29,7 @@ from core.config_reading import (
     read_yaml,
 )
 from utils.errors import UserError
+from utils.files import user_path
 
 OLD_KEYS = ("DEBUG", "CUDA", "PYTORCH_VERSION_LESS_THAN_040")
 """People's old files have them; whatever their values, they are accepted and dropped."""
@@ -41,13 +42,15 @@ def _option(
     low: float = -math.inf,
     high: float = math.inf,
     unused: bool = False,
+    path: bool = False,
 ) -> Any:
     """A key with a default and the values it may take (for a list: each of its items).
 
-    What is `unused` is read by nothing, and kept because published files set it.
+    What is `unused` is read by nothing, and kept because published files set it. A `path` may
+    begin with ~, a home; the configuration holds what that stands for.
     """
-    metadata = {"choices": choices, "low": low, "high": high, "unused": unused}
-    return field(default=default, metadata=metadata)
+    limits = {"choices": choices, "low": low, "high": high, "unused": unused, "path": path}
+    return field(default=default, metadata=limits)
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class InferenceConfig:
     """TEST.*"""
 
     METHOD: str = _option("multiscale", choices=("multiscale", "multicrop"))
-    DATA_ROOT: str = ""  # empty: DATASET.PATH
+    DATA_ROOT: str = _option("", path=True)  # empty: DATASET.PATH
     SCALES: tuple[float, ...] = _option((1.0, 0.5, 1.5, 2.0), low=0.01)
     FLIP: bool = True
     PAD_SIZE: tuple[int, int] = _option((1024, 1024), low=1)  # height, width
@@ -97,7 +100,7 @@ class DatasetConfig:
     CROP_SIZE: int = _option(321, low=1)
     SCALE_FROM: float = _option(0.9, low=0.01, high=1)
     SCALE_TO: float = _option(1.0, low=0.01, high=1)
-    PATH: str = "./data"
+    PATH: str = _option("./data", path=True)
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ class NetConfig:
 
     MODEL: str = "ae"
     BACKBONE: str = "resnet50"
-    PRE_WEIGHTS_PATH: str = ""
+    PRE_WEIGHTS_PATH: str = _option("", path=True)
     FREEZE_BN: bool = True  # false: train from scratch, nothing is frozen
     OPT: str = _option("SGD", choices=("SGD", "Adam"))
     LR: float = _option(0.001, low=0)
@@ -172,8 +175,9 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
     known = flatten_fields(Config) | {key: (Any, {}) for key in OLD_KEYS}
     values: dict[str, Any] = {}
     if path is not None:
+        path = user_path(path)
         source = str(path)
-        for key, value in flatten_yaml(read_yaml(Path(path)), known, source):
+        for key, value in flatten_yaml(read_yaml(path), known, source):
             values[key] = checked(key, value, known, source)
     for key, value in parse_pairs(overrides):
         values[key] = checked(key, value, known, "--set")

@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from utils.errors import UserError
+from utils.files import expanded
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -105,6 +106,8 @@ def checked(key: str, value: Any, known: dict[str, Any], source: str) -> Any:
         value = _coerce(value, kind)
     except TypeError as error:
         raise UserError(f"{source}: {key} must be {error}, found {short_repr(value)}") from error
+    if limits.get("path"):
+        return expanded(value)
     for item in value if isinstance(value, tuple) else (value,):
         _check_limits(f"{source}: {key}", item, limits)
     return value

@@ -15,6 +15,8 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import get_args_parser, run
 
+from utils.errors import run_command
+
 
 def main(arguments: list[str]) -> int:
     """Run torchrun with `arguments`; returns the exit status."""
@@ -43,4 +45,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_command(lambda: sys.exit(main(sys.argv[1:])))

@@ -23,7 +23,7 @@ from datasets.prepare import prepare
 from utils.archives import ArchiveError, unpack
 from utils.download import Checksum, discard_download, download, verify
 from utils.errors import UserError, os_errors_end_in, run_command
-from utils.files import only_process, require_writable_folder
+from utils.files import only_process, require_writable_folder, user_path
 from utils.processes import available_cpus
 from utils.transfer import AddressError, require_http
 
@@ -58,7 +58,7 @@ def main() -> None:
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m datasets.get_data", description=__doc__)
-    parser.add_argument("--root", type=_path, default=Path("data"), help="the data root")
+    parser.add_argument("--root", type=user_path, default=Path("data"), help="the data root")
     for name, what in (("voc", "VOC 2012"), ("sbd", "SBD"), ("voc-test", "VOC 2012's test set")):
         parser.add_argument(f"--{name}", type=_copy, help=f"a copy of {what}: folder or archive")
     for name in ("voc", "sbd"):
@@ -77,17 +77,9 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def _path(text: str) -> Path:
-    # a shell leaves a ~ in quotes as it is
-    try:
-        return Path(text).expanduser()
-    except RuntimeError as error:
-        raise UserError(f"{text}: {error}; give a path without ~") from error
-
-
 def _copy(text: str) -> Path | None:
     """A path to a copy; the launch script gives an empty one where there is none."""
-    return _path(text).absolute() if text else None
+    return user_path(text).absolute() if text else None
 
 
 def _with_mirror(collection: Collection, given: Path | None, url: str, md5: str) -> Collection:

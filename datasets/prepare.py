@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -19,14 +20,14 @@ from datasets.lists import ListLines, build_lists
 from datasets.records import PASCAL_VOC
 from datasets.sbd_masks import convert_masks
 from utils.errors import UserError, os_errors_end_in, run_command
-from utils.files import only_process, remove_leftovers, write_text
+from utils.files import only_process, remove_leftovers, user_path, write_text
 from utils.processes import available_cpus
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m datasets.prepare", description=__doc__)
     parser.add_argument(
-        "--root", type=Path, default=Path("data"), help="the data root (default: data)"
+        "--root", type=user_path, default=Path("data"), help="the data root (default: data)"
     )
     cpus = available_cpus()
     parser.add_argument(
@@ -137,4 +138,4 @@ def note_unusual_counts(counts: Mapping[str, int]) -> None:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, prints_result="--check" in sys.argv)

@@ -8,10 +8,38 @@ cd -- "$ROOT"
 # output is piped into a log; Python would hold it back in blocks
 export PYTHONUNBUFFERED=1
 
+# Streams that are closed would end a script at its first word, perhaps after hours of work.
+{ : >&1; } 2>/dev/null || exec >/dev/null
+{ : >&2; } 2>/dev/null || exec 2>/dev/null
+
 fail() {
-    echo "error: $*" >&2
+    echo "error: $*" >&2 || true
     exit 2
 }
+
+# say TEXT ...: print a line; one that cannot be shown, or that nobody reads, ends nothing
+say() {
+    (
+        trap '' PIPE
+        echo "$*" 2>/dev/null || true
+    )
+}
+
+# expand_home NAME ...: a ~ or ~USER that begins a variable's value, in quotes that kept it from the
+# shell, becomes the home that it stands for
+expand_home() {
+    local name home
+    for name in "$@"; do
+        [[ ${!name:-} =~ ^~([A-Za-z_][A-Za-z0-9._-]*)?(/|$) ]] || continue
+        home=~
+        # nothing but a name goes to eval
+        [ -z "${BASH_REMATCH[1]}" ] || eval "home=~${BASH_REMATCH[1]}"
+        [[ $home == /* ]] || fail "$name=${!name}: there is no home of ${home}; give a path without ~"
+        printf -v "$name" '%s' "$home${!name#"~${BASH_REMATCH[1]}"}"
+    done
+}
+expand_home CONFIG FILELIST DATA_ROOT OUTPUT_DIR OUTPUT SAVE_DIR SNAPSHOT SNAPSHOT_DIR LOGDIR \
+    LABELS REPORT JSON TENSORBOARD VOC SBD VOC_TEST PYTHON
 
 # demand NAME=EXAMPLE ...: end with one line that names every variable among them that is empty
 demand() {
@@ -132,23 +160,24 @@ add_argument() {
 
 # Print the time and the command line, and become the command.
 start() {
-    printf '%s ' "$(date '+%Y-%m-%d %H:%M:%S')"
-    printf ' %q' "$@"
-    printf '\n'
+    { printf '%s ' "$(date '+%Y-%m-%d %H:%M:%S')" && printf ' %q' "$@" && printf '\n'; } || true
     exec "$@"
 }
 
+prints_result=0 # 1: looking at its output is what a script is for
+
 # run_logged COMMAND ...: run it in a subshell, show its output and append it to the run's log,
-# logs/DATASET/EXP/RUN_ID.log; end with its exit status. DETACH=1 leaves it in the background.
+# LOGDIR/DATASET/EXP/RUN_ID.log; end with its exit status. DETACH=1 leaves it in the background.
 run_logged() {
-    local log=logs/$DATASET/$EXP/$RUN_ID.log status=0
+    local log=${LOGDIR:-logs}/$DATASET/$EXP/$RUN_ID.log status=0
+    [[ $log == /* ]] || log=$ROOT/$log
     [[ $DETACH == [01] ]] || fail "DETACH must be 0 or 1, found $DETACH"
     { mkdir -p -- "$(dirname -- "$log")" && : >>"$log"; } 2>/dev/null ||
-        fail "cannot write the log $ROOT/$log; make it writable, or choose another RUN_ID"
+        fail "cannot write the log $log; make it writable, or set LOGDIR to another folder for logs"
     case $DETACH in
         0)
             # tee -i: at Ctrl-C the command still has its last words
-            "$@" 2>&1 | tee -i -a -- "$log" || status=${PIPESTATUS[0]}
+            "$@" 2>&1 | show_and_keep "$log" || status=${PIPESTATUS[0]}
             return "$status"
             ;;
         1)
@@ -159,8 +188,15 @@ run_logged() {
                 "$@"
             ) &
             set +m
-            echo "running in the background as process $! (stop it with: kill -- -$!)"
-            echo "its output goes to $ROOT/$log"
+            say "running in the background as process $! (stop it with: kill -- -$!)"
+            say "its output goes to $log"
             ;;
     esac
+}
+
+# show_and_keep LOG: show the input and append it to LOG, which goes on where nobody looks any more,
+# as after `| head`, unless the output is the result
+show_and_keep() {
+    [ "$prints_result" = 1 ] || trap '' PIPE
+    tee -i -a -- "$1"
 }

@@ -12,6 +12,7 @@ DATA_ROOT=${DATA_ROOT:-data}                # where the list's paths start
 DATASET=${DATASET:-pascal_voc}
 EXP=${EXP:-$(basename -- "$(dirname -- "$SAVE_DIR")")} # EXP and RUN_ID name the log
 RUN_ID=${RUN_ID:-$(basename -- "$SAVE_DIR")}
+LOGDIR=${LOGDIR:-}                          # default: logs
 REPORT=${REPORT:-}                          # a folder: index.html, a page to look at
 JSON=${JSON:-}                              # a file
 TENSORBOARD=${TENSORBOARD:-}                # a folder, as logs/pascal_voc/baselines/v01
@@ -68,4 +69,5 @@ for option in "--report=$REPORT" "--json=$JSON" "--tensorboard=$TENSORBOARD"; do
 done
 add_further_arguments "$@"
 
+prints_result=1
 run_logged "$evaluate"

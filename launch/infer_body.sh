@@ -19,6 +19,7 @@ python_command=("$PYTHON")
 [ -z "$NPROC" ] || add_torchrun
 python_command+=(infer_val.py --dataset "$DATASET" --cfg "$CONFIG" --exp "$EXP"
     --run "$RUN_ID" --resume "$SNAPSHOT" --infer-list "$FILELIST" --mask-output-dir "$SAVE_DIR")
+[ -z "$SNAPSHOT_DIR" ] || python_command+=(--snapshot-dir "$SNAPSHOT_DIR")
 add_further_arguments "$@"
 
 # infer_then MODULE STEM SUFFIX ARGUMENT ...: infer, then run the Python module with the arguments,
@@ -33,7 +34,7 @@ infer_then() {
         if [ -d "$masks" ]; then
             (start "$PYTHON" -m "$module" "$@" --masks "$masks" --out "$out") || return
         else
-            echo "there is no folder $masks (TEST.CRF False), so no $out"
+            say "there is no folder $masks (TEST.CRF False), so no $out"
         fi
     done
 }
@@ -42,8 +43,8 @@ infer_then() {
 run_inference() {
     run_logged "$@"
     if [ "$DETACH" = 1 ]; then
-        echo "its masks will be in $SAVE_DIR"
+        say "its masks will be in $SAVE_DIR"
     else
-        echo "SAVE_DIR=$SAVE_DIR"
+        say "SAVE_DIR=$SAVE_DIR"
     fi
 }

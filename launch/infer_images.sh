@@ -12,6 +12,7 @@
 SNAPSHOT=${SNAPSHOT:-}                      # a snapshot's file, or with EXP and RUN_ID its suffix
 EXP=${EXP:-}                                # as in training
 RUN_ID=${RUN_ID:-}                          # as in training
+SNAPSHOT_DIR=${SNAPSHOT_DIR:-}              # where runs are; default: snapshots
 DATASET=${DATASET:-pascal_voc}
 CONFIG=${CONFIG:-configs/voc_resnet38.yaml} # as in training
 LABELS=${LABELS:-}                          # a file that says what is in the images, if you know
@@ -30,6 +31,7 @@ choose_snapshot() {
         SNAPSHOT=${SNAPSHOT:-best}
         demand EXP=baselines RUN_ID=v01
         snapshot_arguments=(--exp "$EXP" --run "$RUN_ID" --resume "$SNAPSHOT")
+        [ -z "$SNAPSHOT_DIR" ] || snapshot_arguments+=(--snapshot-dir "$SNAPSHOT_DIR")
         return
     fi
     [ -n "$SNAPSHOT" ] || [ -f "$PUBLISHED" ] ||
@@ -42,6 +44,7 @@ choose_snapshot() {
 }
 
 IMAGES=${1:-}
+expand_home IMAGES
 [ -n "$IMAGES" ] || fail "no images are named; as in: bash $(printf '%q' "$0") FOLDER"
 [ -e "$IMAGES" ] || fail "there is no $IMAGES (relative paths start at $ROOT)"
 shift

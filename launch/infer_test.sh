@@ -16,13 +16,15 @@ FILELIST=${FILELIST:-data/test.txt}         # the images
 DATA_ROOT=${DATA_ROOT:-data}                # where the list's paths start
 OUTPUT_DIR=${OUTPUT_DIR:-results}
 SAVE_ID=${SAVE_ID:-${RUN_ID}_test}
+SNAPSHOT_DIR=${SNAPSHOT_DIR:-}              # default: snapshots
+LOGDIR=${LOGDIR:-}                          # default: logs
 EXTRA_ARGS=${EXTRA_ARGS:-}                  # for the baseline: "--set NET.MODEL bsl"
 NPROC=${NPROC:-}                            # processes that share the images, one a GPU; empty: one
 DETACH=${DETACH:-0}                         # 1: in the background
 
 source "$(dirname -- "${BASH_SOURCE[0]}")/infer_body.sh"
 
-echo "TEST.USE_GT_LABELS is False here: test images have no masks to take labels from;" \
+say "TEST.USE_GT_LABELS is False here: test images have no masks to take labels from;" \
     "TEST.MIN_CONFIDENCE is 0: the server wants a class at every pixel"
 # last, so that nothing before takes it back
 python_command+=(--set TEST.DATA_ROOT "$DATA_ROOT" TEST.USE_GT_LABELS False TEST.MIN_CONFIDENCE 0)

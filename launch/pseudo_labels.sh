@@ -18,13 +18,15 @@ FILELIST=${FILELIST:-data/train_augvoc.txt} # the images, and the masks whose cl
 DATA_ROOT=${DATA_ROOT:-data}                # where the list's paths start
 OUTPUT_DIR=${OUTPUT_DIR:-results}
 SAVE_ID=${SAVE_ID:-${RUN_ID}_pseudo}
+SNAPSHOT_DIR=${SNAPSHOT_DIR:-}              # default: snapshots
+LOGDIR=${LOGDIR:-}                          # default: logs
 EXTRA_ARGS=${EXTRA_ARGS:-}                  # for the baseline: "--set NET.MODEL bsl"
 NPROC=${NPROC:-}                            # processes that share the images, one a GPU; empty: one
 DETACH=${DETACH:-0}                         # 1: in the background
 
 source "$(dirname -- "${BASH_SOURCE[0]}")/infer_body.sh"
 
-echo "TEST.USE_GT_LABELS is True here: masks keep to the classes that an image is known to have"
+say "TEST.USE_GT_LABELS is True here: masks keep to the classes that an image is known to have"
 # last, so that nothing before takes it back
 python_command+=(--set TEST.DATA_ROOT "$DATA_ROOT" TEST.USE_GT_LABELS True
     TEST.MIN_CONFIDENCE "$MIN_CONFIDENCE")

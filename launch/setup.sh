@@ -108,6 +108,10 @@ if [ "${#pip_arguments[@]}" -eq 0 ]; then
     exit 0
 fi
 
+place=.venv
+[ -e .venv ] || place=.
+[ -w "$place" ] || fail "cannot write to $ROOT, where .venv goes; install requirements.txt in an" \
+    "environment elsewhere, and name its Python before the other scripts: PYTHON=/path/bin/python"
 if runs .venv/bin/python; then
     check_machine .venv/bin/python
     echo "set-up: adding to the .venv that is there; delete it to start anew"

@@ -14,6 +14,8 @@ refused_options=("--dataset=set DATASET" "--cfg=set CONFIG" "--exp=set EXP" "--r
 python_command=("$PYTHON")
 [ -z "$NPROC$NNODES" ] || add_torchrun
 python_command+=(train.py --dataset "$DATASET" --cfg "$CONFIG" --exp "$EXP" --run "$RUN_ID")
+[ -z "$SNAPSHOT_DIR" ] || python_command+=(--snapshot-dir "$SNAPSHOT_DIR")
+[ -z "$LOGDIR" ] || python_command+=(--logdir "$LOGDIR")
 if [ -n "$RESUME" ]; then
     python_command+=(--resume "$RESUME")
 fi

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from utils.files import named_in_errors
 from utils.progress import CHUNK, track_bytes
 
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -117,7 +118,11 @@ def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path, archive:
         target.mkdir(parents=True, exist_ok=True)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tar.extractfile(member) as content, target.open("wb") as file:
+    with (
+        named_in_errors(target),
+        tar.extractfile(member) as content,
+        target.open("wb") as file,
+    ):
         while True:
             with _reading(archive):
                 chunk = content.read(CHUNK)

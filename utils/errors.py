@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from utils.streams import UnreadOutputError, safe_streams
 
 
 class UserError(Exception):
@@ -38,29 +39,21 @@ def os_errors_end_in(remedy: str) -> Iterator[None]:
         raise UserError(f"{error}; {remedy}") from error
 
 
-def run_command(main: Callable[[], None]) -> None:
+def run_command(main: Callable[[], None], *, prints_result: bool = False) -> None:
     """Run a command's `main` and end the process with the exit status users rely on.
 
     0 when `main` returns, 2 for a `UserError` (its text on stderr as one line), 130 for Ctrl-C,
-    what an `InterruptionError` names, and 141 where nobody reads the output any more, as after
-    `| head`.
+    what an `InterruptionError` names. Output that cannot be shown changes nothing of that.
+
+    Args:
+        main: the command.
+        prints_result: whether its output is all that it is run for. It then ends with 141 where
+            nobody reads that any more, as after `| head`; other work goes on.
     """
-    with _unread_output_ends_quietly():
-        _run(main)
-
-
-@contextmanager
-def _unread_output_ends_quietly() -> Iterator[None]:
     try:
-        try:
-            yield
-        finally:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        # Python flushes both once more at its end, and would complain
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        for stream in (sys.stdout, sys.stderr):
-            os.dup2(nowhere, stream.fileno())
+        with safe_streams(ends_unread=prints_result):
+            _run(main)
+    except UnreadOutputError:
         sys.exit(141)
 
 

@@ -23,27 +23,50 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
     The folder is made if it is missing. The temporary name has the suffix .tmp, so that no search
     for finished files finds it. When the body raises, the temporary file is removed and an earlier
-    `path` stays as it was.
+    `path` stays as it was. An `OSError` of writing names `path`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
+    with named_in_errors(path):
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            # mkstemp makes private files; a written file should follow the user's umask
+            temporary.chmod(0o666 & ~_umask())
+            yield temporary
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def named_in_errors(path: Path) -> Iterator[None]:
+    """Let an `OSError` of the body name `path`, if it names no file, or a temporary one.
+
+    What a full disk or a quota does to writing tells nothing of where that was.
+    """
     try:
-        # mkstemp makes private files; a written file should follow the user's umask
-        temporary.chmod(0o666 & ~_umask())
-        yield temporary
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        # without a number it is no error of the system's, and has a text of its own
+        named, number = error.filename, error.errno
+        is_temporary = named is not None and _TEMPORARY.fullmatch(Path(str(named)).name)
+        if number and error.filename2 is None and (named is None or is_temporary):
+            error.filename = str(path)
         raise
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Write `text` (UTF-8) to `path` in one step."""
+def write_text(path: str | Path, text: str, errors: str = "surrogateescape") -> None:
+    """Write `text` (UTF-8) to `path` in one step.
+
+    Args:
+        errors: what becomes of file names in it that are not UTF-8, as for `open`; by default they
+            stay the bytes that they are.
+    """
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors=errors)
 
 
 def remove_leftovers(folder: Path, pattern: str) -> None:
@@ -92,6 +115,30 @@ def _lock(handle: int) -> bool:
     return True
 
 
+def expanded(text: str) -> str:
+    """A path of the user's, its leading ~ or ~NAME replaced by that user's home.
+
+    Shells leave a ~ in quotes as it is. Raises `UserError` where there is no such user, unless the
+    text as it stands is the name of a file.
+    """
+    if not text.startswith("~"):
+        return text
+    path = Path(text)
+    try:
+        return str(path.expanduser())
+    except RuntimeError as error:
+        if path.exists():
+            return text
+        raise UserError(
+            f"{text}: there is no home of {path.parts[0]}; give a path without ~"
+        ) from error
+
+
+def user_path(text: str | Path) -> Path:
+    """`expanded` as a path; the type of all options that take one."""
+    return Path(expanded(str(text)))
+
+
 def require_writable_folder(folder: Path, option: str) -> None:
     """Make `folder` if need be.
 
@@ -105,6 +152,17 @@ def require_writable_folder(folder: Path, option: str) -> None:
     except OSError as error:
         raise UserError(
             f"cannot write to {folder} ({error.strerror}); choose another {option}"
+        ) from error
+
+
+def require_utf_8(folder: Path, option: str) -> None:
+    """Raise `UserError`, which names `option`, if TensorBoard could not take `folder`'s name."""
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"TensorBoard cannot write to {folder}, a name that is not UTF-8; choose another "
+            f"{option}"
         ) from error
 
 

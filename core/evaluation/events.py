@@ -30,7 +30,7 @@ def write_events(folder: str | Path, outcome: Outcome, step: int) -> list[Path]:
         UserError: a folder cannot be written to.
     """
     # it imports torch, which takes seconds and which evaluating masks does without
-    from torch.utils.tensorboard import SummaryWriter
+    from utils.event_files import EventWriter
 
     folders = []
     for evaluated in outcome.evaluated:
@@ -38,7 +38,7 @@ def write_events(folder: str | Path, outcome: Outcome, step: int) -> list[Path]:
         suffix = f".step{step}"
         try:
             earlier = list(target.glob(f"events.out.tfevents.*{suffix}"))
-            with SummaryWriter(str(target), filename_suffix=suffix) as writer:
+            with EventWriter(target, filename_suffix=suffix) as writer:
                 for tag, value in scalars(evaluated, outcome.record.classes):
                     writer.add_scalar(tag, value, step)
             for path in earlier:

@@ -16,7 +16,7 @@ from datasets.files import ListEntry, read_list, require_masks
 from datasets.records import DATASETS, DatasetRecord, get_record
 from utils.drawing import blend, colorize, enlarge, legend, picture
 from utils.errors import UserError, run_command
-from utils.files import atomic_path
+from utils.files import atomic_path, expanded, user_path
 
 TITLES = ("image", "ground truth", "prediction", "prediction + CRF")
 # panels below this many pixels are enlarged, so that small images can be seen
@@ -67,10 +67,14 @@ def spread(entries: list[ListEntry], count: int) -> list[ListEntry]:
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", metavar="ROOT", default="./data", help="data root")
-    parser.add_argument("--filelist", metavar="LIST", required=True, help="lines of `IMAGE MASK`")
-    parser.add_argument("--masks", metavar="DIR", type=Path, required=True, help="inference's")
-    parser.add_argument("--out", metavar="FILE", type=Path, required=True, help="a .png to write")
+    parser.add_argument("--data", metavar="ROOT", type=expanded, default="./data", help="data root")
+    parser.add_argument(
+        "--filelist", metavar="LIST", type=expanded, required=True, help="lines of `IMAGE MASK`"
+    )
+    parser.add_argument("--masks", metavar="DIR", type=user_path, required=True, help="inference's")
+    parser.add_argument(
+        "--out", metavar="FILE", type=user_path, required=True, help="a .png to write"
+    )
     parser.add_argument("--count", type=int, default=6, help="how many images (6)")
     parser.add_argument("--dataset", default="pascal_voc", help=f"one of {', '.join(DATASETS)}")
     args = parser.parse_args(argv)

@@ -142,7 +142,7 @@ def prepare_folder(outputs: Outputs, plan: Plan) -> None:
     Raises:
         UserError: the folder cannot be changed.
     """
-    with os_errors_end_in("make it writable, or choose another --mask-output-dir"):
+    with os_errors_end_in("make it writable, or choose another --mask-output-dir (OUTPUT_DIR)"):
         for kind in KINDS:
             folder = outputs.folder_of(kind)
             remove_leftovers(folder, r".+\.(png|npz|json|yaml|patch)")

@@ -98,7 +98,7 @@ def run_job(read_job: Callable[[], Job], group: Group, device: torch.device) -> 
 def require_folders(outputs: Outputs) -> None:
     """Make the folders of what is wanted; a `UserError` if files cannot be written there."""
     for kind in outputs.kinds:
-        require_writable_folder(outputs.folder_of(kind), "--mask-output-dir")
+        require_writable_folder(outputs.folder_of(kind), "--mask-output-dir (OUTPUT_DIR)")
 
 
 def _checked_plan(job: Job) -> Plan:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from datasets.files import ListEntry, read_list, require_unique_ids
 from utils.errors import UserError, os_errors_end_in, run_command
-from utils.files import write_text
+from utils.files import expanded, user_path, write_text
 
 
 def write_mask_list(entries: Sequence[ListEntry], masks: Path, out: Path) -> Path:
@@ -59,10 +59,14 @@ def _absolute(path: Path) -> Path:
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", metavar="ROOT", default="./data", help="data root")
-    parser.add_argument("--filelist", metavar="LIST", required=True, help="the images")
-    parser.add_argument("--masks", metavar="DIR", type=Path, required=True, help="inference's")
-    parser.add_argument("--out", metavar="FILE", type=Path, required=True, help="the list to write")
+    parser.add_argument("--data", metavar="ROOT", type=expanded, default="./data", help="data root")
+    parser.add_argument(
+        "--filelist", metavar="LIST", type=expanded, required=True, help="the images"
+    )
+    parser.add_argument("--masks", metavar="DIR", type=user_path, required=True, help="inference's")
+    parser.add_argument(
+        "--out", metavar="FILE", type=user_path, required=True, help="the list to write"
+    )
     return parser.parse_args(argv)
 
 

@@ -23,7 +23,7 @@ from datasets.files import (
 from datasets.presence import require_files
 from datasets.records import DatasetRecord, get_record
 from utils.errors import UserError, os_errors_end_in, run_command
-from utils.files import atomic_path
+from utils.files import atomic_path, expanded, user_path
 from utils.processes import available_cpus
 
 # the folder of results of which other data than VOC's train and val may have been used in training
@@ -113,10 +113,14 @@ def _member(path: PurePosixPath, kind: bytes, mode: int) -> tarfile.TarInfo:
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", metavar="ROOT", default="./data", help="data root")
-    parser.add_argument("--filelist", metavar="LIST", required=True, help="the test images")
-    parser.add_argument("--masks", metavar="DIR", type=Path, required=True, help="inference's")
-    parser.add_argument("--out", metavar="FILE", type=Path, required=True, help="a .tgz to write")
+    parser.add_argument("--data", metavar="ROOT", type=expanded, default="./data", help="data root")
+    parser.add_argument(
+        "--filelist", metavar="LIST", type=expanded, required=True, help="the test images"
+    )
+    parser.add_argument("--masks", metavar="DIR", type=user_path, required=True, help="inference's")
+    parser.add_argument(
+        "--out", metavar="FILE", type=user_path, required=True, help="a .tgz to write"
+    )
     parser.add_argument("--dataset", default="pascal_voc", help="default: %(default)s")
     return parser.parse_args(argv)
 

@@ -25,6 +25,7 @@ from datasets.records import PASCAL_VOC, DatasetRecord
 from models import get_model
 from utils.crf import crf_inference
 from utils.errors import UserError
+from utils.files import user_path
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +98,7 @@ class Segmenter:
             )
         device = select_device(device) if isinstance(device, str) else device
         model = get_model(cfg.NET, num_classes=record.num_classes)
-        load_model(model, path)
+        load_model(model, user_path(path))
         return cls(place(model, device), cfg.TEST, device, record)
 
     def predict(
@@ -137,7 +138,7 @@ class Segmenter:
 
 def _open(image: Image.Image | np.ndarray | str | Path) -> Image.Image:
     if isinstance(image, (str, Path)):
-        return read_image(image)
+        return read_image(user_path(image))
     if isinstance(image, np.ndarray):
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             shape = "×".join(map(str, image.shape))

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.tensorboard import SummaryWriter
 
 from core.training.engine import Validation, run_batch
 from datasets.records import DatasetRecord
 from utils.drawing import blend, colorize, legend, picture
+from utils.event_files import EventWriter
 
 
 class Logbook:
@@ -27,8 +27,7 @@ class Logbook:
     def __init__(self, folder: Path, record: DatasetRecord, start_epoch: int) -> None:
         self.record = record
         self.writers = {
-            name: SummaryWriter(str(folder / name), purge_step=start_epoch)
-            for name in record.val_lists
+            name: EventWriter(folder / name, purge_step=start_epoch) for name in record.val_lists
         }
 
     def learning_rates(self, optimizer: torch.optim.Optimizer, epoch: int) -> None:

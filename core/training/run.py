@@ -28,7 +28,7 @@ from datasets.records import DatasetRecord
 from datasets.samples import collate, mix_seed
 from models import get_model
 from utils.errors import InterruptionError, UserError
-from utils.files import only_process, require_writable_folder
+from utils.files import only_process, require_utf_8, require_writable_folder
 from utils.signals import StoppedError, StopRequest
 
 PICTURED_IMAGES = 8
@@ -113,8 +113,9 @@ class TrainingRun:
         self.keeper = SnapshotKeeper(
             settings.snapshots, restore(start, self.optimizer, self.precision)
         )
-        require_writable_folder(settings.snapshots, "--snapshot-dir")
-        require_writable_folder(settings.logs, "--logdir")
+        require_writable_folder(settings.snapshots, "--snapshot-dir (SNAPSHOT_DIR)")
+        require_writable_folder(settings.logs, "--logdir (LOGDIR)")
+        require_utf_8(settings.logs, "--logdir (LOGDIR)")
 
     def run(self) -> None:
         """Train all epochs that are left.

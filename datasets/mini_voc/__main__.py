@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from datasets.faults import prepare_command
 from datasets.mini_voc.generate import MiniVocSettings, generate
 from utils.errors import UserError, run_command
+from utils.files import user_path
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m datasets.mini_voc", description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="the data root to write")
+    parser.add_argument("--out", type=user_path, required=True, help="the data root to write")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same files (default: 0)")
     parser.add_argument(
         "--train", type=int, default=480, help="lines of train_augvoc.txt (default: 480)"

@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 from collections import OrderedDict
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from core.published import own_state, published_state
 from models import get_model
 from models.backbones import BACKBONES
 from models.builder import MODELS
+from utils.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 
@@ -127,7 +129,7 @@ def test_a_pickled_object_is_not_executed(tmp_path):
         path.write_bytes(pickle.dumps(content))
         assert "is no weights file, or it is damaged" in message(load_model, SmallNetwork(), path)
         torch.save(content, path)
-        assert "is no weights file, or it is damaged" in message(load_model, SmallNetwork(), path)
+        assert "mkdir" in message(load_model, SmallNetwork(), path)
     assert not folder.exists()
 
 
@@ -136,11 +138,16 @@ def test_damaged_files(saved, zipped):
     path, content = saved
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
     whole = path.read_bytes()
-    for length in range(0, len(whole), max(1, len(whole) // 200)):
+    for length in range(1, len(whole), max(1, len(whole) // 200)):
         path.write_bytes(whole[:length])
         line = message(load_file, path)
         assert line.startswith(f"{path} is no weights file, or it is damaged (")
         assert line.endswith("); fetch or write it anew")
+    # a ZIP file's directory is at its end
+    for place in range(len(whole) - 200, len(whole)):
+        path.write_bytes(whole[:place] + b"\xff" + whole[place + 1 :])
+        with suppress(UserError):
+            load_file(path)
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")

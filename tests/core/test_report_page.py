@@ -203,8 +203,8 @@ def test_pictures_are_small_and_keep_their_shape(data):
 def make_outcome(data, record=PASCAL_VOC, filelist="list.txt"):
     entries = read_list(data / "list.txt", data)
     evaluated = [
-        Evaluated(variant, evaluate(entries, variant.predict, record.num_classes))
-        for variant in mask_variants(data / "out", PASCAL_VOC)
+        Evaluated(variant, evaluate(entries, variant.predict, record))
+        for variant in mask_variants(data / "out", record)
     ]
     run = RunRecord(Path("out"), {"command": filelist}, filelist, changed=True)
     return Outcome(record, filelist, entries, evaluated, run, datetime.now(timezone.utc))

@@ -2,10 +2,13 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -170,6 +173,99 @@ def test_a_log_that_cannot_be_written_is_an_error(checkout: Checkout) -> None:
         (line,) = result.stderr.splitlines()
         assert f"cannot write the log {checkout.root / LOG}" in line
     assert checkout.calls() == []
+
+
+def test_logs_and_snapshots_go_where_they_are_told_to(checkout: Checkout, tmp_path: Path) -> None:
+    home = {"HOME": str(tmp_path / "home")}
+    (tmp_path / "home").mkdir()
+    places = {"LOGDIR": "~/my logs", "SNAPSHOT_DIR": "snaps"}
+    result = checkout.run("run_bsl_vgg16.sh", "--set", "NET.LR", "1", **places, **home, **RUN)
+    assert result.returncode == 0, result.stderr
+    (call,) = checkout.calls()
+    assert call[9:13] == ["--snapshot-dir", "snaps", "--logdir", f"{home['HOME']}/my logs"]
+    log = tmp_path / "home/my logs/pascal_voc/baselines/v01.log"
+    assert log.read_text() == result.stdout
+    assert not (checkout.root / "logs").exists()
+    # of inference the log alone, and where the snapshots are
+    checkout.write("data/val_voc.txt")
+    infer = checkout.run("infer_val.sh", SNAPSHOT="best", **places, **home, **RUN)
+    assert infer.returncode == 0, infer.stderr
+    call = checkout.calls()[-1]
+    assert call[call.index("--snapshot-dir") + 1] == "snaps" and "--logdir" not in call
+    assert "infer_val.py" in log.read_text()
+
+
+def test_a_home_that_is_not_there_is_named(checkout: Checkout) -> None:
+    result = checkout.run("run_voc_vgg16.sh", CONFIG="~nobody-here/c.yaml", **RUN)
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: CONFIG=~nobody-here/c.yaml: ")
+
+
+@pytest.mark.parametrize("streams", ["closed", "full", "unread"])
+def test_a_log_is_kept_whatever_becomes_of_the_terminal(checkout: Checkout, streams: str) -> None:
+    checkout.write("data/val_voc.txt")
+    redirection = {"closed": ">&- 2>&-", "full": ">/dev/full 2>&1", "unread": ">&3 2>&1"}[streams]
+    reader, writer = os.pipe()
+    os.close(reader)
+    for script in ("run_voc_resnet38.sh", "infer_val.sh"):
+        done = subprocess.run(
+            ["bash", "-c", f'exec 3>&{writer}; exec bash "$0" {redirection}', f"launch/{script}"],
+            cwd=checkout.root,
+            env=checkout.environment(SNAPSHOT="best", **RUN),
+            pass_fds=[writer],
+            timeout=60,
+        )
+        assert done.returncode == 0
+    os.close(writer)
+    log = (checkout.root / LOG).read_text()
+    assert log.count("unbuffered=1") == log.count("to stderr") == 2
+    assert log.count("train.py --dataset") == log.count("infer_val.py --dataset") == 1
+
+
+@pytest.fixture
+def read_only(checkout: Checkout) -> Iterator[Checkout]:
+    """The checkout as it is to a user who may read it only."""
+    # no other user may look into pytest's own folders
+    folder = Path(tempfile.mkdtemp())
+    shutil.copytree(checkout.root, folder / "code")
+    shutil.copytree(checkout.stub, folder / "stub")
+    for place, mode in ((folder, 0o755), (folder / "stub", 0o777), (folder / "mine", 0o777)):
+        place.mkdir(exist_ok=True)
+        place.chmod(mode)
+    paths = [folder / "code", *(folder / "code").rglob("*")]
+    for path in paths:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    stub = folder / "stub"
+    yield Checkout(folder / "code", folder, stub, stub / "python3")
+    for path in paths:
+        path.chmod(0o755)
+    shutil.rmtree(folder)
+
+
+def test_a_checkout_that_is_read_only(read_only: Checkout) -> None:
+    def run(script: str, **variables: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            ["bash", read_only.root / "launch" / script],
+            cwd=read_only.elsewhere,
+            env=read_only.environment(HOME=str(read_only.elsewhere / "mine"), **variables),
+            user=65534 if os.geteuid() == 0 else None,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    refused = run("run_voc_vgg16.sh", **RUN)
+    assert refused.returncode == 2
+    (line,) = refused.stderr.splitlines()
+    assert str(read_only.root / LOG) in line and "LOGDIR" in line
+    setup = run("setup.sh")
+    assert setup.returncode == 2
+    (line,) = setup.stderr.splitlines()
+    assert str(read_only.root) in line and "PYTHON=" in line
+    done = run("run_voc_vgg16.sh", LOGDIR="~/logs", SNAPSHOT_DIR="~/snapshots", **RUN)
+    assert done.returncode == 0, done.stderr
+    assert (read_only.elsewhere / "mine" / LOG).read_text() == done.stdout
 
 
 def test_output_is_shown_and_added_to_the_log(checkout: Checkout) -> None:

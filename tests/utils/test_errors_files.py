@@ -1,7 +1,9 @@
+import errno
 import os
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -48,25 +50,6 @@ def test_programming_error_keeps_its_traceback():
     assert "Traceback" in done.stderr and "KeyError" in done.stderr
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        "def main():\n    print('unread')",
-        "def main():\n    print('unread', flush=True)",
-        "def main():\n    print('unread'); raise UserError('known already')",
-        "import sys\ndef main():\n    print('unread', file=sys.stderr)",
-    ],
-    ids=["flushed at the end", "flushed at once", "before an error", "on stderr"],
-)
-def test_output_that_nobody_reads_is_status_141(body):
-    code = f"from utils.errors import UserError, run_command\n{body}\nrun_command(main)\n"
-    reader, writer = os.pipe()
-    os.close(reader)
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=writer, stderr=writer)
-    os.close(writer)
-    assert done.returncode == 141
-
-
 def test_errors_of_files_get_a_remedy_but_those_of_our_output_do_not(tmp_path):
     with (
         pytest.raises(UserError, match=r"No such file.*'.*x'; make it"),
@@ -93,6 +76,36 @@ def test_failure_keeps_the_old_file_and_leaves_nothing_beside_it(tmp_path):
         raise RuntimeError
     assert path.read_bytes() == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["mask.png"]
+
+
+def test_an_error_of_writing_names_the_file(tmp_path, monkeypatch):
+    path = tmp_path / "mask.png"
+    # what write() says has no name, and that of a temporary file tells nothing
+    for named in ((), (str(tmp_path / ".mask.png.a1b2c3_9.tmp"),)):
+        for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            with (
+                pytest.raises(UserError) as raised,
+                os_errors_end_in("make room"),
+                atomic_path(path),
+            ):
+                raise OSError(number, os.strerror(number), *named)
+            assert str(raised.value).endswith(f"{os.strerror(number)}: '{path}'; make room")
+    for other in (OSError("cut off"), FileNotFoundError(2, "not there", "other.png")):
+        text = str(other)
+        with pytest.raises(OSError) as raised, atomic_path(path):
+            raise other
+        assert str(raised.value) == text
+    monkeypatch.setattr(tempfile, "mkstemp", lambda **_: os.open(tmp_path / "no" / "x", os.O_CREAT))
+    with pytest.raises(FileNotFoundError, match="no/x"):
+        write_text(path, "text")
+
+
+def test_names_that_are_not_utf_8_are_written_as_they_are(tmp_path):
+    name = os.fsdecode(b"\xff.jpg")
+    write_text(tmp_path / "list.txt", name)
+    assert (tmp_path / "list.txt").read_bytes() == b"\xff.jpg"
+    write_text(tmp_path / "page.html", name, errors="backslashreplace")
+    assert (tmp_path / "page.html").read_bytes() == rb"\udcff.jpg"
 
 
 def test_temporary_file_is_beside_the_target_and_not_found_as_one_of_its_kind(tmp_path):
