@@ -145,7 +145,7 @@ def test_a_last_state_that_cannot_be_used_is_refused_at_once(whole, tmp_path):
     assert find_start(folder, "auto", overwrite=False, seed=64).epoch == 3
     assert "--random-seed 64, not 3" in refused(folder, "auto", seed=3)
     (tmp_path / "last.pth").write_bytes((folder / "last.pth").read_bytes()[:1000])
-    assert "damaged" in refused(tmp_path, "auto") and "--resume best" in refused(tmp_path, "auto")
+    assert "damaged" in refused(tmp_path, "auto") and "--overwrite" in refused(tmp_path, "auto")
     torch.save({"epoch": 3}, tmp_path / "last.pth")
     assert "is not the state of a run" in refused(tmp_path, "last")
 
