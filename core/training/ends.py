@@ -16,7 +16,7 @@ class NotFiniteError(UserError):
 
 @contextmanager
 def readable_ends(way_back: Callable[[], str]) -> Iterator[None]:
-    """Turn what memory, disks, worker processes and learning rates do to it into `UserError`s.
+    """Turn what memory, disks, workers and learning rates do to the body into `UserError`s.
 
     Args:
         way_back: how a run that has diverged goes on, see `core.training.state.way_back`.

@@ -63,15 +63,18 @@ class SnapshotKeeper:
             # the published one that the run started from: its name tells a rounded score
             self.best_score = score
             return None
-        self.written.pop(path, None)
-        self.written[path] = score
+        written = {
+            each: its_score
+            for each, its_score in self.written.items()
+            if each != path and each.exists()
+        } | {path: score}
         # before the files, so that those of a run that is killed here are known as its own
-        names = {each.name: its_score for each, its_score in self.written.items()}
+        names = {each.name: its_score for each, its_score in written.items()}
         write_text(self.folder / WRITTEN, json.dumps(names))
         # the optimizer's state goes first: a model file says that the snapshot is complete
         save_file(optimizer_state(optimizer) | {"best_score": score}, optimizer_path(path))
         save_model(model, path)
-        self.best_score = score
+        self.written, self.best_score = written, score
         self.drop_surplus()
         return path
 
@@ -119,7 +122,7 @@ def discard_leftovers(folder: Path) -> None:
 def _read_written(folder: Path) -> dict[Path, float]:
     """The run's own model files that are still there, the oldest first, and their scores."""
     return {
-        path: _score_of(path) if score is None else score
+        path: score if isinstance(score, float) else _score_of(path)
         for path, score in _read_names(folder).items()
     }
 

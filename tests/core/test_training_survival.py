@@ -115,6 +115,10 @@ def test_a_loss_that_explodes_names_epoch_step_and_images(mini_voc, tmp_path):
     message = error_of(train(mini_voc, tmp_path, status=2, NET__LR="1e30"))
     assert re.search(r"epoch 0, step 1: the loss is (nan|inf) for 20\d\d_\d{6}, ", message)
     assert not list(snapshot_folder(tmp_path, "v01").glob("*.pth"))
+    # nothing was saved, and the remedy works
+    assert "lower NET.LR" in message and "--overwrite" in message
+    train(mini_voc, tmp_path, "--overwrite", TRAIN__NUM_EPOCHS="0")
+    assert list(snapshot_folder(tmp_path, "v01").glob("last.pth"))
 
 
 def test_mistakes_about_the_last_state(mini_voc, whole, tmp_path):
