@@ -7,7 +7,7 @@ import time
 
 from core.arguments import add_common_arguments, config_from_arguments, run_folder
 from core.distributed import join_group, make_deterministic, membership
-from core.training.run import RunSettings, TrainingRun
+from core.training.run import RunSettings, train
 from datasets.records import get_record
 from utils.errors import UserError, run_command
 
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> None:
         group=group,
     )
     try:
-        TrainingRun(config_from_arguments(args), get_record(args.dataset), settings).run()
+        train(config_from_arguments(args), get_record(args.dataset), settings)
     except UserError:
         if not group.is_main:
             # the main process most likely says the same, and once is enough

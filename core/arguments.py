@@ -22,7 +22,8 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         default="",
         metavar="SUFFIX",
         help="snapshot, as e020Xs0.928, or best; training also takes last, the state after the "
-        "last epoch that was finished, and auto, which is last where there is one",
+        "last epoch that was finished, previous, the state an epoch before that, and auto, which "
+        "is last where there is one",
     )
     add(
         "--workers",

@@ -242,14 +242,22 @@ def load_file(path: str | Path) -> Any:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def save_file(content: Any, path: str | Path) -> None:
-    """`torch.save` in one step; a `UserError` names a file that cannot be written."""
+def save_file(content: Any, path: str | Path, earlier: Path | None = None) -> None:
+    """`torch.save` in one step; a `UserError` names a file that cannot be written.
+
+    Args:
+        earlier: what a file that is at `path` is renamed to, once the new one is whole; killed just
+            then, a process leaves nothing at `path`. Without it, the file is replaced.
+    """
     try:
-        with atomic_path(path) as temporary, temporary.open("wb") as file:
-            torch.save(content, file)
-            # on the disk before it takes the place of the earlier one, which is gone then
-            file.flush()
-            os.fsync(file.fileno())
+        with atomic_path(path) as temporary:
+            with temporary.open("wb") as file:
+                torch.save(content, file)
+                # on the disk before it takes the place of the earlier one, which is gone then
+                file.flush()
+                os.fsync(file.fileno())
+            if earlier and Path(path).exists():
+                Path(path).replace(earlier)
     except (OSError, RuntimeError) as error:
         # torch.save puts a RuntimeError of its own over what comes up while it writes: a full disk,
         # Ctrl-C, or the death of a loader's worker

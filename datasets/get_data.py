@@ -43,10 +43,10 @@ def main() -> None:
         official = not (args.voc_url or args.sbd_url)
     root = args.root
     require_writable_folder(root, "DATA_ROOT")
-    if (root / MINI_VOC_MARKER).is_file():
-        raise UserError(f"{root} holds mini-VOC; choose another DATA_ROOT")
     remedy = f"{root} and the copies that are named must be readable"
     with os_errors_end_in(remedy), only_process(root):
+        if (root / MINI_VOC_MARKER).is_file():
+            raise UserError(f"{root} holds mini-VOC; choose another DATA_ROOT")
         if args.voc_test or is_there(root, VOC_TEST_IMAGES):
             wanted.append((VOC_TEST_IMAGES, args.voc_test))
         obtain(root, wanted)

@@ -85,34 +85,42 @@ def remove_leftovers(folder: Path, pattern: str) -> None:
 
 @contextmanager
 def only_process(folder: Path, command: str = "process", patience: float = 0.0) -> Iterator[None]:
-    """Hold a lock on `folder`, which must exist, so that commands of this kind run one at a time.
+    """Hold a lock on `folder`, made if need be, so that commands of this kind run one at a time.
 
-    The lock goes with the process and those that it forked, however they end. Raises `UserError` if
-    another one, which is called `command` there, holds it for `patience` seconds. A file system
-    without locks gives none.
+    What a command decides by what is in the folder, it must look at behind the lock. That goes with
+    the process and those that it forked, however they end. Raises `UserError` if another one, which
+    is called `command` there, holds it for `patience` seconds. A file system without locks gives
+    none.
     """
-    handle = os.open(folder, os.O_RDONLY)
     deadline = time.monotonic() + patience
+    while (handle := _lock(folder)) is None:
+        if time.monotonic() >= deadline:
+            raise UserError(
+                f"another {command} is at work on {folder}; wait for its end, or stop it"
+            )
+        time.sleep(0.1)
     try:
-        while not _lock(handle):
-            if time.monotonic() >= deadline:
-                raise UserError(
-                    f"another {command} is at work on {folder}; wait for its end, or stop it"
-                )
-            time.sleep(0.1)
         yield
     finally:
         os.close(handle)
 
 
-def _lock(handle: int) -> bool:
+def _lock(folder: Path) -> int | None:
+    """A handle on the folder that holds its lock, or None if another process does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return False
+        os.close(handle)
+        return None
     except OSError:
         pass  # some network file systems have no locks
-    return True
+    # the process that had it may have removed the folder meanwhile
+    if not folder.exists() or not os.path.samestat(os.fstat(handle), folder.stat()):
+        os.close(handle)
+        return None
+    return handle
 
 
 def expanded(text: str) -> str:

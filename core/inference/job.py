@@ -57,10 +57,11 @@ def run_job(read_job: Callable[[], Job], group: Group, device: torch.device) -> 
     """Segment the images of a job, which are dealt to the processes of the group in turn.
 
     The main process checks all that can be checked, and what is in the folder of results, before
-    anything there changes.
+    anything there changes. What it found holds for all: a run that trains meanwhile may have
+    another best snapshot a moment later.
 
     Args:
-        read_job: gives the job; it is called in every process, in the main one first.
+        read_job: gives the job; it is called in the main process.
         group: the processes that share the images.
         device: this process's.
 
@@ -69,14 +70,15 @@ def run_job(read_job: Callable[[], Job], group: Group, device: torch.device) -> 
         InterruptionError: Ctrl-C or SIGTERM came.
     """
     with ExitStack() as lock:
-        plan = Plan([], 0, [], {})
+        found: tuple[Job, Plan] | None = None
         with main_goes_first(group):
-            job = read_job()
             if group.is_main:
-                require_folders(job.outputs)
+                job = read_job()
                 lock.enter_context(only_process(job.outputs.folder, "inference"))
-                plan = _checked_plan(job)
-        left = group.gather(plan.entries)[0]
+                require_folders(job.outputs)
+                found = job, _checked_plan(job)
+        job, plan = group.gather(found)[0]
+        left = plan.entries
         if left:
             with main_goes_first(group):
                 segmenter = Segmenter.from_snapshot(job.snapshot, job.config, device, job.record)

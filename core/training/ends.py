@@ -1,8 +1,8 @@
-"""How training ends when something outside of it goes wrong."""
+"""How training ends when something goes wrong."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -10,13 +10,24 @@ import torch
 from utils.errors import UserError, os_errors_end_in
 
 
+class NotFiniteError(UserError):
+    """Losses or weights are not finite; the text ends where a way to go on is to be named."""
+
+
 @contextmanager
-def readable_ends() -> Iterator[None]:
-    """Turn what memory, disks and worker processes do to the body into `UserError`s."""
-    remedy = "make room there, or make it writable, and go on with --resume last"
+def readable_ends(way_back: Callable[[], str]) -> Iterator[None]:
+    """Turn what memory, disks, workers and learning rates do to the body into `UserError`s.
+
+    Args:
+        way_back: how a run that has diverged goes on, see `core.training.state.way_back`.
+    """
+    # auto, which starts again where there is no last state yet
+    remedy = "make room there, or make it writable, and go on with --resume auto"
     try:
         with os_errors_end_in(remedy):
             yield
+    except NotFiniteError as error:
+        raise UserError(f"{error}, or lower NET.LR and {way_back()}") from error
     except torch.cuda.OutOfMemoryError as error:
         raise UserError(
             "the GPU's memory does not hold this network and batch; set TRAIN.AMP bf16 or "
@@ -29,5 +40,5 @@ def readable_ends() -> Iterator[None]:
             raise
         raise UserError(
             f"a process that loads images died ({error}); if memory is short, lower "
-            "TRAIN.NUM_WORKERS (--workers), and go on with --resume last"
+            "TRAIN.NUM_WORKERS (--workers), and go on with --resume auto"
         ) from error

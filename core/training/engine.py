@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from core.distributed import ALONE, Group, interleave
+from core.training.ends import NotFiniteError
 from core.training.loaders import Batches
 from core.training.losses import Criterion
 from core.training.precision import Precision
 from datasets.transforms import normalise
-from utils.errors import UserError
 from utils.metrics import average_precision
 from utils.progress import track
 from utils.signals import StoppedError, StopRequest
@@ -181,12 +181,12 @@ def _track(
 
 
 def _require_finite(losses: Tensor, batches: Batches, epoch: int, step: int, where: str) -> None:
-    """Raise `UserError`, which names the images, unless the B losses of a batch are finite."""
+    """Raise `NotFiniteError`, naming the images, unless the B losses of a batch are finite."""
     finite = losses.isfinite()
     if not finite.all():
         names = batches.names(epoch, step)
         broken = [name for name, fine in zip(names, finite.tolist(), strict=True) if not fine]
-        raise UserError(
+        raise NotFiniteError(
             f"{where}: the loss is {losses[~finite][0].item()} for {', '.join(broken)}; look at "
-            "these images, or lower NET.LR and go on with --resume last"
+            "these images"
         )

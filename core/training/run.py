@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,14 @@ import torch
 
 from core.compiling import require_compiler
 from core.config import Config
-from core.distributed import ALONE, Group, broadcast_buffers, parallelise, sync_batch_norm
+from core.distributed import (
+    ALONE,
+    Group,
+    broadcast_buffers,
+    main_goes_first,
+    parallelise,
+    sync_batch_norm,
+)
 from core.provenance import record_run
 from core.training.ends import readable_ends
 from core.training.engine import Validation, describe, train_one_epoch, validate
@@ -23,11 +30,18 @@ from core.training.optimizer import build_optimizer
 from core.training.plan import check_plan
 from core.training.precision import InPrecision, Precision
 from core.training.start import find_start, load_weights, restore
-from core.training.state import LAST, LastState, save_last
+from core.training.state import (
+    LAST,
+    LastState,
+    best_score_of_last,
+    make_last,
+    save_last,
+    way_back,
+)
 from datasets.records import DatasetRecord
 from datasets.samples import collate, mix_seed
 from models import get_model
-from utils.errors import InterruptionError, UserError
+from utils.errors import InterruptionError, UserError, os_errors_end_in
 from utils.files import only_process, require_utf_8, require_writable_folder
 from utils.signals import StoppedError, StopRequest
 
@@ -42,7 +56,7 @@ class RunSettings:
     Attributes:
         snapshots: folder of its snapshots.
         logs: folder of its TensorBoard events and records.
-        resume: a snapshot's suffix, `best`, `last`, `auto`, or "" for a fresh start.
+        resume: a snapshot's suffix, `best`, `last`, `previous`, `auto`, or "" for a fresh start.
         overwrite: discard the snapshots and events of an earlier run of this name.
         seed: of everything that is random.
         device: where to train.
@@ -58,6 +72,38 @@ class RunSettings:
     group: Group = ALONE
 
 
+def train(config: Config, record: DatasetRecord, settings: RunSettings) -> None:
+    """Carry out a run, alone in its folder.
+
+    Raises:
+        UserError, InterruptionError: see `TrainingRun`; another process is at work on the run.
+    """
+    folder, group = settings.snapshots, settings.group
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    with ExitStack() as lock:
+        # the main process holds it for all; only then may they look at what is in the folder
+        with main_goes_first(group):
+            if group.is_main:
+                # the loaders' processes outlive a main process that is killed by seconds, and
+                # hold it
+                with os_errors_end_in("choose another --snapshot-dir"):
+                    lock.enter_context(only_process(folder, "training run", PATIENCE))
+        try:
+            run = TrainingRun(config, record, settings)
+        except BaseException:
+            if group.is_main:
+                _remove_empty(missing)
+            raise
+        run.run()
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Remove folders, the innermost first, that were made for a run that did not come about."""
+    with suppress(OSError):  # others have put something there
+        for path in folders:
+            path.rmdir()
+
+
 class TrainingRun:
     """A run's data, network and optimizer, and where it writes.
 
@@ -66,7 +112,8 @@ class TrainingRun:
     state after each epoch is kept as `last`. A run that resumes goes on with the epoch that its
     snapshot is named after, or that its last state is to train next.
 
-    Building it checks all that can be checked; nothing of an earlier run is touched before.
+    Building it checks all that can be checked; nothing of an earlier run is touched before. No
+    other process may be at work in its folder.
 
     Raises:
         UserError: data, weights or snapshots are missing or do not fit; see the functions called.
@@ -76,7 +123,8 @@ class TrainingRun:
         start = find_start(settings.snapshots, settings.resume, settings.overwrite, settings.seed)
         self.start = start.epoch if start else 0
         self.goes_on = start is not None
-        # what `last` holds, once it is this run's
+        self.start_path = start.path if start else None
+        # the epoch that `last` is to train next, once it is this run's
         self.saved = self.start if isinstance(start, LastState) else None
         check_plan(config, start, settings.device, settings.group)
         require_usable_loss(config.NET.LOSS, record)
@@ -110,9 +158,7 @@ class TrainingRun:
         # validation has no gradients for the processes to share, and parts of unequal size
         self.eval_model = self.network if group.size > 1 else self.model
         self.optimizer = build_optimizer(self.network, config.NET)
-        self.keeper = SnapshotKeeper(
-            settings.snapshots, restore(start, self.optimizer, self.precision)
-        )
+        self.best_score = restore(start, self.optimizer, self.precision)
         require_writable_folder(settings.snapshots, "--snapshot-dir (SNAPSHOT_DIR)")
         require_writable_folder(settings.logs, "--logdir (LOGDIR)")
         require_utf_8(settings.logs, "--logdir (LOGDIR)")
@@ -126,7 +172,7 @@ class TrainingRun:
             InterruptionError: Ctrl-C or SIGTERM came, and the step it came in is done.
         """
         try:
-            with readable_ends(), self.stop.listening(), self._alone_in_its_folder():
+            with readable_ends(self._way_back), self.stop.listening():
                 self._run()
         except (StoppedError, KeyboardInterrupt, UserError, RuntimeError) as error:
             # a signal to all processes may have ended workers or others of the group first
@@ -138,12 +184,8 @@ class TrainingRun:
                 raise SystemExit(status) from error
             raise InterruptionError(f"interrupted; {self._how_to_go_on()}", status) from error
 
-    def _alone_in_its_folder(self) -> AbstractContextManager:
-        """A lock on the run's folder; the main process holds it for all."""
-        if not self.group.is_main:
-            return nullcontext()
-        # the loaders' processes outlive a main process that is killed by seconds, and hold it
-        return only_process(self.settings.snapshots, "training run", PATIENCE)
+    def _way_back(self) -> str:
+        return way_back(self.settings.snapshots, -1 if self.saved is None else self.saved)
 
     def _how_to_go_on(self) -> str:
         if self.saved is None:
@@ -154,11 +196,11 @@ class TrainingRun:
     def _run(self) -> None:
         last = self.config.TRAIN.NUM_EPOCHS
         self._require_same_plan()
-        if self.goes_on and self.saved is None:
-            # a later state of the run that was gone back on is void
-            self._save_last(self.start)
         if self.group.is_main:
+            self._take_over_folder()
             self._open_logs()
+        if self.goes_on:
+            self.saved = self.start
         for epoch in range(self.start, last + 1):
             if epoch % self.config.TRAIN.VAL_INTERVAL == 0:
                 self._validate(epoch)
@@ -185,12 +227,26 @@ class TrainingRun:
                     "that they share"
                 )
 
+    def _take_over_folder(self) -> None:
+        """Discard what is void of an earlier part of the run, but for its best score."""
+        folder = self.settings.snapshots
+        if self.settings.overwrite:
+            discard_existing(folder)
+        discard_leftovers(folder)
+        if self.goes_on and self.start_path.name != LAST:
+            self.best_score = max(self.best_score, best_score_of_last(folder))
+        self.keeper = SnapshotKeeper(folder, self.best_score)
+        self.keeper.drop_surplus()  # a run may have been killed before it came to that
+        # a later state of a run that was gone back on would be of another branch of it
+        if self.saved is not None:
+            make_last(self.start_path)
+        elif self.goes_on:
+            self._save_last(self.start, goes_back=True)
+
     def _open_logs(self) -> None:
         settings = self.settings
         if settings.overwrite:
-            discard_existing(settings.snapshots)
             discard_logs(settings.logs, self.record)
-        discard_leftovers(settings.snapshots)
         mark = f"_e{self.start:03d}" if self.goes_on else ""
         facts = {"seed": settings.seed, "processes": self.group.size}
         record_run(settings.logs, self.config, settings.device, mark, **facts)
@@ -203,7 +259,7 @@ class TrainingRun:
         self.logbook.learning_rates(self.optimizer, epoch)
         self.logbook.flush()
 
-    def _save_last(self, epoch: int) -> None:
+    def _save_last(self, epoch: int, goes_back: bool = False) -> None:
         if self.group.is_main:
             save_last(
                 self.settings.snapshots,
@@ -213,6 +269,7 @@ class TrainingRun:
                 epoch=epoch,
                 best_score=self.keeper.best_score,
                 seed=self.settings.seed,
+                goes_back=goes_back,
             )
         self.saved = epoch
 

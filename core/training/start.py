@@ -20,7 +20,7 @@ from core.config import Config
 from core.training.keeper import refuse_existing
 from core.training.optimizer import restore_optimizer
 from core.training.precision import Precision
-from core.training.state import LAST, LastState, load_last
+from core.training.state import LastState, has_last, load_last, load_previous
 from models.backbones import get_backbone_record
 from models.network import Network
 from utils.errors import UserError
@@ -33,7 +33,8 @@ def find_start(folder: Path, resume: str, overwrite: bool, seed: int) -> Start:
 
     Args:
         folder: of the run's snapshots.
-        resume: a snapshot's suffix, `best`, `last`, `auto` (`last` where there is one) or "".
+        resume: a snapshot's suffix, `best`, `last`, `previous` (the state before that), `auto`
+            (`last` where there is one) or "".
         overwrite: an earlier run of this name is to be discarded.
         seed: of this run.
 
@@ -43,8 +44,8 @@ def find_start(folder: Path, resume: str, overwrite: bool, seed: int) -> Start:
     """
     if resume and overwrite:
         raise UserError("--resume goes on with a run, --overwrite discards it: give one of them")
-    if resume == "last" or (resume == "auto" and (folder / LAST).exists()):
-        state = load_last(folder)
+    if resume in ("last", "previous") or (resume == "auto" and has_last(folder)):
+        state = load_previous(folder) if resume == "previous" else load_last(folder)
         if state.seed != seed:
             raise UserError(
                 f"{state.path} is of a run with --random-seed {state.seed}, not {seed}; give that "
@@ -83,7 +84,7 @@ def load_weights(network: Network, config: Config, start: Start) -> None:
 
 
 def restore(start: Start, optimizer: torch.optim.Optimizer, precision: Precision) -> float:
-    """Bring optimizer and precision to where the run starts; returns the best score so far.
+    """Bring optimizer and precision to where the run starts; returns the best score it knows of.
 
     A snapshot that has no optimizer's state, as a published one, leaves it as it is.
 

@@ -2,10 +2,15 @@
 
 All that is random in an epoch follows from the seed, the epoch's number and the process, so the
 first two are the whole random state that there is to keep, as long as processes stay as many.
+
+`last` may hold weights that have diverged, which no loss has shown yet. So the `previous` state, an
+epoch before, is kept until an epoch that started from `last` has ended, and with finite losses.
 """
 
 from __future__ import annotations
 
+import math
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +18,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core.checkpoint import load_file, save_file, snapshot_content
+from core.checkpoint import list_snapshots, load_file, save_file, snapshot_content
 from core.matching import WeightsError
+from core.training.ends import NotFiniteError
 from core.training.optimizer import optimizer_state
 from core.training.precision import Precision
 from models.network import Network
 from utils.errors import UserError
+from utils.files import atomic_path
 
 LAST = "last.pth"
+PREVIOUS = "previous.pth"
 
 
 @dataclass(frozen=True)
@@ -55,19 +63,24 @@ def save_last(
     epoch: int,
     best_score: float,
     seed: int,
+    goes_back: bool = False,
 ) -> None:
-    """Write the state of a run that is to train `epoch` next, in one step.
+    """Write the state of a run that is to train `epoch` next; `last` so far becomes `previous`.
+
+    Args:
+        goes_back: the run goes on from a snapshot, so that both states so far are void.
 
     Raises:
-        UserError: a weight is not finite, or the file cannot be written; the earlier state stays.
+        NotFiniteError: a weight is not finite; the earlier states stay.
+        UserError: the file cannot be written; the earlier states stay.
     """
     content = snapshot_content(model)
     broken = [name for name, tensor in content.items() if not tensor.isfinite().all()]
     if broken:
         # a finite loss may have had gradients that are not
-        raise UserError(
+        raise NotFiniteError(
             f"before epoch {epoch}: weights are not finite ({broken[0]} for one of {len(broken)}); "
-            "lower NET.LR, and go on with --resume last from the epoch before"
+            "look at the losses above"
         )
     state = {
         "epoch": epoch,
@@ -77,25 +90,93 @@ def save_last(
         "optimizer": optimizer_state(optimizer),
         "precision": precision.state_dict(),
     }
-    save_file(state, folder / LAST)
+    if goes_back:
+        (folder / PREVIOUS).unlink(missing_ok=True)
+    save_file(state, folder / LAST, earlier=None if goes_back else folder / PREVIOUS)
+
+
+def make_last(path: Path) -> None:
+    """Let a run go on from the state at `path`: if that is `previous`, `last` becomes the same."""
+    if path.name != LAST:
+        with atomic_path(path.with_name(LAST)) as temporary:
+            shutil.copyfile(path, temporary)
+
+
+def has_last(folder: Path) -> bool:
+    """Whether there is a state that `load_last` finds."""
+    return _path_of_last(folder).exists()
 
 
 def load_last(folder: Path) -> LastState:
-    """Read the state of the run in `folder`.
+    """Read the newest state of the run in `folder`.
 
     Raises:
         UserError: there is none, or the file is damaged or something else.
     """
-    path = folder / LAST
+    path = _path_of_last(folder)
     if not path.exists():
         raise UserError(
-            f"--resume last: there is no {path}, which is written after each epoch; leave out "
-            "--resume to start, or name a snapshot"
+            f"--resume last: there is no {folder / LAST}, which is written after each epoch; leave "
+            "out --resume to start, or name a snapshot"
         )
-    remedy = "go on with --resume best, or remove it"
+    return _load(path)
+
+
+def load_previous(folder: Path) -> LastState:
+    """Read the state of the run in `folder` that is an epoch before its last one.
+
+    Raises:
+        UserError: there is none, or the file is damaged or something else.
+    """
+    path = folder / PREVIOUS
+    if not path.exists():
+        raise UserError(
+            f"--resume previous: there is no {path}, which is written from the second epoch on; "
+            f"{way_back(folder, useless=PREVIOUS)}"
+        )
+    return _load(path)
+
+
+def best_score_of_last(folder: Path) -> float:
+    """The best score that the run's newest state knows of, -inf where it is of no use."""
+    try:
+        return load_last(folder).best_score
+    except UserError:
+        return -math.inf
+
+
+def way_back(folder: Path, epoch: float = math.inf, useless: str = LAST) -> str:
+    """How a run goes on one of whose states is of no use, as words that follow "and".
+
+    Args:
+        epoch: the one that was to be trained; snapshots of later ones are of another branch of the
+            run, or of others.
+        useless: the name of the state's file.
+    """
+    for name in (LAST, PREVIOUS):
+        if name != useless and (folder / name).exists():
+            word = name.removesuffix(".pth")
+            return f"go on with --resume {word} (RESUME={word})"
+    before = [each for each in list_snapshots(folder) if each.epoch <= epoch]
+    if before:
+        best = max(before, key=lambda each: (each.score, each.epoch)).suffix
+        return f"go on with --resume {best} (RESUME={best})"
+    return "start again with --overwrite"
+
+
+def _path_of_last(folder: Path) -> Path:
+    # a process may have been killed between the two renamings of `save_last`
+    return folder / (LAST if (folder / LAST).exists() else PREVIOUS)
+
+
+def _load(path: Path) -> LastState:
     try:
         return LastState(path, **load_file(path))
     except WeightsError as error:
-        raise UserError(f"{path} {error.fault}; {remedy}") from error
+        raise _of_no_use(path, error.fault) from error
     except TypeError as error:
-        raise UserError(f"{path} is not the state of a run; {remedy}") from error
+        raise _of_no_use(path, "is not the state of a run") from error
+
+
+def _of_no_use(path: Path, fault: str) -> UserError:
+    return UserError(f"{path} {fault}; {way_back(path.parent, useless=path.name)}")

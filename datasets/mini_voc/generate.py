@@ -20,7 +20,7 @@ from datasets.mini_voc.scene import Scene, draw_scene
 from datasets.mini_voc.splits import PlannedImage, plan_images
 from datasets.records import PASCAL_VOC
 from utils.errors import UserError
-from utils.files import atomic_path, write_text
+from utils.files import atomic_path, only_process, write_text
 
 # Raised whenever the same seed would give other files than before.
 FORMAT_VERSION = 2
@@ -49,10 +49,17 @@ def generate(out: Path, settings: MiniVocSettings) -> None:
 
     A marker file says what `out` holds. It is written before anything is touched and again, as
     complete, after the last file: an interrupted or differently made mini-VOC is replaced, and so
-    is one that has lost files. Raises `UserError` for sizes out of range and for a folder that
-    holds anything else.
+    is one that has lost files. Raises `UserError` for sizes out of range, for a folder that holds
+    anything else, and while another process is at work there.
     """
     _check_settings(settings)
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out {out} is a file; give a folder")
+    with only_process(out, "datasets.mini_voc"):
+        _generate(out, settings)
+
+
+def _generate(out: Path, settings: MiniVocSettings) -> None:
     marker = out / MINI_VOC_MARKER
     made = {"format": FORMAT_VERSION, **asdict(settings)}
     held = _holds(out)
@@ -89,11 +96,7 @@ def _check_settings(settings: MiniVocSettings) -> None:
 
 
 def _holds(out: Path) -> dict | None:
-    """What the marker in `out` says; None where `out` is missing or empty."""
-    if not out.exists():
-        return None
-    if not out.is_dir():
-        raise UserError(f"--out {out} is a file; give a folder")
+    """What the marker in `out` says; None where `out` is empty."""
     if not any(out.iterdir()):
         return None
     try:

@@ -115,6 +115,10 @@ def test_a_loss_that_explodes_names_epoch_step_and_images(mini_voc, tmp_path):
     message = error_of(train(mini_voc, tmp_path, status=2, NET__LR="1e30"))
     assert re.search(r"epoch 0, step 1: the loss is (nan|inf) for 20\d\d_\d{6}, ", message)
     assert not list(snapshot_folder(tmp_path, "v01").glob("*.pth"))
+    # nothing was saved, and the remedy works
+    assert "lower NET.LR" in message and "--overwrite" in message
+    train(mini_voc, tmp_path, "--overwrite", TRAIN__NUM_EPOCHS="0")
+    assert list(snapshot_folder(tmp_path, "v01").glob("last.pth"))
 
 
 def test_mistakes_about_the_last_state(mini_voc, whole, tmp_path):
@@ -145,7 +149,7 @@ def test_a_last_state_that_cannot_be_used_is_refused_at_once(whole, tmp_path):
     assert find_start(folder, "auto", overwrite=False, seed=64).epoch == 3
     assert "--random-seed 64, not 3" in refused(folder, "auto", seed=3)
     (tmp_path / "last.pth").write_bytes((folder / "last.pth").read_bytes()[:1000])
-    assert "damaged" in refused(tmp_path, "auto") and "--resume best" in refused(tmp_path, "auto")
+    assert "damaged" in refused(tmp_path, "auto") and "--overwrite" in refused(tmp_path, "auto")
     torch.save({"epoch": 3}, tmp_path / "last.pth")
     assert "is not the state of a run" in refused(tmp_path, "last")
 
