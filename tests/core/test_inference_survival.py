@@ -119,6 +119,7 @@ def test_a_process_that_dies_ends_the_job(place, whole, tmp_path):
         _, err = job.communicate(timeout=60)
     assert job.returncode == 128 + signal.SIGKILL
     assert "was killed by signal 9" in err and "Traceback" not in err
+    assert "interrupted" not in err and "error: " not in err
     infer(place, tmp_path, "--save-probabilities", "--skip-existing")
     assert results_of(tmp_path) == whole
 
@@ -132,12 +133,11 @@ def test_an_image_that_fails_in_another_process_ends_the_job(tmp_path):
             assert job.poll() is None
             time.sleep(0.005)
         last.unlink()
-        _, err = job.communicate(timeout=120)
+        _, err = job.communicate(timeout=300)
     assert job.returncode == 2, err
-    # the main process may say that another is gone
-    errors = [line for line in err.splitlines() if line.startswith("error: ")]
-    assert "image05.jpg does not exist" in errors[0]
-    assert not [line for line in errors[1:] if "what it said last stands above" not in line]
+    # nothing of the main process, which is ended for the other's sake
+    [error] = [line for line in err.splitlines() if line.startswith(("error: ", "interrupted"))]
+    assert "image05.jpg does not exist" in error
     assert "Traceback" not in err
 
 
