@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from core.evaluation.events import snapshot_step, write_events
+from core.evaluation.events import require_tensorboard, snapshot_step, write_events
 from core.evaluation.numbers import write_json
 from core.evaluation.outcome import Outcome, read_run
 from core.evaluation.page.document import write_page
@@ -18,7 +18,7 @@ from core.evaluation.variants import mask_variant, mask_variants, oracle_variant
 from datasets.files import read_list, require_unique_ids
 from datasets.records import DATASETS, get_record
 from utils.errors import UserError, run_command
-from utils.files import require_writable_folder
+from utils.files import require_writable_file, require_writable_folder
 
 
 def main() -> None:
@@ -38,6 +38,11 @@ def main() -> None:
     for option, folder in (("--report", args.report), ("--tensorboard", args.tensorboard)):
         if folder:
             require_writable_folder(folder, option)
+    for option, file in (("--json", args.json), ("--log-scores", args.log_scores)):
+        if file:
+            require_writable_file(Path(file), option)
+    if args.tensorboard:
+        require_tensorboard()
 
     evaluated = evaluate_variants(
         variants, entries, args.filelist, record, allow_missing=args.allow_missing

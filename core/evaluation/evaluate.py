@@ -115,10 +115,19 @@ def masks_from(folder: str | Path) -> Predict:
     return predict
 
 
-def read_prediction(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """Read a predicted mask of the ground truth's H×W `shape`; raises `UnusableMaskError`."""
+def require_prediction(folder: str | Path, entry: ListEntry) -> None:
+    """Raise `UnusableMaskError` unless there is a mask FOLDER/ID.png of the entry."""
+    _require_mask(Path(folder) / f"{entry.id}.png")
+
+
+def _require_mask(path: Path) -> None:
     if not path.exists():
         raise UnusableMaskError(MISSING, f"mask {path} does not exist; infer this image first")
+
+
+def read_prediction(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """Read a predicted mask of the ground truth's H×W `shape`; raises `UnusableMaskError`."""
+    _require_mask(path)
     try:
         mask = read_mask(path)
     except UserError as error:
