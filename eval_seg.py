@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 
-from core.evaluation.events import snapshot_step, write_events
+from core.evaluation.events import require_tensorboard, snapshot_step, write_events
 from core.evaluation.html.page import write_page
 from core.evaluation.numbers import write_json
 from core.evaluation.outcome import Outcome, read_run
@@ -17,7 +17,13 @@ from core.evaluation.variants import mask_variant, mask_variants, oracle_variant
 from datasets.files import read_list, require_unique_ids
 from datasets.records import DATASETS, get_record
 from utils.errors import UserError, run_command
-from utils.files import expanded, require_utf_8, require_writable_folder, user_path
+from utils.files import (
+    expanded,
+    require_utf_8,
+    require_writable_file,
+    require_writable_folder,
+    user_path,
+)
 
 
 def main() -> None:
@@ -40,7 +46,11 @@ def main() -> None:
     for option, folder in (("--report", args.report), ("--tensorboard", args.tensorboard)):
         if folder:
             require_writable_folder(folder, option)
+    for option, file in (("--json", args.json), ("--log-scores", args.log_scores)):
+        if file:
+            require_writable_file(file, option)
     if args.tensorboard:
+        require_tensorboard()
         require_utf_8(args.tensorboard, "--tensorboard")
 
     evaluated = evaluate_variants(
@@ -80,7 +90,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--log-scores",
         metavar="FILE",
-        type=expanded,
+        type=user_path,
         help="write each class's images here by TP − FN − FP, best first",
     )
     parser.add_argument("--dataset", default="pascal_voc", help=f"one of {', '.join(DATASETS)}")

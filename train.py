@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import time
 
 from core.arguments import add_common_arguments, config_from_arguments, run_folder
-from core.distributed import join_group, make_deterministic, membership
+from core.distributed import join_group, main_speaks_first, make_deterministic, membership
 from core.training.run import RunSettings, train
 from datasets.records import get_record
-from utils.errors import UserError, run_command
-
-# longer than torchrun takes to end the other processes when one has failed
-SECONDS_OF_SILENCE = 10
+from utils.errors import run_command
 
 
 def main() -> None:
@@ -34,13 +30,8 @@ def run(args: argparse.Namespace) -> None:
         device=device,
         group=group,
     )
-    try:
+    with main_speaks_first(group):
         train(config_from_arguments(args), get_record(args.dataset), settings)
-    except UserError:
-        if not group.is_main:
-            # the main process most likely says the same, and once is enough
-            time.sleep(SECONDS_OF_SILENCE)
-        raise
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -12,10 +12,10 @@ import torch
 from benchmarks import file_cases, inference_cases, pamr_cases, training_cases
 from benchmarks.case import Builders
 from benchmarks.measure import DifferentResultsError, Row, measure
-from benchmarks.report import head, line, machine, write_json, write_readme
+from benchmarks.report import head, line, machine, split_readme, write_json, write_readme
 from core.distributed import select_device
 from utils.errors import UserError, run_command
-from utils.files import user_path
+from utils.files import require_writable_file, user_path
 
 README = Path(__file__).with_name("README.md")
 CASES: Mapping[str, Builders] = {
@@ -38,6 +38,10 @@ BUDGET = 10.0
 def main() -> None:
     args = _parse_arguments()
     device = select_device(args.device)
+    if args.json:
+        require_writable_file(args.json, "--json")
+    if args.readme:
+        split_readme(README, device)
     torch.set_num_threads(args.threads)
     builders = _choose(CASES.get(device.type, {}), args.only)
     print(f"{machine(device)}\n\n{head()}", flush=True)

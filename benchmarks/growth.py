@@ -23,7 +23,7 @@ from benchmarks.pamr_cases import pamr_inputs
 from core.distributed import select_device
 from models.heads.pamr import PAMR
 from utils.errors import UserError, run_command
-from utils.files import atomic_path, user_path
+from utils.files import atomic_path, require_writable_file, user_path
 
 PICTURE = Path(__file__).with_name("growth.png")
 SIDES = (41, 81, 161, 321)
@@ -114,6 +114,7 @@ def main() -> None:
         raise UserError(
             "drawing wants matplotlib: .venv/bin/pip install -r benchmarks/requirements.txt"
         )
+    require_writable_file(args.output, "--output")
     device = select_device(args.device)
     torch.set_num_threads(args.threads)
     rows = measure_pamr(device) + measure_inference(device)

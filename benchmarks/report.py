@@ -79,8 +79,8 @@ def write_json(path: Path, rows: Sequence[Row]) -> None:
     write_text(path, json.dumps([asdict(row) for row in rows], indent=2) + "\n")
 
 
-def write_readme(path: Path, rows: Sequence[Row], device: torch.device) -> None:
-    """Put the table between this device's two markers in a Markdown file.
+def split_readme(path: Path, device: torch.device) -> tuple[str, str]:
+    """What stands before and after this device's table in a Markdown file, its two markers too.
 
     Raises:
         UserError: the file lacks the markers.
@@ -90,6 +90,11 @@ def write_readme(path: Path, rows: Sequence[Row], device: torch.device) -> None:
     if begin not in text or end not in text:
         raise UserError(f"{path} lacks the lines {begin} and {end}, which the table goes between")
     before, _, rest = text.partition(begin)
-    after = rest.partition(end)[2]
+    return before + begin, end + rest.partition(end)[2]
+
+
+def write_readme(path: Path, rows: Sequence[Row], device: torch.device) -> None:
+    """Put the table between this device's two markers in a Markdown file; see `split_readme`."""
+    before, after = split_readme(path, device)
     table = "\n".join([f"{machine(device)}:\n", head(), *map(line, rows)])
-    write_text(path, f"{before}{begin}\n{table}\n{end}{after}")
+    write_text(path, f"{before}\n{table}\n{after}")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -15,12 +18,16 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from utils.errors import UserError
+from utils.errors import InterruptionError, UserError
 
 T = TypeVar("T")
 
 # for what one process does alone while the others wait, such as writing snapshots
 PATIENCE = timedelta(minutes=30)
+# longer than torchrun takes to end the other processes of a machine when one has failed
+SECONDS_OF_SILENCE = 10.0
+# names the file for what an interrupted process says last, which core.torchrun may then say
+LAST_WORDS = "CORE_TORCHRUN_LAST_WORDS"
 
 
 @dataclass(frozen=True)
@@ -66,28 +73,47 @@ ALONE = Group()
 
 @contextmanager
 def membership() -> Iterator[None]:
-    """Leave the group that the body may join, however it ends.
+    """Leave the group that the body may join; where work fails, let the process at fault speak.
 
-    What the end of another process does to this one is turned into a `UserError`.
+    What the end of another process does to this one is turned into a `UserError`, unless torchrun
+    ends this one first, as it does where the other ran on the same machine.
     """
     try:
         yield
-    except BaseException as error:
-        # one in ten processes that end in a group of gloo's are aborted, with a status that tells
-        # nothing; to leave one of NCCL's could mean to wait for processes that are gone
-        if dist.is_initialized() and dist.get_backend() == "gloo":
-            leave_group()
+    except InterruptionError as error:
+        if not (words := os.environ.get(LAST_WORDS)):
+            raise
+        # when a process fails, torchrun ends the others with the signal of an interruption; only
+        # core.torchrun knows which of the two it was
+        Path(words).write_text(str(error), encoding="utf-8", errors="surrogateescape")
+        raise SystemExit(error.status) from error
+    except Exception as error:
         # gloo raises plain RuntimeErrors
         words = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
         of_gloo = isinstance(error, RuntimeError) and any(word in str(error) for word in words)
         if not isinstance(error, dist.DistError) and not of_gloo:
             raise
+        time.sleep(SECONDS_OF_SILENCE)
         raise UserError(
             "another process of the group is gone, or was never reached; what it said last stands "
             "above, or in the log of its machine (MASTER_ADDR, MASTER_PORT and NODE_RANK tell the "
             "machines of each other)"
         ) from error
     leave_group()
+
+
+@contextmanager
+def main_speaks_first(group: Group) -> Iterator[None]:
+    """Hold a `UserError` of the body back in other processes than the main one.
+
+    The main process most likely says the same, and once is enough: torchrun then ends the others.
+    """
+    try:
+        yield
+    except UserError:
+        if not group.is_main:
+            time.sleep(SECONDS_OF_SILENCE)
+        raise
 
 
 def join_group(name: str) -> tuple[Group, torch.device]:
@@ -117,7 +143,13 @@ def join_group(name: str) -> tuple[Group, torch.device]:
         torch.cuda.set_device(device)
     elif device.type != "cpu":
         raise UserError(f"--device {device.type} takes one process; leave NPROC out")
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=PATIENCE)
+    if backend == "gloo":
+        # one in ten processes that end in a group of gloo's are aborted, with a status that tells
+        # nothing. At exit: by then this process has said what it ends with, and the others notice
+        # its end no sooner. To leave one of NCCL's could mean to wait for processes that are gone.
+        atexit.register(leave_group)
     return Group(dist.get_rank(), dist.get_world_size()), device
 
 

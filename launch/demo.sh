@@ -38,6 +38,12 @@ TENSORBOARD=""
 export EXP RUN_ID DATASET DATA_ROOT CONFIG FILELIST SNAPSHOT OUTPUT_DIR SAVE_ID SAVE_DIR RESUME \
     NPROC NNODES DETACH SNAPSHOT_DIR LOGDIR REPORT JSON TENSORBOARD EXTRA_ARGS
 
+# what later steps write should not fail after minutes
+for folder in snapshots logs "$OUTPUT_DIR"; do
+    { mkdir -p -- "$folder" && [ -w "$folder" ]; } 2>/dev/null ||
+        fail "cannot write to $ROOT/$folder; make it a folder that can be written"
+done
+
 times=""
 step() {
     local title=$1 begin=$SECONDS

@@ -23,10 +23,13 @@ python_command+=(infer_val.py --dataset "$DATASET" --cfg "$CONFIG" --exp "$EXP"
 add_further_arguments "$@"
 
 # infer_then MODULE STEM SUFFIX ARGUMENT ...: infer, then run the Python module with the arguments,
-# for the masks without CRF (--out SAVE_DIR/STEM.SUFFIX) and with CRF (STEM_crf.SUFFIX).
+# for the masks without CRF (--out SAVE_DIR/STEM.SUFFIX) and with CRF (STEM_crf.SUFFIX). What the
+# module can know before, it says before.
 infer_then() {
     local module=$1 stem=$2 suffix=$3 masks out
     shift 3
+    (start "$PYTHON" -m "$module" "$@" --masks "$SAVE_DIR" --out "$SAVE_DIR/$stem.$suffix" \
+        --check) || return
     (start "${python_command[@]}") || return
     for masks in "$SAVE_DIR" "$SAVE_DIR/crf"; do
         out=$SAVE_DIR/$stem.$suffix

@@ -55,6 +55,10 @@ else
 fi
 OUTPUT=${OUTPUT:-results/images/$name}
 require_config
+[ -z "$LABELS" ] || [ -f "$LABELS" ] ||
+    fail "LABELS: there is no file $LABELS (relative paths start at $ROOT)"
+[[ $OVERSIZE == shrink || $OVERSIZE == grow ]] ||
+    fail "OVERSIZE must be shrink or grow, found $OVERSIZE"
 require_number NPROC
 choose_snapshot
 set_up_python

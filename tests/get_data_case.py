@@ -42,7 +42,9 @@ def command(root: Path | str, *arguments: str, **variables: object) -> dict[str,
 def get_data(
     root: Path | str, *arguments: str, **variables: object
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(**command(root, *arguments, **variables), capture_output=True, timeout=90)
+    return subprocess.run(
+        **command(root, *arguments, **variables), capture_output=True, timeout=300
+    )
 
 
 def call_get_data(

@@ -174,6 +174,23 @@ def require_utf_8(folder: Path, option: str) -> None:
         ) from error
 
 
+def require_writable_file(path: Path, option: str) -> None:
+    """Raise `UserError`, which names `option`, unless `path` can be written; nothing is made.
+
+    For what is written after long work. Its folder need not exist, as with `atomic_path`.
+    """
+    if path.is_dir():
+        raise UserError(f"{option} {path} is a folder; name a file")
+    folder = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"{option} {path} cannot be written ({error.strerror}); name another file"
+        ) from error
+
+
 def ignores_case(folder: Path) -> bool:
     """Whether names that differ only in capital letters are one file in `folder`, which exists."""
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".case") as file:

@@ -124,6 +124,16 @@ def masks_from(folder: str | Path, record: DatasetRecord) -> Predict:
     return predict
 
 
+def require_prediction(folder: str | Path, entry: ListEntry) -> None:
+    """Raise `UnusableMaskError` unless there is a mask FOLDER/ID.png of the entry."""
+    _require_mask(Path(folder) / f"{entry.id}.png")
+
+
+def _require_mask(path: Path) -> None:
+    if not path.exists():
+        raise UnusableMaskError(MISSING, f"mask {path} does not exist; infer this image first")
+
+
 def read_prediction(path: Path, shape: tuple[int, ...], record: DatasetRecord) -> np.ndarray:
     """Read a predicted mask of the ground truth's H×W `shape`.
 
@@ -132,8 +142,7 @@ def read_prediction(path: Path, shape: tuple[int, ...], record: DatasetRecord) -
         UserError: it holds values that are no classes. No image may be left out for that: masks in
             another encoding would all be of that kind.
     """
-    if not path.exists():
-        raise UnusableMaskError(MISSING, f"mask {path} does not exist; infer this image first")
+    _require_mask(path)
     try:
         mask = read_mask(path)
     except UserError as error:

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from core.evaluation.numbers import MEASURES, means, means_of_lacking_groups
 from core.evaluation.outcome import Outcome, RunRecord
-from core.evaluation.variants import Evaluated
+from core.evaluation.variants import ORACLE, Evaluated
 from utils.errors import UserError
 
 NAMES = dict(zip(MEASURES, ("IoU", "precision", "recall"), strict=True))
 MEAN_NAMES = dict(zip(MEASURES, ("mIoU", "mean_precision", "mean_recall"), strict=True))
-FOLDERS = {"plain": "eval", "crf": "eval_crf", "oracle": "eval_oracle"}
+FOLDERS = {"plain": "eval", "crf": "eval_crf", ORACLE: "eval_oracle"}
+
+
+def require_tensorboard() -> None:
+    """Raise `UserError` unless the packages that `write_events` takes are installed."""
+    if lacks := [name for name in ("torch", "tensorboard") if not find_spec(name)]:
+        raise UserError(
+            f"--tensorboard takes {' and '.join(lacks)}, which this Python lacks; install "
+            "requirements.txt, or leave it out"
+        )
 
 
 def write_events(folder: str | Path, outcome: Outcome, step: int) -> list[Path]:

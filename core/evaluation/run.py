@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from core.evaluation.evaluate import evaluate
+from core.evaluation.evaluate import evaluate, require_prediction
 from core.evaluation.report import format_report
-from core.evaluation.variants import Evaluated, Variant
+from core.evaluation.variants import ORACLE, Evaluated, Variant
 from datasets.files import ListEntry
 from datasets.records import DatasetRecord
 
@@ -25,6 +25,8 @@ def evaluate_variants(
     Raises:
         UserError: see `evaluate`.
     """
+    if not allow_missing:
+        _require_masks(variants, entries)
     evaluated = []
     for variant in variants:
         if evaluated:
@@ -36,3 +38,11 @@ def evaluate_variants(
         print(format_report(evaluation, record.classes))
         evaluated.append(Evaluated(variant, evaluation))
     return evaluated
+
+
+def _require_masks(variants: Sequence[Variant], entries: list[ListEntry]) -> None:
+    """Say that a mask is missing before any are read: the last one's may be looked for last."""
+    for variant in variants:
+        if variant.name != ORACLE:
+            for entry in entries:
+                require_prediction(variant.source, entry)

@@ -11,6 +11,8 @@ from core.inference.results import CRF_FOLDER
 from datasets.records import DatasetRecord
 from utils.metrics import SegmentationScores, segmentation_scores
 
+ORACLE = "oracle"
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -30,7 +32,7 @@ class Variant:
 
     def heading(self, filelist: str) -> str:
         """The line above its table."""
-        if self.name == "oracle":
+        if self.name == ORACLE:
             return f"Oracle: the ground truth of {filelist}, taken to {self.source} and back"
         return f"Masks of {self.source} against {filelist}"
 
@@ -67,7 +69,7 @@ def oracle_variant(size: tuple[int, int], record: DatasetRecord) -> Variant:
     """The ground truth taken to `size` (height, width) pixels and back; it needs no masks."""
     grid = "x".join(map(str, size))
     return Variant(
-        "oracle",
+        ORACLE,
         "oracle",
         grid,
         lambda _entry, ground_truth: oracle_mask(ground_truth, size, record.num_classes),

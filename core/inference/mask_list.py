@@ -9,7 +9,7 @@ from pathlib import Path
 
 from datasets.files import ListEntry, read_list, require_unique_ids
 from utils.errors import UserError, os_errors_end_in, run_command
-from utils.files import expanded, user_path, write_text
+from utils.files import expanded, require_writable_file, user_path, write_text
 
 
 def write_mask_list(entries: Sequence[ListEntry], masks: Path, out: Path) -> Path:
@@ -29,13 +29,27 @@ def write_mask_list(entries: Sequence[ListEntry], masks: Path, out: Path) -> Pat
     Raises:
         UserError: a mask is missing, a path has a space, or the list cannot be written.
     """
-    pairs = [(_absolute(entry.image), _absolute(masks / f"{entry.id}.png")) for entry in entries]
-    missing = [mask for _, mask in pairs if not mask.is_file()]
+    missing = [
+        mask for mask in (masks / f"{entry.id}.png" for entry in entries) if not mask.is_file()
+    ]
     if missing:
         raise UserError(
-            f"{len(missing)} of {len(pairs)} masks are missing, as {missing[0]}; infer these "
+            f"{len(missing)} of {len(entries)} masks are missing, as {missing[0]}; infer these "
             "images first (--skip-existing leaves the others as they are)"
         )
+    root, lines = mask_lines(entries, masks)
+    with os_errors_end_in("make room there, or choose another --out"):
+        write_text(out, "".join(lines))
+    return root
+
+
+def mask_lines(entries: Sequence[ListEntry], masks: Path) -> tuple[Path, list[str]]:
+    """The root and the lines of `write_mask_list`, whether the masks are there or not.
+
+    Raises:
+        UserError: a path has a space.
+    """
+    pairs = [(_absolute(entry.image), _absolute(masks / f"{entry.id}.png")) for entry in entries]
     folders = {path.parent for pair in pairs for path in pair}
     root = Path(os.path.commonpath(folders))
     lines = []
@@ -47,9 +61,7 @@ def write_mask_list(entries: Sequence[ListEntry], masks: Path, out: Path) -> Pat
                 "or choose another OUTPUT_DIR, EXP or SAVE_ID"
             )
         lines.append(" ".join(columns) + "\n")
-    with os_errors_end_in("make room there, or choose another --out"):
-        write_text(out, "".join(lines))
-    return root
+    return root, lines
 
 
 def _absolute(path: Path) -> Path:
@@ -67,6 +79,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--out", metavar="FILE", type=user_path, required=True, help="the list to write"
     )
+    parser.add_argument(
+        "--check", action="store_true", help="only say what can be known before there are masks"
+    )
     return parser.parse_args(argv)
 
 
@@ -74,6 +89,10 @@ def main() -> None:
     args = parse_args()
     entries = read_list(args.filelist, args.data)
     require_unique_ids(entries, args.filelist)
+    if args.check:
+        require_writable_file(args.out, "--out")
+        mask_lines(entries, args.masks)
+        return
     root = write_mask_list(entries, args.masks, args.out)
     print(f"{len(entries)} lines `IMAGE MASK`: {args.out}, whose paths start at {root}")
 

@@ -23,7 +23,7 @@ from datasets.files import (
 from datasets.presence import require_files
 from datasets.records import DatasetRecord, get_record
 from utils.errors import UserError, os_errors_end_in, run_command
-from utils.files import atomic_path, expanded, user_path
+from utils.files import atomic_path, expanded, require_writable_file, user_path
 from utils.processes import available_cpus
 
 # the folder of results of which other data than VOC's train and val may have been used in training
@@ -122,6 +122,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--out", metavar="FILE", type=user_path, required=True, help="a .tgz to write"
     )
     parser.add_argument("--dataset", default="pascal_voc", help="default: %(default)s")
+    parser.add_argument(
+        "--check", action="store_true", help="only say what can be known before there are masks"
+    )
     return parser.parse_args(argv)
 
 
@@ -129,6 +132,10 @@ def main() -> None:
     args = parse_args()
     entries = read_list(args.filelist, args.data)
     require_unique_ids(entries, args.filelist)
+    if args.check:
+        require_writable_file(args.out, "--out")
+        require_files(entries)
+        return
     pack(entries, args.masks, get_record(args.dataset), args.out)
     print(f"{len(entries)} masks of {args.masks} packed: {args.out}")
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from benchmarks import __main__ as command
+from benchmarks import growth
 from benchmarks.case import Case, largest_difference
 from benchmarks.measure import FEWEST, DifferentResultsError, measure
 from benchmarks.meters import python_peak, tensor_peak
@@ -130,3 +131,17 @@ def test_the_table_in_the_readme(monkeypatch, tmp_path):
     readme.write_text("A\n")
     with pytest.raises(UserError, match="lacks the lines"):
         command.write_readme(readme, [row], torch.device("cpu"))
+
+
+def test_a_table_that_could_not_be_kept_is_not_measured(monkeypatch, capsys, tmp_path):
+    with pytest.raises(UserError, match="--json"):
+        run(monkeypatch, "--only", "ones", "--json", tmp_path)
+    monkeypatch.setattr(command, "README", tmp_path / "README.md")
+    command.README.write_text("A\n")
+    with pytest.raises(UserError, match="lacks the lines"):
+        run(monkeypatch, "--readme")
+    monkeypatch.setattr(sys, "argv", ["growth", "--output", str(tmp_path)])
+    monkeypatch.setattr(growth, "find_spec", lambda _: True)
+    with pytest.raises(UserError, match="--output"):
+        growth.main()
+    assert capsys.readouterr().out == ""

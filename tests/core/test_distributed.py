@@ -1,12 +1,28 @@
 """The choice of device, and of one GPU or several."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
 
-from core.distributed import leave_group, membership, parallelise, place, select_device
-from utils.errors import UserError
+from core import distributed
+from core.distributed import (
+    LAST_WORDS,
+    Group,
+    main_speaks_first,
+    membership,
+    parallelise,
+    place,
+    select_device,
+)
+from utils.errors import InterruptionError, UserError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -105,40 +121,90 @@ def test_channels_lie_innermost_where_a_gpu_computes_in_16_bits(monkeypatch, low
 
 
 @pytest.fixture
-def group_of_one(tmp_path):
-    """A function that joins a group, which is left after the test."""
-    address = f"file://{tmp_path / 'meeting'}"
-    yield lambda: dist.init_process_group("gloo", address, rank=0, world_size=1)
-    leave_group()
+def silences(monkeypatch):
+    """How long a process held back what it ends with, each time, without waiting for it."""
+    seconds = []
+    monkeypatch.setattr(distributed.time, "sleep", seconds.append)
+    return seconds
 
 
 @pytest.mark.parametrize(
-    ("error", "expected"),
+    ("error", "expected", "waits"),
     [
-        (None, None),
-        (UserError("a mistake"), UserError),
-        (SystemExit(0), SystemExit),
-        (RuntimeError("a bug"), RuntimeError),
-        (RuntimeError("[gloo] Connection closed by peer"), UserError),
-        (dist.DistError("no answer"), UserError),
+        (None, None, False),
+        (UserError("a mistake"), UserError, False),
+        (SystemExit(0), SystemExit, False),
+        (RuntimeError("a bug"), RuntimeError, False),
+        (RuntimeError("[gloo] Connection closed by peer"), UserError, True),
+        (dist.DistError("no answer"), UserError, True),
     ],
 )
-def test_a_group_is_left_however_the_work_ends(group_of_one, error, expected):
+def test_only_the_end_of_another_process_is_not_said_at_once(silences, error, expected, waits):
     found = None
     try:
         with membership():
-            group_of_one()
             if error is not None:
                 raise error
     except BaseException as caught:
         found = type(caught)
     assert found is expected
-    assert not dist.is_initialized()
+    assert len(silences) == waits
 
 
-def test_a_group_of_gpus_is_not_left_in_an_error(group_of_one, monkeypatch):
-    monkeypatch.setattr(dist, "get_backend", lambda: "nccl")
-    with pytest.raises(UserError), membership():
-        group_of_one()
+@pytest.mark.parametrize(("rank", "waits"), [(0, False), (1, True)])
+def test_what_all_most_likely_say_is_said_by_the_main_process(silences, rank, waits):
+    with pytest.raises(UserError), main_speaks_first(Group(rank, 2)):
         raise UserError("a mistake")
-    assert dist.is_initialized()
+    assert len(silences) == waits
+
+
+def test_an_interruption_is_left_to_torchrun_to_tell(tmp_path, monkeypatch):
+    monkeypatch.delenv(LAST_WORDS, raising=False)
+    with pytest.raises(InterruptionError), membership():
+        raise InterruptionError("interrupted", 143)
+    monkeypatch.setenv(LAST_WORDS, str(tmp_path / "words"))
+    with pytest.raises(SystemExit) as end, membership():
+        raise InterruptionError("interrupted", 143)
+    assert end.value.code == 143
+    assert (tmp_path / "words").read_text() == "interrupted"
+
+
+# the main process waits for the other, which is slow to end once it has failed
+SLOW_FAILURE = """
+import time
+from core import distributed
+from utils.errors import UserError, run_command
+
+leave = distributed.leave_group
+
+def leave_slowly():
+    leave()
+    time.sleep(1)
+
+def main():
+    distributed.leave_group = leave_slowly
+    with distributed.membership():
+        group, _ = distributed.join_group("cpu")
+        if not group.is_main:
+            raise UserError("the cause")
+        group.wait()
+
+run_command(main)
+"""
+
+
+def test_the_cause_is_said_alone_whoever_is_faster(tmp_path):
+    script = tmp_path / "job.py"
+    script.write_text(SLOW_FAILURE)
+    job = subprocess.run(
+        [sys.executable, "-m", "core.torchrun", "--standalone", "--nproc-per-node", "2", script],
+        cwd=REPOSITORY,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+    )
+    assert job.returncode == 2, job.stderr
+    errors = [line for line in job.stderr.splitlines() if line.startswith("error: ")]
+    assert errors == ["error: the cause"]
+    # an aborted process would say so
+    assert "terminate called" not in job.stderr and "Traceback" not in job.stderr

@@ -213,7 +213,7 @@ def test_nothing_usable_is_an_error_even_when_missing_is_allowed(data):
         (["--filelist", "list.txt", "--oracle-from", "8"], "--oracle-from 8: expected HxW"),
         (["--filelist", "list.txt", "--oracle-from", "0x8"], "expected HxW"),
         (["--filelist", "list.txt", "--masks", "out", "--dataset", "coco"], "pascal_voc"),
-        (["--filelist", "list.txt", "--masks", "out", "--log-scores", "gt"], "to gt"),
+        (["--filelist", "list.txt", "--masks", "out", "--log-scores", "gt"], "--log-scores gt"),
     ],
 )
 def test_user_errors_are_one_line_with_status_2(data, arguments, named):

@@ -10,7 +10,9 @@ import yaml
 from report_case import NAMES, eval_seg, make_data, slow_counts, table
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from core.evaluation import events
 from datasets.records import PASCAL_VOC
+from utils.errors import UserError
 
 
 @pytest.fixture
@@ -129,7 +131,7 @@ def test_oracle_is_reported_without_masks(data):
     [
         (["--report", "list.txt"], "list.txt.*another --report"),
         (["--tensorboard", "list.txt"], "list.txt.*another --tensorboard"),
-        (["--json", "gt"], "numbers to gt"),
+        (["--json", "gt"], "--json gt"),
         (["--step", "3"], "--step 3: .*--tensorboard"),
         (["--tensorboard", "logs", "--step", "-1"], "--step -1: expected 0 or more"),
         (["--json", "n.json"], "out/environment.yaml holds no record"),
@@ -141,3 +143,23 @@ def test_user_errors_are_one_line_with_status_2(data, arguments, named):
     done = eval_seg(data, "--masks", "out", *arguments)
     assert done.returncode == 2
     assert re.fullmatch(f"error: .*{named}.*\n", done.stderr)
+
+
+def test_lack_of_a_package_is_said_before(monkeypatch):
+    events.require_tensorboard()
+    monkeypatch.setattr(events, "find_spec", lambda name: name != "tensorboard")
+    with pytest.raises(UserError, match="--tensorboard takes tensorboard,"):
+        events.require_tensorboard()
+
+
+def test_what_cannot_be_kept_is_said_before_anything_is_evaluated(data):
+    (data / "file").write_text("")
+    for option in ("--json", "--log-scores"):
+        done = eval_seg(data, "--masks", "out", option, "file/below")
+        assert (done.returncode, done.stdout) == (2, ""), done.stderr
+        assert f"{option} file/below " in done.stderr
+    name = f"{NAMES[-1]}.png"
+    (data / "out/crf" / name).unlink()
+    done = eval_seg(data, "--masks", "out", "--json", "n.json")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"crf/{name} does not exist" in done.stderr

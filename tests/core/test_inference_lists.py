@@ -40,8 +40,10 @@ def place(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def call(module, monkeypatch, out: str, filelist: str = "data/test.txt") -> None:
-    words = ["--data", "data", "--filelist", filelist, "--masks", "results/test", "--out", out]
+def call(
+    module, monkeypatch, out: str, filelist: str = "data/test.txt", masks: str = "results/test"
+) -> None:
+    words = ["--data", "data", "--filelist", filelist, "--masks", masks, "--out", *out.split()]
     monkeypatch.setattr(sys, "argv", ["command", *words])
     module.main()
 
@@ -66,8 +68,8 @@ def test_the_same_masks_make_the_same_archive(place, monkeypatch):
     for name in NAMES:
         path = place / f"results/test/{name}.png"
         path.write_bytes(path.read_bytes())
-    call(pack, monkeypatch, "other name.tgz")
-    assert (place / "a.tgz").read_bytes() == (place / "other name.tgz").read_bytes()
+    call(pack, monkeypatch, "other.tgz")
+    assert (place / "a.tgz").read_bytes() == (place / "other.tgz").read_bytes()
 
 
 def spoil(place: Path, how: str) -> None:
@@ -143,9 +145,21 @@ def test_masks_that_cannot_be_listed_are_named(place, monkeypatch):
     (place / "results").rename(place / "my results")
     (place / "results").symlink_to("my results")
     write_mask(place / f"results/test/{NAMES[1]}.png", np.zeros((21, 30)), PASCAL_VOC.palette)
-    words = ["--data", "data", "--filelist", "data/train.txt"]
-    masks = ["--masks", "my results/test", "--out", "list.txt"]
-    monkeypatch.setattr(sys, "argv", ["command", *words, *masks])
-    with pytest.raises(UserError, match="spaces cannot be listed"):
-        mask_list.main()
+    for out in ("list.txt", "list.txt --check"):
+        with pytest.raises(UserError, match="spaces cannot be listed"):
+            call(mask_list, monkeypatch, out, "data/train.txt", "my results/test")
     assert not (place / "list.txt").exists()
+
+
+def test_what_can_be_known_before_there_are_masks_is_said_before(place, monkeypatch, capsys):
+    """The scripts ask, before they segment images for hours."""
+    before = sorted(place.rglob("*"))
+    for module, name in ((pack, "test"), (mask_list, "train")):
+        call(module, monkeypatch, "new/out --check", f"data/{name}.txt", "new")
+        for out in ("results", "data/test.txt/out"):  # a folder; below a file
+            with pytest.raises(UserError, match=f"--out {out} "):
+                call(module, monkeypatch, f"{out} --check", f"data/{name}.txt", "new")
+    assert sorted(place.rglob("*")) == before and capsys.readouterr().out == ""
+    (place / f"data/images/{NAMES[0]}.jpg").unlink()
+    with pytest.raises(UserError, match=NAMES[0]):
+        call(pack, monkeypatch, "a.tgz --check")

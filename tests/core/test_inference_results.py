@@ -166,7 +166,7 @@ def test_processes_end_with_a_main_one_that_is_killed(tmp_path):
         finally:
             main.kill()
         # they hold its standard output, which ends when the last of them has
-        assert main.communicate(timeout=60)[0] == ""
+        assert main.communicate(timeout=300)[0] == ""
 
 
 @pytest.mark.parametrize(("results_that_fit", "expected"), [(100, 6), (4.5, 4), (0.5, 1)])

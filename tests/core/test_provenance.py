@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 
 import pytest
@@ -18,8 +19,14 @@ CPU = torch.device("cpu")
 
 def git(folder, *arguments):
     identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    # without the tester's own settings, which may want signed commits
+    alone = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
     done = subprocess.run(
-        ["git", "-C", folder, *identity, *arguments], check=True, capture_output=True, text=True
+        ["git", "-C", folder, *identity, *arguments],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=alone,
     )
     return done.stdout.strip()
 

@@ -6,16 +6,18 @@ import os
 import random
 import re
 import signal
-import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
+from child_processes import children_of
 from golden_recipe import golden_config
 from training_command import error_of, snapshot_folder, snapshots, start, state_of, train
 
 from core.training.precision import Precision
+from core.training.run import TrainingRun
 from core.training.start import find_start
 from core.training.state import save_last
 from models import get_model
@@ -65,10 +67,11 @@ def test_a_finished_run_is_found_finished(mini_voc, whole):
     ("sent", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"]
 )
 def test_a_signal_ends_it_with_one_line(mini_voc, whole, tmp_path, sent, status):
-    with start(mini_voc, tmp_path, **RUN) as process:
+    # more epochs than pass before the signal comes
+    with start(mini_voc, tmp_path, **RUN, TRAIN__NUM_EPOCHS="5000") as process:
         read_until(process, "epoch 0, trained")
         process.send_signal(sent)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=300)
     assert process.returncode == status, out + err
     assert "Traceback" not in err
     path = snapshot_folder(Path(), "v01") / "last.pth"
@@ -77,12 +80,12 @@ def test_a_signal_ends_it_with_one_line(mini_voc, whole, tmp_path, sent, status)
     assert last.endswith(f" from {path}")
 
 
-def test_a_signal_in_the_first_epoch_says_that_nothing_is_kept(mini_voc, tmp_path):
-    with start(mini_voc, tmp_path, **RUN) as process:
-        read_until(process, "epoch 0, val_voc.txt")
-        process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=30)
-    assert err.splitlines()[-1] == "interrupted; no epoch was finished, so start again"
+def test_a_signal_in_the_first_epoch_says_that_nothing_is_kept(mini_voc, tmp_path, monkeypatch):
+    # the last thing before the epoch's first step
+    monkeypatch.setattr(TrainingRun, "_picture", lambda *_: signal.raise_signal(signal.SIGTERM))
+    result = train(mini_voc, tmp_path, status=143)
+    last = result.stderr.splitlines()[-1]
+    assert last == "interrupted; no epoch was finished, so start again"
     assert not list(snapshot_folder(tmp_path, "v01").iterdir())
 
 
@@ -100,11 +103,8 @@ def test_killed_after_its_first_snapshot_a_run_can_be_taken_up(mini_voc, tmp_pat
 def test_a_worker_that_dies_is_reported(mini_voc, tmp_path):
     with start(mini_voc, tmp_path, TRAIN__NUM_WORKERS="2", TRAIN__NUM_EPOCHS="50") as process:
         read_until(process, "epoch 0, trained")
-        children = subprocess.run(
-            ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
-        )
-        os.kill(int(children.stdout.split()[0]), signal.SIGKILL)
-        _, err = process.communicate(timeout=60)
+        os.kill(children_of(process.pid)[0], signal.SIGKILL)
+        _, err = process.communicate(timeout=300)
     assert process.returncode == 2
     assert "Traceback" not in err
     assert "a process that loads images died" in err.splitlines()[-1]
@@ -169,21 +169,21 @@ def test_weights_that_are_not_finite_do_not_replace_the_last_state(tmp_path):
 
 
 def test_a_second_run_in_the_same_folder_is_refused(mini_voc, tmp_path):
-    with start(mini_voc, tmp_path, TRAIN__NUM_EPOCHS="50") as first:
+    # more epochs than pass while the second waits for the first
+    many = {"TRAIN__NUM_EPOCHS": "5000"}
+    with start(mini_voc, tmp_path, **many) as first:
         read_until(first, "epoch 0, val_voc.txt")
-        message = error_of(
-            train(mini_voc, tmp_path, "--resume", "auto", status=2, TRAIN__NUM_EPOCHS="50")
-        )
+        message = error_of(train(mini_voc, tmp_path, "--resume", "auto", status=2, **many))
         first.kill()
     assert "another training run is at work" in message
 
 
-def test_going_back_to_a_snapshot_makes_the_later_state_void(mini_voc, tmp_path):
+def test_going_back_to_a_snapshot_makes_the_later_state_void(mini_voc, tmp_path, monkeypatch):
     changes = {"TRAIN__VAL_INTERVAL": "1", "TRAIN__PRETRAIN": "0"}
     train(mini_voc, tmp_path, **changes)
     first = next(iter(snapshots(tmp_path, "v01")))
-    with start(mini_voc, tmp_path, "--resume", first, **changes) as process:
-        read_until(process, f"epoch {int(first[1:4])}, val_voc.txt")
-        process.kill()
+    # what is there when a kill ends it before the first epoch is trained
+    monkeypatch.setattr(TrainingRun, "_train", lambda *_: sys.exit(9))
+    train(mini_voc, tmp_path, "--resume", first, status=9, **changes)
     last = torch.load(snapshot_folder(tmp_path, "v01") / "last.pth", weights_only=True)
     assert last["epoch"] == int(first[1:4])

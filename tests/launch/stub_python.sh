@@ -52,7 +52,7 @@ case "$1 ${2:-}" in
         if [ -n "${STUB_SLEEPS:-}" ]; then
             trap 'echo "interrupted cleanly"; exit 130' INT
             touch "$STUB/sleeping"
-            for _ in {1..100}; do
+            for _ in {1..1500}; do
                 sleep 0.2
             done
         fi

@@ -106,3 +106,13 @@ def test_an_unknown_model_is_an_error(mini: Checkout) -> None:
     assert result.returncode == 2
     assert "MODEL must be ae or bsl, found cam" in result.stderr
     assert mini.calls() == []
+
+
+@pytest.mark.parametrize("folder", ["snapshots", "logs", "results"])
+def test_a_folder_that_cannot_be_written_is_named_at_the_start(mini: Checkout, folder: str) -> None:
+    mini.write(folder)  # a file
+    result = mini.run("demo.sh")
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert f"{mini.root}/{folder}" in line
+    assert mini.calls() == []

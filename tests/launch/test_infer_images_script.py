@@ -81,6 +81,7 @@ def test_one_image_names_the_folder_of_its_masks(with_images: Checkout) -> None:
 
 def test_further_arguments_and_labels(with_images: Checkout) -> None:
     with_images.write(PUBLISHED)
+    with_images.write("l.csv")
     arguments = ("my photos", "--device", "cpu")
     result = with_images.run("infer_images.sh", *arguments, EXTRA_ARGS="-x 1", LABELS="l.csv")
     assert result.returncode == 0, result.stderr
@@ -107,6 +108,8 @@ def test_processes_share_the_images(with_images: Checkout) -> None:
         (["my photos"], {"SNAPSHOT": "e020Xs0.928"}, "takes EXP and RUN_ID"),
         (["my photos"], {"EXP": "baselines"}, "not set: RUN_ID."),
         (["my photos"], {"CONFIG": "gone.yaml"}, "CONFIG: there is no file gone.yaml"),
+        (["my photos"], {"LABELS": "gone.csv"}, "LABELS: there is no file gone.csv"),
+        (["my photos"], {"OVERSIZE": "cut"}, "OVERSIZE must be shrink or grow, found cut"),
         (["my photos"], {"NPROC": "two"}, "NPROC must be a number from 1"),
         (["my photos", "--snapshot", "x"], {}, "set SNAPSHOT"),
         (["my photos", "--infer-list=x"], {}, "name it first"),

@@ -209,7 +209,7 @@ def test_ci_runs_the_tests(checkout: Checkout, bare: str) -> None:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert result.returncode == 0, result.stderr
     assert checkout.calls()[-1] == PYTEST

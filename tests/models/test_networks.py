@@ -151,8 +151,8 @@ def test_labels_change_neither_scores_nor_masks_of_present_objects(model):
 
 @pytest.mark.parametrize("model", list(TINY))
 def test_images_of_a_batch_do_not_see_each_other(model):
-    network = TINY[model]().eval()
-    inputs = batch()
+    network = TINY[model]().eval().double()
+    inputs = [x.double() for x in batch()]
     with torch.no_grad():
         together = network(*inputs, with_masks=True)
         for i in range(len(PRESENT)):

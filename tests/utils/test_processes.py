@@ -108,7 +108,7 @@ def test_ctrl_c_ends_all_processes_in_one_line(sleepers, lines):
     for _ in range(lines):
         assert sleepers.stdout.readline()
     os.killpg(sleepers.pid, signal.SIGINT)
-    _, error = sleepers.communicate(timeout=60)
+    _, error = sleepers.communicate(timeout=300)
     assert sleepers.returncode == 130
     assert error == "interrupted\n"
 
@@ -118,4 +118,4 @@ def test_workers_end_with_a_killed_main_process(sleepers):
         assert sleepers.stdout.readline()
     sleepers.kill()
     # its end of file comes when no worker holds the pipe any more
-    sleepers.communicate(timeout=60)
+    sleepers.communicate(timeout=300)
