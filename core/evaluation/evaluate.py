@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from datasets.files import ListEntry, read_mask, require_masks
+from datasets.files import ListEntry, read_ground_truth, read_mask, require_masks
 from utils.errors import UserError
 from utils.metrics import class_agreement, joint_histogram
 from utils.processes import available_cpus
@@ -76,7 +76,7 @@ def evaluate(
     require_masks(entries, "evaluate with a list whose lines are `IMAGE MASK`")
 
     def count(entry: ListEntry) -> np.ndarray | UnusableMaskError:
-        ground_truth = read_mask(entry.mask)
+        ground_truth = read_ground_truth(entry)
         try:
             prediction = predict(entry, ground_truth)
         except UnusableMaskError as error:

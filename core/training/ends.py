@@ -12,7 +12,7 @@ from utils.errors import UserError, os_errors_end_in
 
 @contextmanager
 def readable_ends() -> Iterator[None]:
-    """Turn what memory, disks and worker processes do to the body into `UserError`s."""
+    """Turn what memory and disks do to the body into `UserError`s."""
     remedy = "make room there, or make it writable, and go on with --resume last"
     try:
         with os_errors_end_in(remedy):
@@ -22,12 +22,4 @@ def readable_ends() -> Iterator[None]:
             "the GPU's memory does not hold this network and batch; set TRAIN.AMP bf16 or "
             "TRAIN.CHECKPOINT True, lower TRAIN.BATCH_SIZE or DATASET.CROP_SIZE, or use more "
             f"GPUs ({str(error).splitlines()[0]})"
-        ) from error
-    except RuntimeError as error:
-        # PyTorch has no exception of its own for this, and raises it at any moment
-        if not str(error).startswith("DataLoader worker"):
-            raise
-        raise UserError(
-            f"a process that loads images died ({error}); if memory is short, lower "
-            "TRAIN.NUM_WORKERS (--workers), and go on with --resume last"
         ) from error

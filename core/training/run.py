@@ -16,7 +16,8 @@ from core.provenance import record_run
 from core.training.ends import readable_ends
 from core.training.engine import Validation, describe, train_one_epoch, validate
 from core.training.keeper import SnapshotKeeper, discard_existing, discard_leftovers
-from core.training.loaders import Batches, training_batches, validation_batches
+from core.training.labels import read_labels
+from core.training.loaders import training_batches, validation_batches
 from core.training.logbook import Logbook, discard_logs, draw_batch
 from core.training.losses import Criterion
 from core.training.optimizer import build_optimizer
@@ -25,7 +26,7 @@ from core.training.precision import InPrecision, Precision
 from core.training.start import find_start, load_weights, restore
 from core.training.state import LAST, LastState, save_last
 from datasets.records import DatasetRecord
-from datasets.samples import collate, mix_seed
+from datasets.samples import mix_seed
 from models import get_model
 from utils.errors import InterruptionError, UserError
 from utils.files import only_process, require_writable_folder
@@ -152,6 +153,7 @@ class TrainingRun:
     def _run(self) -> None:
         last = self.config.TRAIN.NUM_EPOCHS
         self._require_same_plan()
+        self._read_labels()
         if self.goes_on and self.saved is None:
             # a later state of the run that was gone back on is void
             self._save_last(self.start)
@@ -183,6 +185,12 @@ class TrainingRun:
                     "that they share"
                 )
 
+    def _read_labels(self) -> None:
+        lists = [(self.record.train_list, self.train_batches.samples)]
+        for writer, batches in self.val_batches.items():
+            lists.append((self.record.val_lists[writer], batches.samples))
+        read_labels(lists, self.record, self.group)
+
     def _open_logs(self) -> None:
         settings = self.settings
         if settings.overwrite:
@@ -193,7 +201,7 @@ class TrainingRun:
         facts = {"seed": settings.seed, "processes": self.group.size}
         record_run(settings.logs, self.config, settings.device, mark, **facts)
         self.logbook = Logbook(settings.logs, self.record, self.start)
-        self.pictured = _first_images(self.val_batches["train"])
+        self.pictured = self.val_batches["train"].first(PICTURED_IMAGES)
 
     def _picture(self, epoch: int) -> None:
         image = draw_batch(self.eval_model, self.pictured, self.record, self.settings.device)
@@ -269,12 +277,3 @@ def _seed_all(seed: int, epoch: int, device: torch.device, group: Group) -> None
         for index in range(torch.cuda.device_count()):
             with torch.cuda.device(index):
                 torch.cuda.manual_seed(mix_seed(seed, epoch, index))
-
-
-def _first_images(batches: Batches) -> tuple[torch.Tensor, torch.Tensor]:
-    """The first images of a validation list, whatever part of it falls to this process."""
-    samples = batches.samples
-    batch = collate([samples[0, index] for index in range(min(PICTURED_IMAGES, len(samples)))])
-    if isinstance(batch, UserError):
-        raise batch
-    return batch
