@@ -50,11 +50,12 @@ def labels_of_list(
             "the list pairs them wrongly"
         )
     present = np.stack([each.present for each in facts])
-    strange = present[:, record.num_classes :].copy()
-    strange[:, record.ignore_index - record.num_classes] = False
+    strange = present.copy()
+    strange[:, : record.num_classes] = False
+    strange[:, record.ignore_index] = False
     if strange.any():
         masks = np.flatnonzero(strange.any(axis=1))
-        values = record.num_classes + np.flatnonzero(strange[masks[0]])
+        values = np.flatnonzero(strange[masks[0]])
         raise UserError(
             f"mask {entries[masks[0]].mask} holds {', '.join(map(str, values[:3]))} "
             f"({len(masks)} of the {len(facts)} masks in {name} hold such values): values are "

@@ -141,7 +141,7 @@ class TrainingRun:
         """A lock on the run's folder; the main process holds it for all."""
         if not self.group.is_main:
             return nullcontext()
-        # the loaders' processes outlive a main process that is killed by seconds, and hold it
+        # the loaders' processes, which hold it, too, may outlive a main process that is killed
         return only_process(self.settings.snapshots, "training run", PATIENCE)
 
     def _how_to_go_on(self) -> str:
