@@ -29,7 +29,7 @@ from utils.files import (
 def main() -> None:
     args = parse_args()
     record = get_record(args.dataset)
-    entries = read_list(args.filelist, args.data)
+    entries = read_list(args.filelist, args.data, record)
     # without these options the table of the masks alone is all that is asked for
     keeps_more = any((args.report, args.json, args.tensorboard))
     run = None

@@ -52,7 +52,8 @@ def read_job(args: argparse.Namespace) -> Job:
         snapshot = require_snapshot(args)
     else:
         snapshot = find_snapshot(run_folder(args.snapshot_dir, args), args.resume).path
-    entries, left_out = find_images(args.infer_list, cfg.TEST.DATA_ROOT or cfg.DATASET.PATH)
+    root = cfg.TEST.DATA_ROOT or cfg.DATASET.PATH
+    entries, left_out = find_images(args.infer_list, root, record)
     require_writable_folder(args.mask_output_dir, "--mask-output-dir (OUTPUT_DIR)")
     require_unique_ids(entries, args.infer_list, ignores_case(args.mask_output_dir))
     outputs = Outputs(

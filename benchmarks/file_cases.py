@@ -22,6 +22,7 @@ from benchmarks.voc_like import blobs, write_samples
 from core.evaluation.evaluate import evaluate, masks_from
 from datasets.crops import draw_crop
 from datasets.files import ListEntry, write_mask
+from datasets.labels import labels_of_list, read_mask_facts
 from datasets.records import PASCAL_VOC
 from datasets.samples import ImageLevelSamples, mix_seed
 from datasets.transforms import DEVIATION, MEAN, normalise, train_transform
@@ -105,13 +106,11 @@ def write_masks(folder: Path) -> list[ListEntry]:
 
 
 def training_samples(entries: list[ListEntry]) -> ImageLevelSamples:
-    return ImageLevelSamples(
-        entries,
-        train_transform(CROP, *SCALES),
-        PASCAL_VOC.num_classes,
-        PASCAL_VOC.ignore_index,
-        SEED,
-    )
+    """Samples whose labels are read, of whatever size the list is."""
+    samples = ImageLevelSamples(entries, train_transform(CROP, *SCALES), SEED)
+    facts = [read_mask_facts(entry) for entry in entries]
+    samples.labels = labels_of_list("the list", entries, facts, PASCAL_VOC)
+    return samples
 
 
 def pillow_samples(entries: list[ListEntry]) -> Samples:

@@ -260,7 +260,7 @@ def save_file(content: Any, path: str | Path, earlier: Path | None = None) -> No
                 Path(path).replace(earlier)
     except (OSError, RuntimeError) as error:
         # torch.save puts a RuntimeError of its own over what comes up while it writes: a full disk,
-        # Ctrl-C, or the death of a loader's worker
+        # or Ctrl-C
         cause: BaseException = error
         while cause.__context__ and not isinstance(cause, OSError):
             cause = cause.__context__

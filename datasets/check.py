@@ -19,7 +19,6 @@ from datasets.faults import (
     prepare_command,
 )
 from datasets.files import INDEX_MODES, decode_whole, reason, strange_labels
-from datasets.images import upright
 from datasets.layout import SBD, VOC_TEST
 from datasets.lists import (
     TEST_LIST,
@@ -184,7 +183,7 @@ def check_sample(root: Path, sample: Sample) -> Finding:
     size = image_fault = mask_fault = None
     try:
         if sample.image:
-            size = upright(_decode(root, sample.image)).size
+            size = _decode(root, sample.image).size
     except DataError as error:
         image_fault = error
     try:

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
 
 from datasets.faults import get_data_command, prepare_command
-from datasets.images import decode, to_rgb, upright
+from datasets.images import decode, orientation, read_header, to_rgb, turned_size
+from datasets.records import PASCAL_VOC, DatasetRecord
 from utils.errors import UserError
 from utils.files import atomic_path
+
+T = TypeVar("T")
 
 # Pillow's names of palette and grey images, whose values are indices
 INDEX_MODES = ("P", "L")
@@ -30,10 +34,12 @@ class ListEntry:
     Attributes:
         image: the image's path.
         mask: the ground-truth mask's path, or None where the list has no mask column.
+        exif: whether the image is turned as its EXIF orientation says (`DatasetRecord.turns`).
     """
 
     image: Path
     mask: Path | None
+    exif: bool = True
 
     @property
     def id(self) -> str:
@@ -41,11 +47,13 @@ class ListEntry:
         return self.image.stem
 
 
-def read_list(path: str | Path, root: str | Path) -> list[ListEntry]:
+def read_list(
+    path: str | Path, root: str | Path, record: DatasetRecord = PASCAL_VOC
+) -> list[ListEntry]:
     """Read a file list: a line an image, `IMAGE MASK` or `IMAGE`, relative to `root`.
 
-    A leading slash and blank lines are tolerated. Raises `UserError` for a list that is missing,
-    empty, or has a line of more than two columns.
+    A leading slash and blank lines are tolerated; `record` says whether images are turned. Raises
+    `UserError` for a list that is missing, empty, or has a line of more than two columns.
     """
     path, root = Path(path), Path(root)
     try:
@@ -70,7 +78,8 @@ def read_list(path: str | Path, root: str | Path) -> list[ListEntry]:
                 "cannot be listed"
             )
         image, *mask = (root / column for column in columns)
-        entries.append(ListEntry(image, mask[0] if mask else None))
+        exif = record.turns(path.name, has_mask=bool(mask))
+        entries.append(ListEntry(image, mask[0] if mask else None, exif))
     if not entries:
         raise UserError(f"the file list {path} is empty")
     return entries
@@ -112,16 +121,77 @@ def require_masks(entries: Sequence[ListEntry], remedy: str, lack: str = "no gro
             )
 
 
-def read_image(path: str | Path) -> Image.Image:
-    """Open an image as RGB, upright, what is transparent on white.
+def read_image(path: str | Path, exif: bool = True) -> Image.Image:
+    """Open an image as RGB, with `exif` turned as its EXIF orientation says.
 
-    A `UserError` names a file that is missing, does not decode, or holds no colours.
+    What is transparent is seen on white. A `UserError` names a file that is missing, does not
+    decode, or holds no colours.
     """
-    image = _open(path, "image", decode)
+    return _read_image(path, exif)[0]
+
+
+def _read_image(path: str | Path, exif: bool) -> tuple[Image.Image, Image.Transpose | None]:
+    """The image and how it was turned."""
+    stored = _open(path, "image", decode)
+    turn = orientation(stored) if exif else None
+    image = stored if turn is None else stored.transpose(turn)
     try:
-        return to_rgb(upright(image))
+        return to_rgb(image), turn
     except OSError as error:
         raise _unreadable(path, "image", error) from error
+
+
+def read_pair(entry: ListEntry) -> tuple[Image.Image, np.ndarray]:
+    """Open an entry's image, as `read_image` does, and its mask, as H×W uint8 of the same size.
+
+    Masks are made of images as they are stored or as they are seen. So where an image is turned, a
+    mask that fits what is stored is turned with it.
+
+    Raises `UserError` where one of them cannot be read, or their sizes differ.
+    """
+    image, turn = _read_image(entry.image, entry.exif)
+    size = image.height, image.width
+    mask = _turn_mask(read_mask(entry.mask), turned_size(size, turn), turn)
+    if mask.shape != size:
+        raise UserError(f"{describe_misfit(entry, mask.shape, size)}; the list pairs them wrongly")
+    return image, mask
+
+
+def read_ground_truth(entry: ListEntry) -> np.ndarray:
+    """An entry's mask as `read_pair` gives it, of whatever size; its image is opened at need only.
+
+    Raises `UserError` for files that cannot be read.
+    """
+    mask = read_mask(entry.mask)
+    if not entry.exif:
+        return mask
+    return _turn_mask(mask, *_open(entry.image, "image", lambda path: read_header(path, exif=True)))
+
+
+def find_misfit(entry: ListEntry, shape: tuple[int, ...]) -> str:
+    """How a mask of this H×W shape and its entry's image differ in size; "" if they do not.
+
+    No pixels of the image are read. Raises `UserError` if that is not possible.
+    """
+    size, _ = _open(entry.image, "image", lambda path: read_header(path, exif=False))
+    if size != shape and entry.exif:
+        size, turn = _open(entry.image, "image", lambda path: read_header(path, exif=True))
+        size = turned_size(size, turn)
+    return "" if size == shape else describe_misfit(entry, shape, size)
+
+
+def _turn_mask(
+    mask: np.ndarray, stored: tuple[int, int], turn: Image.Transpose | None
+) -> np.ndarray:
+    if turn is None or mask.shape != stored:
+        return mask
+    return np.array(Image.fromarray(mask).transpose(turn))
+
+
+def describe_misfit(entry: ListEntry, shape: tuple[int, ...], size: tuple[int, int]) -> str:
+    """An entry whose mask is of another H×W `shape` than its image, in words."""
+    mask, image = ("×".join(map(str, sides)) for sides in (shape, size))
+    return f"mask {entry.mask} is {mask}, its image {entry.image} {image}"
 
 
 def read_mask(path: str | Path) -> np.ndarray:
@@ -180,14 +250,21 @@ def decode_whole(path: str | Path) -> Image.Image:
         try:
             with Image.open(path) as unread:
                 unread.verify()
+        except MemoryError:
+            raise
         except Exception as error:  # as in `decode`, of any kind
             raise OSError(str(error) or type(error).__name__) from error
     return image
 
 
-def _open(path: str | Path, kind: str, decoder: Callable[[str | Path], Image.Image]) -> Image.Image:
+def _open(path: str | Path, kind: str, decoder: Callable[[str | Path], T]) -> T:
     try:
         return decoder(path)
+    except MemoryError as error:
+        raise UserError(
+            f"memory is short for {kind} {path}; make it smaller, or lower TRAIN.NUM_WORKERS "
+            "(--workers)"
+        ) from error
     except FileNotFoundError as error:
         raise UserError(
             f"{kind} {path} does not exist; the paths in a list start at the data root (--data, "

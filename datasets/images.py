@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -41,29 +43,48 @@ def decode(path: str | Path) -> Image.Image:
 
     Raises `OSError` if that fails, whatever the reason.
     """
-    try:
-        with Image.open(path) as image:
-            if image.format in _NO_PICTURES:
-                raise OSError(f"{image.format} is no format of pictures")
-            image.load()
-    except OSError:
-        raise
-    # damaged bytes lead to any exception: SyntaxError, struct.error, IndexError, ...
-    except Exception as error:
-        raise OSError(str(error) or type(error).__name__) from error
+    with _damage_is_an_os_error(), Image.open(path) as image:
+        if image.format in _NO_PICTURES:
+            raise OSError(f"{image.format} is no format of pictures")
+        image.load()
     if not image.width or not image.height:
         raise OSError("it has no pixels")
     return image
 
 
-def upright(image: Image.Image) -> Image.Image:
-    """The image as its EXIF orientation says that it is to be seen; itself if that says nothing."""
+def read_header(path: str | Path, exif: bool) -> tuple[tuple[int, int], Image.Transpose | None]:
+    """Height and width of an image as it is stored, and with `exif` how it is to be turned.
+
+    Raises `OSError` if that fails, whatever the reason.
+    """
+    with _damage_is_an_os_error(), Image.open(path) as image:
+        # formats that may have the orientation behind the pixels are decoded to find it
+        return (image.height, image.width), orientation(image) if exif else None
+
+
+@contextlib.contextmanager
+def _damage_is_an_os_error() -> Iterator[None]:
     try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
+        yield
+    except (OSError, MemoryError):
+        raise
+    # damaged bytes lead to any exception: SyntaxError, struct.error, IndexError, ...
+    except Exception as error:
+        raise OSError(str(error) or type(error).__name__) from error
+
+
+def orientation(image: Image.Image) -> Image.Transpose | None:
+    """How an image is to be turned by its EXIF orientation; None if that says nothing."""
+    try:
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
     except Exception:  # damaged EXIF, which says nothing; the pixels are there
-        return image
-    turn = _TURNS.get(orientation)
-    return image if turn is None else image.transpose(turn)
+        return None
+
+
+def turned_size(size: tuple[int, int], turn: Image.Transpose | None) -> tuple[int, int]:
+    """Height and width after a turn, or before it: one that exchanges them is undone by another."""
+    swaps = turn in (_TURNS[5], _TURNS[6], _TURNS[7], _TURNS[8])
+    return size[::-1] if swaps else size
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

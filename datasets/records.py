@@ -40,6 +40,8 @@ class DatasetRecord:
         val_lists: the lists to validate on, `train` and `val`, by the TensorBoard writer their
             scores go to; the loss on `val` decides which snapshots are kept.
         expected_counts: the official number of lines of each list.
+        exif: whether its images are turned as their EXIF orientation says; its masks fit them so,
+            or as they are stored.
     """
 
     name: str
@@ -49,11 +51,21 @@ class DatasetRecord:
     train_list: str
     val_lists: Mapping[str, str]
     expected_counts: Mapping[str, int] = field(default_factory=dict)
+    exif: bool = True
 
     @property
     def num_classes(self) -> int:
         """The number of classes, background included."""
         return len(self.classes)
+
+    def turns(self, list_name: str, has_mask: bool) -> bool:
+        """Whether an image of a list is turned as its EXIF orientation says.
+
+        `exif` says so for the data set's own images: those of its own lists, and those that are
+        listed with masks. Any other image is somebody's photograph, which is turned.
+        """
+        lists = {self.train_list, *self.val_lists.values(), *self.expected_counts}
+        return self.exif or not (has_mask or list_name in lists)
 
 
 PASCAL_VOC = DatasetRecord(
@@ -93,6 +105,7 @@ PASCAL_VOC = DatasetRecord(
             "test.txt": 1456,
         }
     ),
+    exif=False,
 )
 
 DATASETS: Mapping[str, DatasetRecord] = MappingProxyType({PASCAL_VOC.name: PASCAL_VOC})

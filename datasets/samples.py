@@ -8,101 +8,63 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
 
-from datasets.files import (
-    ListEntry,
-    labels_of_mask,
-    read_image,
-    read_mask,
-    require_masks,
-    strange_labels,
-)
-from utils.errors import UserError
-
-NOT_READ = -1
-"""In place of the labels of an image whose mask was not read yet."""
+from datasets.files import ListEntry, read_image
 
 
-class ImageLevelSamples(Dataset):
-    """Pairs (raw image 3×H×W in [0, 1], labels of C − 1 zeros and ones), by (epoch, index).
+class ImageLevelSamples:
+    """Pairs (view of an image 3×H×W, labels of C − 1 zeros and ones), by (epoch, index).
 
-    The labels are those of the whole mask, whatever part of the image the transform takes.
     What is random in a sample follows from the seed, the epoch and the index alone, so that it
-    depends neither on the number of workers nor on what was drawn before. A mask is read once: its
-    labels are kept where all workers of a loader find them.
+    depends neither on the number of workers nor on what was drawn before.
 
     Args:
-        entries: the file list; every line needs a mask, from which the labels are read.
+        entries: the file list.
         transform: a PIL image to a 3×H×W tensor.
-        num_classes: C, background included.
-        ignore_index: the one mask value beside the classes.
         seed: of the transform.
 
-    A file that cannot be used gives its `UserError` as the sample: raised in a loader's worker, it
-    would reach the user as a traceback. `collate` hands it on and the consumer raises it.
+    Attributes:
+        labels: N×(C − 1) uint8 zeros and ones, those of the whole images; to be set before the
+            first sample is taken (`core.training.labels.read_labels`).
     """
 
+    labels: np.ndarray
+
     def __init__(
-        self,
-        entries: Sequence[ListEntry],
-        transform: Callable[[Image.Image], Tensor],
-        num_classes: int,
-        ignore_index: int,
-        seed: int,
+        self, entries: Sequence[ListEntry], transform: Callable[[Image.Image], Tensor], seed: int
     ) -> None:
-        require_masks(entries, "training reads labels from it")
         self.entries = entries
         self.transform = transform
-        self.num_classes = num_classes
-        self.ignore_index = ignore_index
         self.seed = seed
-        self._labels = torch.full((len(entries), num_classes - 1), NOT_READ, dtype=torch.int8)
-        self._labels.share_memory_()
 
     def __len__(self) -> int:
         return len(self.entries)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor] | UserError:
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Raises `UserError` for an image that cannot be used."""
         epoch, index = key
         entry = self.entries[index]
-        try:
-            image = read_image(entry.image)
-            if self._labels[index, 0] == NOT_READ:
-                self._labels[index] = self._read_labels(entry)
-        except UserError as error:
-            return error
-        labels = self._labels[index].float()
+        image = read_image(entry.image, entry.exif)
+        labels = torch.from_numpy(self.labels[index]).float()
         with torch.random.fork_rng(devices=[]):
             # not torch.manual_seed, which seeds all devices that there may be
             torch.default_generator.manual_seed(mix_seed(self.seed, epoch, index))
             return self.transform(image), labels
 
-    def _read_labels(self, entry: ListEntry) -> Tensor:
-        mask = read_mask(entry.mask)
-        self._require_classes(mask, entry)
-        return torch.from_numpy(labels_of_mask(mask, self.num_classes))
 
-    def _require_classes(self, mask: np.ndarray, entry: ListEntry) -> None:
-        # a mask in another encoding would make an image without objects, and nobody would notice
-        strange = strange_labels(mask, self.num_classes, self.ignore_index)
-        if strange.size:
-            raise UserError(
-                f"mask {entry.mask} holds {', '.join(map(str, strange[:3]))}: values are classes, "
-                f"0 to {self.num_classes - 1}, or {self.ignore_index}"
-            )
+def load_batch(
+    samples: ImageLevelSamples, keys: Sequence[tuple[int, int]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The samples of some keys, stacked: (views B×3×H×W, labels B×(C − 1)).
+
+    They are arrays, as PyTorch would pass tensors between processes through shared memory, of
+    which containers have little.
+    """
+    views, labels = zip(*(samples[key] for key in keys), strict=True)
+    return torch.stack(views).numpy(), torch.stack(labels).numpy()
 
 
-def collate(samples: list[tuple[Tensor, Tensor] | UserError]) -> tuple[Tensor, Tensor] | UserError:
-    """Stack samples to (raw images B×3×H×W, labels B×(C − 1)), or give the first error."""
-    for sample in samples:
-        if isinstance(sample, UserError):
-            return sample
-    images, labels = zip(*samples, strict=True)
-    return torch.stack(images), torch.stack(labels)
-
-
-class EpochSampler(Sampler[tuple[int, int]]):
+class EpochSampler:
     """The (epoch, index) of each sample that falls to this process; no other process has it.
 
     For training, samples come in an order drawn from the seed and the epoch. Of each full batch a

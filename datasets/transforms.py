@@ -21,7 +21,14 @@ def normalise(images: Tensor) -> Tensor:
     return (images - mean).div_(deviation)
 
 
-def train_transform(crop_size: int, scale_from: float, scale_to: float) -> v2.Transform:
+def unit_range(pixels: Tensor) -> Tensor:
+    """Pixels of 0 to 255 (uint8) as float32 in [0, 1], bit by bit as the transforms give them."""
+    return v2.functional.to_dtype(pixels, torch.float32, scale=True)
+
+
+def train_transform(
+    crop_size: int, scale_from: float, scale_to: float, dtype: torch.dtype = torch.float32
+) -> v2.Transform:
     """A random view of a PIL image as a 3×crop_size×crop_size tensor in [0, 1].
 
     A crop of `scale_from` to `scale_to` of the image's area and ratio 3/4 to 4/3, or the central
@@ -30,6 +37,8 @@ def train_transform(crop_size: int, scale_from: float, scale_to: float) -> v2.Tr
 
     PyTorch resizes eight-bit tensors in a quarter of Pillow's time, to the same pixels but for the
     rounding of a few; colours change faster in Pillow.
+
+    With `dtype` uint8 it is a quarter of the bytes, of which `unit_range` makes the same view.
     """
     return v2.Compose(
         [
@@ -38,21 +47,24 @@ def train_transform(crop_size: int, scale_from: float, scale_to: float) -> v2.Tr
             v2.ToPILImage(),
             v2.RandomHorizontalFlip(),
             FastColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.1),
-            *_to_unit_tensor(),
+            *_to_tensor(dtype),
         ]
     )
 
 
-def val_transform(crop_size: int) -> v2.Transform:
-    """A PIL image, whole, as a 3×crop_size×crop_size tensor in [0, 1]; the same every time."""
+def val_transform(crop_size: int, dtype: torch.dtype = torch.float32) -> v2.Transform:
+    """A PIL image, whole, as a 3×crop_size×crop_size tensor in [0, 1]; the same every time.
+
+    `dtype` is as for `train_transform`.
+    """
     resize = v2.Resize((crop_size, crop_size), interpolation=v2.InterpolationMode.BICUBIC)
-    return v2.Compose([resize, *_to_unit_tensor()])
+    return v2.Compose([resize, *_to_tensor(dtype)])
 
 
 def to_unit_tensor(image: Image.Image) -> Tensor:
     """A PIL image as a 3×H×W float32 tensor in [0, 1]."""
-    return v2.Compose(_to_unit_tensor())(image)
+    return v2.Compose(_to_tensor(torch.float32))(image)
 
 
-def _to_unit_tensor() -> list[v2.Transform]:
-    return [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.ToPureTensor()]
+def _to_tensor(dtype: torch.dtype) -> list[v2.Transform]:
+    return [v2.ToImage(), v2.ToDtype(dtype, scale=True), v2.ToPureTensor()]

@@ -76,7 +76,7 @@ def train(
             found = end.code
         finally:
             torch.set_num_threads(threads)
-    gc.collect()  # the loaders' processes end with them
+    gc.collect()  # what an error holds on to ends now
     assert found == status, out.getvalue() + err.getvalue()
     return subprocess.CompletedProcess(words, status, out.getvalue(), err.getvalue())
 

@@ -49,9 +49,7 @@ def process_map(
     if workers == 1 or len(items) <= FEW_ITEMS:
         yield map(function, items)
         return
-    # not fork: a copy of a process that has threads may hang, and keeps its locks
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=follow_main_process)
+    pool = process_pool(workers)
     try:
         with interrupts_held_back():
             results = pool.map(function, items, chunksize=chunksize)
@@ -63,6 +61,23 @@ def process_map(
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def process_pool(workers: int) -> ProcessPoolExecutor:
+    """A pool of processes that end with the main one.
+
+    Raises:
+        UserError: the system has no room for their locks, which are some 20 kB of shared memory.
+    """
+    # not fork: a copy of a process that uses CUDA or threads may hang, and keeps its locks
+    context = multiprocessing.get_context("spawn")
+    try:
+        return ProcessPoolExecutor(workers, mp_context=context, initializer=follow_main_process)
+    except OSError as error:
+        raise UserError(
+            f"cannot start {workers} processes ({error.strerror}); if /dev/shm is full, give the "
+            "container more: docker run --shm-size=2g"
+        ) from error
 
 
 @contextmanager

@@ -10,7 +10,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from datasets.files import ListEntry, read_mask, require_masks, strange_labels
+from datasets.files import (
+    ListEntry,
+    read_ground_truth,
+    read_mask,
+    require_masks,
+    strange_labels,
+)
 from datasets.records import DatasetRecord
 from utils.errors import UserError
 from utils.metrics import class_agreement, joint_histogram
@@ -78,7 +84,7 @@ def evaluate(
     require_masks(entries, "evaluate with a list whose lines are `IMAGE MASK`")
 
     def count(entry: ListEntry) -> np.ndarray | UnusableMaskError:
-        ground_truth = read_mask(entry.mask)
+        ground_truth = read_ground_truth(entry)
         require_classes(ground_truth, entry.mask, record)
         try:
             prediction = predict(entry, ground_truth)

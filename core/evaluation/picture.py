@@ -10,9 +10,8 @@ import numpy as np
 from PIL import Image
 
 from core.evaluation.evaluate import read_prediction, require_classes
-from core.evaluation.html.examples import read_pair
 from core.inference.results import CRF_FOLDER
-from datasets.files import ListEntry, read_list, require_masks
+from datasets.files import ListEntry, read_list, read_pair, require_masks
 from datasets.records import DATASETS, DatasetRecord, get_record
 from utils.drawing import blend, colorize, enlarge, legend, picture
 from utils.errors import UserError, run_command
@@ -49,7 +48,7 @@ def draw_results(entries: list[ListEntry], masks: Path, record: DatasetRecord) -
         labels = [ground_truth, *predictions]
         shown.update(int(index) for mask in labels for index in np.unique(mask))
         factor = -(-MIN_SIDE // min(ground_truth.shape))
-        photograph = enlarge(image, factor, smooth=True)
+        photograph = enlarge(np.array(image), factor, smooth=True)
         colours = [enlarge(colorize(mask, record.palette), factor, smooth=False) for mask in labels]
         rows.append([photograph, *(blend(photograph, colour) for colour in colours)])
 
@@ -87,8 +86,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    entries = spread(read_list(args.filelist, args.data), args.count)
-    drawn = draw_results(entries, args.masks, get_record(args.dataset))
+    record = get_record(args.dataset)
+    entries = spread(read_list(args.filelist, args.data, record), args.count)
+    drawn = draw_results(entries, args.masks, record)
     try:
         with atomic_path(args.out) as temporary:
             Image.fromarray(drawn).save(temporary, format="PNG")

@@ -6,16 +6,20 @@ from pathlib import Path
 
 from datasets.files import ListEntry, read_list
 from datasets.images import image_suffixes
+from datasets.records import PASCAL_VOC, DatasetRecord
 from utils.errors import UserError, os_errors_end_in
 
 
-def find_images(path: Path, root: str | Path) -> tuple[list[ListEntry], str]:
+def find_images(
+    path: Path, root: str | Path, record: DatasetRecord = PASCAL_VOC
+) -> tuple[list[ListEntry], str]:
     """The images that `path` stands for.
 
     Args:
         path: a folder, whose images are those files in it that have an image's suffix and are not
             hidden, by name; an image, known by its suffix; or else a file list.
         root: where the paths of a list start; folders and images stand where they stand.
+        record: says which images of a list are turned by their EXIF orientation; others all are.
 
     Returns:
         The images, and a line on what else is in the folder, empty if nothing is.
@@ -30,7 +34,7 @@ def find_images(path: Path, root: str | Path) -> tuple[list[ListEntry], str]:
         if not path.exists():
             raise UserError(f"there is no image {path}")
         return [ListEntry(path, None)], ""
-    return read_list(path, root), ""
+    return read_list(path, root, record), ""
 
 
 def _images_in(folder: Path) -> tuple[list[ListEntry], str]:

@@ -97,7 +97,7 @@ def _checked(entry: ListEntry, masks: Path, record: DatasetRecord) -> bytes:
             f"has the value {values[-1]}, which is no class, and the server wants one at every "
             "pixel (TEST.MIN_CONFIDENCE 0)"
         )
-    image = read_image(entry.image)
+    image = read_image(entry.image, entry.exif)
     if mask.size != image.size:
         raise refused(
             f"is {mask.height}×{mask.width}, its image {entry.image} {image.height}×{image.width}"
@@ -130,13 +130,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    entries = read_list(args.filelist, args.data)
+    record = get_record(args.dataset)
+    entries = read_list(args.filelist, args.data, record)
     require_unique_ids(entries, args.filelist)
     if args.check:
         require_writable_file(args.out, "--out")
         require_files(entries)
         return
-    pack(entries, args.masks, get_record(args.dataset), args.out)
+    pack(entries, args.masks, record, args.out)
     print(f"{len(entries)} masks of {args.masks} packed: {args.out}")
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,9 +16,8 @@ from core.inference.layout import size_text
 from core.inference.merging import Merger
 from core.inference.samples import Sample
 from core.inference.views import View, cut_views, make_views
+from utils.ahead import one_ahead
 from utils.errors import UserError
-
-T = TypeVar("T")
 
 
 class Prediction(NamedTuple):
@@ -85,7 +83,7 @@ def predict_with_scores(
     # were made in float32, and pixels at the borders of objects tell the difference
     torch.backends.cudnn.allow_tf32 = False
     model.eval()
-    groups = _one_ahead(_cut_groups(samples, test, pinned=device.type == "cuda"))
+    groups = one_ahead(_cut_groups(samples, test, pinned=device.type == "cuda"))
     pairs = groupby(groups, key=lambda group: (group.number, group.sample))
     for (_, sample), sample_groups in pairs:
         yield _predict_sample(model, sample, sample_groups, test, device)
@@ -107,17 +105,6 @@ def _cut_groups(
             group = views[start : start + size]
             inputs = cut_views(group, sample.image, pinned)
             yield ViewGroup(number, sample, group, inputs, is_whole=len(group) == len(views))
-
-
-def _one_ahead(items: Iterable[T]) -> Iterator[T]:
-    """The same items, each made in a background thread while the one before it is in use."""
-    iterator, end = iter(items), object()
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        item = thread.submit(next, iterator, end).result()
-        while item is not end:
-            following = thread.submit(next, iterator, end)
-            yield item
-            item = following.result()
 
 
 @torch.inference_mode()

@@ -11,9 +11,8 @@ from PIL import Image
 
 from core.config import InferenceConfig
 from core.inference.layout import Size, check_crops
-from datasets.files import ListEntry, labels_of_mask, read_image, read_mask, require_masks
+from datasets.files import ListEntry, labels_of_mask, read_image, read_pair, require_masks
 from datasets.presence import require_files
-from utils.errors import UserError
 from utils.progress import LINES_IN_A_LOG, track
 
 FEW_IMAGES = 300
@@ -56,17 +55,10 @@ def load_sample(
     Raises:
         UserError: a file is missing or cannot be read, or the two differ in size.
     """
-    image = read_image(entry.image)
     known = None if labels is None else labels[entry.id]
     if entry.mask is None:
-        return Sample(entry.id, image, labels=known)
-    ground_truth = read_mask(entry.mask)
-    if ground_truth.shape != (image.height, image.width):
-        mask_height, mask_width = ground_truth.shape
-        raise UserError(
-            f"mask {entry.mask} is {mask_height}×{mask_width}, its image {entry.image} "
-            f"{image.height}×{image.width}; the list pairs them wrongly"
-        )
+        return Sample(entry.id, read_image(entry.image, entry.exif), labels=known)
+    image, ground_truth = read_pair(entry)
     if known is None and test.USE_GT_LABELS:
         known = labels_of_mask(ground_truth, test.NUM_CLASSES)
     return Sample(entry.id, image, ground_truth, known)

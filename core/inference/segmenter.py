@@ -110,7 +110,7 @@ class Segmenter:
         """Segment one image.
 
         Args:
-            image: a path, read as infer_val.py does (upright by its EXIF orientation); or a Pillow
+            image: a path, read as infer_val.py reads one image (turned as EXIF says); or a Pillow
                 image of any mode, or an H×W×3 uint8 array of RGB, whose pixels stay where they are.
             labels: the objects that it is known to have, by name or by index (1 to C−1); none at
                 all mean background only, None leaves them to the network.

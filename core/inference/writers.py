@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 
 from core.inference.results import Outputs, Result, write_result
 from utils.errors import UserError
-from utils.processes import follow_main_process, interrupts_held_back
+from utils.processes import interrupts_held_back, process_pool
 
 MOST_BYTES = 1 << 30
 """Of the merged masks that wait or are at work: those of 68 images of VOC, of one from a camera."""
@@ -25,16 +24,14 @@ def result_writer(outputs: Outputs, workers: int) -> Iterator[Callable[[Result],
     which is when all is written; results that still wait are then dropped.
 
     Raises:
-        UserError: see `write_result`; or a worker died.
+        UserError: see `write_result`; or a worker died, or none can be started.
         RuntimeError: see `write_result`.
     """
     if workers == 0:
         yield lambda result: write_result(result, outputs)
         return
 
-    # not fork: a copy of a process that uses CUDA or threads may hang
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=follow_main_process)
+    pool = process_pool(workers)
     pending: dict[Future[None], Result] = {}
 
     def collect(most: int, most_bytes: int) -> None:

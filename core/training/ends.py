@@ -16,7 +16,7 @@ class NotFiniteError(UserError):
 
 @contextmanager
 def readable_ends(way_back: Callable[[], str]) -> Iterator[None]:
-    """Turn what memory, disks, workers and learning rates do to the body into `UserError`s.
+    """Turn what memory, disks and learning rates do to the body into `UserError`s.
 
     Args:
         way_back: how a run that has diverged goes on, see `core.training.state.way_back`.
@@ -33,12 +33,4 @@ def readable_ends(way_back: Callable[[], str]) -> Iterator[None]:
             "the GPU's memory does not hold this network and batch; set TRAIN.AMP bf16 or "
             "TRAIN.CHECKPOINT True, lower TRAIN.BATCH_SIZE or DATASET.CROP_SIZE, or use more "
             f"GPUs ({str(error).splitlines()[0]})"
-        ) from error
-    except RuntimeError as error:
-        # PyTorch has no exception of its own for this, and raises it at any moment
-        if not str(error).startswith("DataLoader worker"):
-            raise
-        raise UserError(
-            f"a process that loads images died ({error}); if memory is short, lower "
-            "TRAIN.NUM_WORKERS (--workers), and go on with --resume auto"
         ) from error

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from core.config import Config
 from core.distributed import Group
-from datasets.files import read_list
+from datasets.files import read_list, require_masks
 from datasets.presence import require_files
 from datasets.records import DatasetRecord
-from datasets.samples import EpochSampler, ImageLevelSamples, collate
-from datasets.transforms import train_transform, val_transform
+from datasets.samples import EpochSampler, ImageLevelSamples, load_batch
+from datasets.transforms import train_transform, unit_range, val_transform
+from utils.ahead import one_ahead
 from utils.errors import UserError
+from utils.workers import Workers
+
+FEWER_WORKERS = "lower TRAIN.NUM_WORKERS (--workers), and go on with --resume auto"
 
 
 class Batches:
@@ -25,7 +31,13 @@ class Batches:
 
     Of several processes, each has its part of every batch.
 
-    Iterating over `epoch(n)` raises the `UserError` of a file that cannot be used.
+    Args:
+        samples: the list's; views in [0, 1], or of uint8, which are scaled here.
+        batch_size: of all processes together.
+        workers: processes that load images; 0 lets this one load them.
+        device: where batches will go; for a GPU they are pinned.
+        group: the processes that share the batches.
+        training: in random order, without a last batch that is not full.
     """
 
     def __init__(
@@ -43,20 +55,11 @@ class Batches:
         self.sampler = EpochSampler(
             len(samples), samples.seed, batch_size if training else None, group.rank, group.size
         )
-        self.loader = DataLoader(
-            samples,
-            batch_size=self.share,
-            sampler=self.sampler,
-            num_workers=workers,
-            collate_fn=collate,
-            pin_memory=device.type == "cuda",
-            # the workers' own seeds, of which nothing depends, leave the global generator alone
-            generator=torch.Generator(),
-            persistent_workers=workers > 0 and training,
-        )
+        self.workers = workers
+        self.pinned = device.type == "cuda"
 
     def __len__(self) -> int:
-        return len(self.loader)
+        return -(-len(self.sampler) // self.share)
 
     @property
     def images_of_all(self) -> int:
@@ -64,12 +67,44 @@ class Batches:
         return self.sampler.length_of_all
 
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of an epoch, in its order."""
+        """The batches of an epoch, in its order.
+
+        Raises:
+            UserError: an image cannot be used, memory is short, or a process that loads images
+                cannot be started or died.
+        """
         self.sampler.epoch = epoch
-        for batch in self.loader:
-            if isinstance(batch, UserError):
-                raise batch
-            yield batch
+        keys = list(self.sampler)
+        keys = [keys[start : start + self.share] for start in range(0, len(keys), self.share)]
+        try:
+            yield from self._load(keys)
+        except MemoryError as error:
+            raise UserError(f"memory is short for loading images; {FEWER_WORKERS}") from error
+
+    def _load(self, keys: list[list[tuple[int, int]]]) -> Iterator[tuple[Tensor, Tensor]]:
+        load = partial(load_batch, self.samples)
+        count = min(self.workers, len(keys))
+        if count == 0:
+            yield from map(self._to_tensors, map(load, keys))
+            return
+        # one thread in each: there are others, and OpenMP's do not survive a fork
+        one_thread = partial(torch.set_num_threads, 1)
+        with (
+            Workers(load, count, "loads images", FEWER_WORKERS, one_thread) as workers,
+            # what is left to do here would hold up the network
+            closing(one_ahead(map(self._to_tensors, workers.map(keys)))) as batches,
+        ):
+            yield from batches
+
+    def _to_tensors(self, arrays: tuple[np.ndarray, np.ndarray]) -> tuple[Tensor, Tensor]:
+        views, labels = map(torch.from_numpy, arrays)
+        batch = unit_range(views), labels
+        return tuple(tensor.pin_memory() for tensor in batch) if self.pinned else batch
+
+    def first(self, count: int) -> tuple[Tensor, Tensor]:
+        """The first images of the list, whatever part of it falls to this process."""
+        keys = [(0, index) for index in range(min(count, len(self.samples)))]
+        return self._to_tensors(load_batch(self.samples, keys))
 
     def names(self, epoch: int, step: int) -> list[str]:
         """The images of the batch at `step` of an epoch."""
@@ -93,7 +128,7 @@ def training_batches(
             f"{group.size} of them cannot have equal parts of it; choose a multiple"
         )
     data = config.DATASET
-    transform = train_transform(data.CROP_SIZE, data.SCALE_FROM, data.SCALE_TO)
+    transform = train_transform(data.CROP_SIZE, data.SCALE_FROM, data.SCALE_TO, torch.uint8)
     batches = _batches(
         config, record, record.train_list, transform, seed, device, group, training=True
     )
@@ -113,7 +148,7 @@ def validation_batches(
     Raises:
         UserError: a list cannot be read, or has fewer images than there are processes.
     """
-    transform = val_transform(config.DATASET.CROP_SIZE)
+    transform = val_transform(config.DATASET.CROP_SIZE, torch.uint8)
     batches = {
         writer: _batches(config, record, name, transform, 0, device, group, training=False)
         for writer, name in record.val_lists.items()
@@ -139,8 +174,9 @@ def _batches(
     training: bool,
 ) -> Batches:
     root = Path(config.DATASET.PATH)
-    entries = read_list(root / name, root)
+    entries = read_list(root / name, root, record)
+    require_masks(entries, "training reads labels from it")
     require_files(entries)
-    samples = ImageLevelSamples(entries, transform, record.num_classes, record.ignore_index, seed)
+    samples = ImageLevelSamples(entries, transform, seed)
     train = config.TRAIN
     return Batches(samples, train.BATCH_SIZE, train.NUM_WORKERS, device, group, training=training)

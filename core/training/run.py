@@ -23,7 +23,8 @@ from core.provenance import record_run
 from core.training.ends import readable_ends
 from core.training.engine import Validation, describe, train_one_epoch, validate
 from core.training.keeper import SnapshotKeeper, discard_existing, discard_leftovers
-from core.training.loaders import Batches, training_batches, validation_batches
+from core.training.labels import read_labels
+from core.training.loaders import training_batches, validation_batches
 from core.training.logbook import Logbook, discard_logs, draw_batch
 from core.training.losses import Criterion, require_usable_loss
 from core.training.optimizer import build_optimizer
@@ -39,7 +40,7 @@ from core.training.state import (
     way_back,
 )
 from datasets.records import DatasetRecord
-from datasets.samples import collate, mix_seed
+from datasets.samples import mix_seed
 from models import get_model
 from utils.errors import InterruptionError, UserError, os_errors_end_in
 from utils.files import only_process, require_utf_8, require_writable_folder
@@ -196,6 +197,7 @@ class TrainingRun:
     def _run(self) -> None:
         last = self.config.TRAIN.NUM_EPOCHS
         self._require_same_plan()
+        self._read_labels()
         if self.group.is_main:
             self._take_over_folder()
             self._open_logs()
@@ -227,6 +229,12 @@ class TrainingRun:
                     "that they share"
                 )
 
+    def _read_labels(self) -> None:
+        lists = [(self.record.train_list, self.train_batches.samples)]
+        for writer, batches in self.val_batches.items():
+            lists.append((self.record.val_lists[writer], batches.samples))
+        read_labels(lists, self.record, self.group)
+
     def _take_over_folder(self) -> None:
         """Discard what is void of an earlier part of the run, but for its best score."""
         folder = self.settings.snapshots
@@ -251,7 +259,7 @@ class TrainingRun:
         facts = {"seed": settings.seed, "processes": self.group.size}
         record_run(settings.logs, self.config, settings.device, mark, **facts)
         self.logbook = Logbook(settings.logs, self.record, self.start)
-        self.pictured = _first_images(self.val_batches["train"])
+        self.pictured = self.val_batches["train"].first(PICTURED_IMAGES)
 
     def _picture(self, epoch: int) -> None:
         image = draw_batch(self.eval_model, self.pictured, self.record, self.settings.device)
@@ -328,12 +336,3 @@ def _seed_all(seed: int, epoch: int, device: torch.device, group: Group) -> None
         for index in range(torch.cuda.device_count()):
             with torch.cuda.device(index):
                 torch.cuda.manual_seed(mix_seed(seed, epoch, index))
-
-
-def _first_images(batches: Batches) -> tuple[torch.Tensor, torch.Tensor]:
-    """The first images of a validation list, whatever part of it falls to this process."""
-    samples = batches.samples
-    batch = collate([samples[0, index] for index in range(min(PICTURED_IMAGES, len(samples)))])
-    if isinstance(batch, UserError):
-        raise batch
-    return batch

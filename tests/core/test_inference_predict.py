@@ -11,9 +11,10 @@ from torch import nn
 
 from core.config import InferenceConfig
 from core.inference.merging import Merger
-from core.inference.predict import _one_ahead, predict
+from core.inference.predict import predict
 from core.inference.samples import Sample
 from core.inference.views import make_views
+from utils.ahead import one_ahead
 from utils.errors import UserError
 
 CLASSES = 4
@@ -335,7 +336,7 @@ def test_one_ahead_is_one_ahead_and_passes_errors_on():
 
     seen = []
     with pytest.raises(UserError, match="broken image"):
-        for item in _one_ahead(items()):
+        for item in one_ahead(items()):
             seen.append(item)
             assert len(made) <= len(seen) + 1
     assert seen == [0, 1, 2, 3]

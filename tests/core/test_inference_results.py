@@ -18,6 +18,7 @@ from core.inference.samples import check_samples, load_sample
 from core.inference.writers import result_writer
 from datasets.files import ListEntry, write_mask
 from datasets.records import voc_palette
+from utils import processes
 from utils.crf import crf_inference
 from utils.errors import UserError
 
@@ -193,7 +194,7 @@ def test_few_results_wait(tmp_path, monkeypatch, results_that_fit, expected):
         unfinished.discard(future)
         future.set_result(None)
 
-    monkeypatch.setattr(writers, "ProcessPoolExecutor", SlowPool)
+    monkeypatch.setattr(processes, "ProcessPoolExecutor", SlowPool)
     monkeypatch.setattr(writers, "wait", finish_one)
     with result_writer(outputs(tmp_path), 3) as write:
         for _ in range(20):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from training_command import error_of, scalars, snapshots, train
 
+from datasets.files import read_mask, write_mask
 from datasets.records import PASCAL_VOC
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -180,6 +183,27 @@ def test_mistakes_end_in_one_line(mini_voc, tmp_path, changes, words):
     message = error_of(train(mini_voc, tmp_path, status=2, **changes))
     assert all(word in message for word in words)
     assert not (tmp_path / "snapshots").exists()
+
+
+def test_masks_that_teach_nothing_end_in_one_line(mini_voc, tmp_path):
+    """Those of 0 and 255 alone, as binary masks are mostly saved, and those of other images."""
+    root = tmp_path / "data"
+    subprocess.run(["cp", "-r", mini_voc, root], check=True)
+    pairs = [line.split() for line in (root / "train_augvoc.txt").read_text().splitlines()]
+    contents = {root / mask: (root / mask).read_bytes() for _, mask in pairs}
+    for path in contents:
+        binary = np.where(read_mask(path) > 0, 255, 0)
+        write_mask(path, binary, PASCAL_VOC.palette)
+    message = error_of(train(root, tmp_path, status=2))
+    assert all(word in message for word in ("train_augvoc.txt", "0 and 255", "0 to 20"))
+    for path, content in contents.items():
+        path.write_bytes(content)
+    masks = [mask for _, mask in pairs]
+    shifted = zip((image for image, _ in pairs), masks[1:] + masks[:1], strict=True)
+    (root / "train_augvoc.txt").write_text("".join(f"{i} {m}\n" for i, m in shifted))
+    message = error_of(train(root, tmp_path, status=2))
+    assert re.search(r"mask .*×.*, its image .*×.* of the 40 pairs in train_augvoc\.txt", message)
+    assert not [path for path in (tmp_path / "snapshots").rglob("*.pth")]
 
 
 def test_a_damaged_image_is_named(mini_voc, tmp_path):

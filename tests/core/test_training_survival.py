@@ -6,15 +6,26 @@ import os
 import random
 import re
 import signal
+import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
 from child_processes import children_of
 from golden_recipe import golden_config
-from training_command import error_of, snapshot_folder, snapshots, start, state_of, train
+from training_command import (
+    REPOSITORY,
+    arguments_of,
+    error_of,
+    snapshot_folder,
+    snapshots,
+    start,
+    state_of,
+    train,
+)
 
 from core.training.precision import Precision
 from core.training.run import TrainingRun
@@ -103,12 +114,42 @@ def test_killed_after_its_first_snapshot_a_run_can_be_taken_up(mini_voc, tmp_pat
 def test_a_worker_that_dies_is_reported(mini_voc, tmp_path):
     with start(mini_voc, tmp_path, TRAIN__NUM_WORKERS="2", TRAIN__NUM_EPOCHS="50") as process:
         read_until(process, "epoch 0, trained")
-        os.kill(children_of(process.pid)[0], signal.SIGKILL)
+        while process.poll() is None:  # they are new in every epoch; one is hit at its work
+            for child in children_of(process.pid):
+                with suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
         _, err = process.communicate(timeout=300)
     assert process.returncode == 2
     assert "Traceback" not in err
     assert "a process that loads images died" in err.splitlines()[-1]
     assert "TRAIN.NUM_WORKERS" in err.splitlines()[-1]
+
+
+def can_mount() -> bool:
+    mount = ["unshare", "-m", "mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", "/dev/shm"]
+    try:
+        return subprocess.run(mount, capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not can_mount(), reason="/dev/shm cannot be replaced here")
+def test_it_needs_no_shared_memory(mini_voc, tmp_path):
+    """Not even for a lock; containers have 64 MB unless told otherwise."""
+    script = "mount -t tmpfs -o size=4k tmpfs /dev/shm && head -c 8192 /dev/zero > /dev/shm/full"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    words = arguments_of(mini_voc, [], {"TRAIN__NUM_WORKERS": "4", "TRAIN__NUM_EPOCHS": "0"})
+    words = [sys.executable, str(REPOSITORY / "train.py"), *words, "TRAIN.PRETRAIN", "0"]
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", f'({script}) 2>/dev/null; exec "$@"', "sh", *words],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "epoch 0, trained" in done.stdout
 
 
 def test_a_loss_that_explodes_names_epoch_step_and_images(mini_voc, tmp_path):

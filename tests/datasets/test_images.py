@@ -89,11 +89,11 @@ def test_damaged_exif_leaves_the_pixels(tmp_path):
     assert pixels(path).shape == (6, 9, 3)
 
 
-def test_the_check_of_data_compares_sizes_as_they_are_seen(tmp_path):
+def test_the_check_of_data_compares_sizes_as_they_are_stored(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(COLOURS).save(tmp_path / "a.jpg", exif=exif)
-    Image.fromarray(np.zeros((9, 6), np.uint8)).save(tmp_path / "a.png")
+    Image.fromarray(np.zeros((6, 9), np.uint8)).save(tmp_path / "a.png")
     assert check_sample(tmp_path, Sample(Path("a.jpg"), Path("a.png"))) == Finding()
 
 

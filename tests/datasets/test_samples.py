@@ -6,15 +6,21 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
 from core.distributed import interleave
 from datasets.crops import PublishedRandomCrop, draw_crop
 from datasets.files import ListEntry
-from datasets.samples import EpochSampler, ImageLevelSamples, collate, mix_seed
-from datasets.transforms import normalise, to_unit_tensor, train_transform, val_transform
-from utils.errors import UserError
+from datasets.labels import labels_of_list, read_mask_facts
+from datasets.records import PASCAL_VOC
+from datasets.samples import EpochSampler, ImageLevelSamples, load_batch, mix_seed
+from datasets.transforms import (
+    normalise,
+    to_unit_tensor,
+    train_transform,
+    unit_range,
+    val_transform,
+)
 
 
 @pytest.fixture
@@ -33,7 +39,10 @@ def entries(tmp_path):
 
 
 def samples(entries, transform=None, seed=1):
-    return ImageLevelSamples(entries, transform or train_transform(24, 0.5, 1.0), 21, 255, seed)
+    found = ImageLevelSamples(entries, transform or train_transform(24, 0.5, 1.0), seed)
+    facts = [read_mask_facts(entry) for entry in entries]
+    found.labels = labels_of_list("list.txt", entries, facts, PASCAL_VOC)
+    return found
 
 
 def test_labels_come_from_the_whole_mask(entries):
@@ -65,16 +74,19 @@ def test_sampling_leaves_the_global_random_state_alone(entries):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_views_do_not_depend_on_the_number_of_workers(entries):
-    def epoch(workers: int) -> list[torch.Tensor]:
-        data = samples(entries)
-        sampler = EpochSampler(len(data), 1, batch_size=4)
-        sampler.epoch = 3
-        loader = DataLoader(data, 4, sampler=sampler, num_workers=workers, collate_fn=collate)
-        return [tensor for batch in loader for tensor in batch]
-
-    for alone, shared in zip(epoch(0), epoch(2), strict=True):
-        assert torch.equal(alone, shared)
+def test_views_of_bytes_are_those_in_the_unit_range(entries):
+    """Bit by bit, though a quarter of the bytes goes from process to process."""
+    keys = [(2, index) for index in range(8)]
+    plain, labels = load_batch(samples(entries), keys)
+    as_bytes = samples(entries, train_transform(24, 0.5, 1.0, torch.uint8))
+    views, same_labels = load_batch(as_bytes, keys)
+    assert (plain.dtype, plain.shape, labels.shape) == (np.float32, (8, 3, 24, 24), (8, 20))
+    assert views.dtype == np.uint8 and len(np.unique(views)) > 100
+    np.testing.assert_array_equal(unit_range(torch.from_numpy(views)).numpy(), plain)
+    np.testing.assert_array_equal(labels, same_labels)
+    with Image.open(entries[0].image) as image:
+        whole = val_transform(24, torch.uint8)(image)
+        assert torch.equal(unit_range(whole), val_transform(24)(image))
 
 
 def test_random_views_mirror_half_of_the_time_and_jitter_colours():
@@ -189,51 +201,6 @@ def test_seeds_of_neighbours_differ():
         for index in range(40)
     }
     assert len(seeds) == 1000
-
-
-def test_an_unusable_file_comes_through_a_worker_as_one_line(entries, tmp_path):
-    entries[2].image.write_bytes(entries[2].image.read_bytes()[:50])
-    loader = DataLoader(
-        samples(entries),
-        batch_size=4,
-        sampler=EpochSampler(8, 0, batch_size=None),
-        num_workers=1,
-        collate_fn=collate,
-    )
-    batch = next(iter(loader))
-    assert isinstance(batch, UserError)
-    assert "2.png" in str(batch) and "\n" not in str(batch)
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_masks_are_read_once_for_all_workers_and_epochs(entries, workers):
-    data = samples(entries)
-    sampler = EpochSampler(8, 1, batch_size=4)
-    loader = DataLoader(data, 4, sampler=sampler, num_workers=workers, collate_fn=collate)
-
-    def labels_of_epoch(epoch: int) -> dict[int, list[float]]:
-        sampler.epoch = epoch
-        order = [index for _, index in sampler]
-        labels = torch.cat([labels for _, labels in loader])
-        return dict(zip(order, labels.tolist(), strict=True))
-
-    first = labels_of_epoch(0)
-    assert [first[index].index(1) for index in range(8)] == list(range(8))
-    for entry in entries:
-        entry.mask.unlink()
-    assert labels_of_epoch(1) == first
-
-
-def test_a_list_without_masks_cannot_be_trained_on(entries):
-    with pytest.raises(UserError, match="no mask"):
-        samples([ListEntry(entries[0].image, None)])
-
-
-def test_a_mask_in_another_encoding_is_named(entries):
-    Image.fromarray(np.full((40, 60), 100, dtype=np.uint8)).save(entries[1].mask)
-    error = samples(entries)[0, 1]
-    assert isinstance(error, UserError)
-    assert "1_mask.png" in str(error) and "100" in str(error)
 
 
 @pytest.mark.parametrize("processes", [2, 3])

@@ -119,3 +119,12 @@ def test_workers_end_with_a_killed_main_process(sleepers):
     sleepers.kill()
     # its end of file comes when no worker holds the pipe any more
     sleepers.communicate(timeout=300)
+
+
+def test_no_room_for_the_locks_of_processes(monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(processes, "ProcessPoolExecutor", full)
+    with pytest.raises(UserError, match=r"No space left.*docker run --shm-size=2g"):
+        processes.process_pool(2)

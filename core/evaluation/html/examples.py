@@ -13,10 +13,9 @@ from PIL import Image
 
 from core.evaluation.evaluate import Evaluation, ImageAgreement, Predict, UnusableMaskError
 from core.evaluation.report import ranking
-from datasets.files import ListEntry, read_image, read_mask
+from datasets.files import ListEntry, read_pair
 from datasets.records import DatasetRecord
 from utils.drawing import blend, colorize
-from utils.errors import UserError
 from utils.metrics import joint_histogram, segmentation_scores
 from utils.processes import available_cpus
 
@@ -79,7 +78,8 @@ def draw_examples(
 
 def draw_example(entry: ListEntry, predicts: Sequence[Predict], record: DatasetRecord) -> Example:
     """Draw one image with its ground truth and every variant's prediction."""
-    image, ground_truth = read_pair(entry)
+    photograph, ground_truth = read_pair(entry)
+    image = np.array(photograph)
 
     def overlay(mask: np.ndarray) -> str:
         return thumbnail(blend(image, colorize(mask, record.palette), ALPHA))[0]
@@ -93,20 +93,8 @@ def draw_example(entry: ListEntry, predicts: Sequence[Predict], record: DatasetR
             continue
         scores = segmentation_scores(joint_histogram(ground_truth, mask, record.num_classes))
         predictions.append(Prediction(overlay(mask), scores.iou))
-    photograph, size = thumbnail(image)
-    return Example(size, photograph, overlay(ground_truth), predictions)
-
-
-def read_pair(entry: ListEntry) -> tuple[np.ndarray, np.ndarray]:
-    """Read an image, H×W×3 uint8, and its ground truth, H×W uint8.
-
-    Raises:
-        UserError: one of them cannot be read, or their sizes differ.
-    """
-    image, ground_truth = np.array(read_image(entry.image)), read_mask(entry.mask)
-    if ground_truth.shape != image.shape[:2]:
-        raise UserError(f"mask {entry.mask} has another size than its image {entry.image}")
-    return image, ground_truth
+    picture, size = thumbnail(image)
+    return Example(size, picture, overlay(ground_truth), predictions)
 
 
 def thumbnail(image: np.ndarray) -> tuple[str, tuple[int, int]]:

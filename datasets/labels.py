@@ -1,0 +1,119 @@
+"""Image-level labels of a list, from its masks, and what is to be said of them before training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from datasets.files import ListEntry, find_misfit, read_mask
+from datasets.records import DatasetRecord
+from utils.errors import UserError
+
+FEW_WITH_OBJECTS = 0.05
+"""Below this share of images with objects, masks are most likely not what they should be."""
+
+
+class MaskFacts(NamedTuple):
+    """What a mask holds.
+
+    Attributes:
+        present: 256 bool, which values occur.
+        misfit: how it and its image differ in size; "" if they do not.
+    """
+
+    present: np.ndarray
+    misfit: str
+
+
+def read_mask_facts(entry: ListEntry) -> MaskFacts:
+    """Read an entry's mask, and the header of its image; a `UserError` if that is not possible."""
+    mask = read_mask(entry.mask)
+    return MaskFacts(
+        np.bincount(mask.reshape(-1), minlength=256) > 0, find_misfit(entry, mask.shape)
+    )
+
+
+def labels_of_list(
+    name: str, entries: Sequence[ListEntry], facts: Sequence[MaskFacts], record: DatasetRecord
+) -> np.ndarray:
+    """The labels of a list's images: N×(C − 1) uint8 zeros and ones.
+
+    Raises:
+        UserError: masks have another size than their images, or values that are no classes; it
+            counts them and names the first.
+    """
+    if misfits := [each.misfit for each in facts if each.misfit]:
+        raise UserError(
+            f"{misfits[0]} ({len(misfits)} of the {len(facts)} pairs in {name} differ in size); "
+            "the list pairs them wrongly"
+        )
+    present = np.stack([each.present for each in facts])
+    strange = present.copy()
+    strange[:, : record.num_classes] = False
+    strange[:, record.ignore_index] = False
+    if strange.any():
+        masks = np.flatnonzero(strange.any(axis=1))
+        values = np.flatnonzero(strange[masks[0]])
+        raise UserError(
+            f"mask {entries[masks[0]].mask} holds {', '.join(map(str, values[:3]))} "
+            f"({len(masks)} of the {len(facts)} masks in {name} hold such values): values are "
+            f"classes, 0 to {record.num_classes - 1}, or {record.ignore_index}"
+        )
+    return present[:, 1 : record.num_classes].astype(np.uint8)
+
+
+def require_objects(
+    name: str, labels: np.ndarray, facts: Sequence[MaskFacts], classes: int
+) -> None:
+    """Raise `UserError` where no image of the list `name` has an object: nothing could be learnt.
+
+    Masks whose objects are all 255, as many programs save them, give such labels.
+    """
+    if not labels.any():
+        values = np.flatnonzero(np.any([each.present for each in facts], axis=0))
+        raise UserError(
+            f"no image of {name} has an object: its masks hold {' and '.join(map(str, values))} "
+            f"alone; values are class indices, 0 to {classes - 1}"
+        )
+
+
+def doubts(lists: Sequence[tuple[str, np.ndarray]], record: DatasetRecord) -> list[str]:
+    """What is odd about the labels of a training list, the first, and of others; a line each."""
+    (training, labels), *others = lists
+    found = []
+    with_objects = int(labels.any(axis=1).sum())
+    if with_objects < FEW_WITH_OBJECTS * len(labels):
+        found.append(
+            f"only {with_objects} of the {len(labels)} images of {training} have an object; mask "
+            f"values are class indices, 0 to {record.num_classes - 1}"
+        )
+    if lacking := [record.classes[1 + index] for index in np.flatnonzero(~labels.any(axis=0))]:
+        found.append(f"no image of {training} has {' or '.join(lacking)}, which cannot be learnt")
+    found += [
+        f"no image of {name} has an object, so that its mAP is nan"
+        for name, of_list in others
+        if not of_list.any()
+    ]
+    return found
+
+
+def count_table(lists: Sequence[tuple[str, np.ndarray]], record: DatasetRecord) -> str:
+    """How many images of each list have each class, as a table of plain text.
+
+    Args:
+        lists: names, and labels as `labels_of_list` gives them.
+        record: names the classes.
+    """
+    rows = [("images with", *(name for name, _ in lists))]
+    for index, label in enumerate(record.classes[1:]):
+        rows.append((label, *(str(int(labels[:, index].sum())) for _, labels in lists)))
+    without = (str(int((~labels.any(axis=1)).sum())) for _, labels in lists)
+    rows.append(("no object", *without))
+    rows.append(("in all", *(str(len(labels)) for _, labels in lists)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join([f"{label:{widths[0]}}", *map(str.rjust, cells, widths[1:])])
+        for label, *cells in rows
+    )
