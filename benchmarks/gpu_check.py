@@ -32,14 +32,12 @@ import torch
 from benchmarks.gpu import mini_voc
 from benchmarks.gpu.findings import HEAD, Finding
 from benchmarks.gpu.processes import SectionProcess, kill, start
-from benchmarks.gpu.sections import ALONE, FIRST, LANES, SECTIONS
+from benchmarks.gpu.sections import ALONE, FIRST, LANES, SECTIONS, TINY_PATIENCE
 from core.distributed import select_device
 from utils.errors import UserError, os_errors_end_in, run_command
 
 LEAST = 12
 """Seconds that must be left of the budget for another section."""
-TINY_PATIENCE = 4
-"""How many times its usual limit a section may take on the CPU of a busy machine."""
 
 
 def main() -> None:

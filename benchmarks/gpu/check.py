@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gc
+import subprocess
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,8 @@ from typing import Any
 import torch
 
 from benchmarks.gpu.findings import Finding
-from benchmarks.gpu.processes import show
+from benchmarks.gpu.processes import run_python, show
+from benchmarks.gpu.sections import TINY_PATIENCE
 from benchmarks.measure import median_seconds
 
 GIB = 2**30
@@ -62,6 +64,17 @@ class Check:
     def milliseconds(self, call: Callable[[], Any], repetitions: int = 7, warm: int = 2) -> float:
         """`seconds`, a thousand to the second."""
         return 1000 * self.seconds(call, repetitions, warm)
+
+    @property
+    def patience(self) -> int:
+        """What limits of time are to be multiplied with."""
+        return TINY_PATIENCE if self.tiny else 1
+
+    def run(
+        self, *words: object, limit: float, environment: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """`run_python` with a limit for full size."""
+        return run_python(*words, limit=self.patience * limit, environment=environment)
 
     def free(self) -> None:
         """Give back memory that nothing uses, and look for a new peak from here on."""

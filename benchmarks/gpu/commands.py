@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.gpu.check import Check, has_crf
 from benchmarks.gpu.mini_voc import mini_voc
-from benchmarks.gpu.processes import ROOT, run_python
+from benchmarks.gpu.processes import ROOT
 
 SMALL = {"DATASET.CROP_SIZE": 32, "NET.BACKBONE": "vgg16", "NET.LR": 0.001}
 """What makes a run tiny."""
@@ -70,7 +70,7 @@ def deterministic(check: Check) -> None:
         _compare_runs(check, "--deterministic twice", "one", "two", judged=True)
     with check.guarded("taken up again"):
         more = ("--resume", "last", "--deterministic")
-        run_python("train.py", *training_words(check, data, "half", *more, **longer), limit=90)
+        check.run("train.py", *training_words(check, data, "half", *more, **longer), limit=90)
         _compare_runs(check, "--resume last with --deterministic", "one", "half", judged=True)
     if "plain" in runs:
         with check.guarded("without"):
@@ -97,7 +97,7 @@ def _train_side_by_side(check: Check, runs: Mapping[str, list[object]]) -> dict[
     texts = {}
     for name, process in running.items():
         try:
-            _, texts[name] = process.communicate(timeout=400 if check.tiny else 100)
+            _, texts[name] = process.communicate(timeout=100 * check.patience)
         except subprocess.TimeoutExpired:
             process.kill()
             _, texts[name] = process.communicate()
@@ -155,7 +155,7 @@ def demo(check: Check) -> None:
     }
     begin = time.time()
     words = [*common, "--overwrite", *set_words(settings | training)]
-    done = run_python("train.py", *words, limit=200)
+    done = check.run("train.py", *words, limit=200)
     last = [line for line in done.stdout.splitlines() if "mAP" in line][-1]
     check.row("demo: training", f"{time.time() - begin:.0f} s; {last[:100]}")
 
@@ -163,12 +163,12 @@ def demo(check: Check) -> None:
     listed, masks = ["--infer-list", data / "val_voc.txt"], check.out / "masks"
     test = {"TEST.CRF": has_crf(), **({"TEST.PAD_SIZE": "[128, 128]"} if check.tiny else {})}
     words = [*common, "--resume", "best", *listed, "--mask-output-dir", masks]
-    run_python("infer_val.py", *words, *set_words(settings | test), limit=100)
+    check.run("infer_val.py", *words, *set_words(settings | test), limit=100)
     check.row("demo: inference", f"{time.time() - begin:.0f} s")
 
     numbers = check.out / "numbers.json"
     words = ["--data", data, "--filelist", data / "val_voc.txt", "--masks", masks]
-    run_python("eval_seg.py", *words, "--json", numbers, limit=60)
+    check.run("eval_seg.py", *words, "--json", numbers, limit=60)
     for each in json.loads(numbers.read_text())["evaluations"]:
         mean = each["mean"]["all"]["iou"]
         fine = mean > (0.0 if check.tiny else 0.65)
@@ -186,10 +186,18 @@ def benchmarks(check: Check) -> None:
     ) as process:
         for line in process.stdout:
             print("    " + line[:230].rstrip(), flush=True)
-            cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
-            if len(cells) == 8 and cells[0] != "case" and not cells[0].startswith("---"):
-                name, baseline, ours, ratio, target, _, _, difference = cells
-                result = f"{baseline} -> {ours}, {ratio} (target {target or 'none'})"
-                check.row(name[:70], f"{result}, off by {difference}")
+            found = what_a_line_says(line)
+            if found:
+                check.row(*found)
     status = process.returncode
     check.row("python -m benchmarks --device cuda", f"exit status {status}", status == 0)
+
+
+def what_a_line_says(line: str) -> tuple[str, str] | None:
+    """The case of a line of the benchmarks' table, and its result; None for other lines."""
+    cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+    if len(cells) != 8 or cells[0] == "case" or cells[0].startswith("---"):
+        return None
+    name, baseline, ours, ratio, target, _, _, difference = cells
+    result = f"{baseline} -> {ours}, {ratio} (target {target or 'none'}), off by {difference}"
+    return name[:70], result

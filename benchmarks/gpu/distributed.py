@@ -10,7 +10,7 @@ from benchmarks.gpu.check import Check
 from benchmarks.gpu.commands import training_words
 from benchmarks.gpu.group_member import RESULT
 from benchmarks.gpu.mini_voc import mini_voc
-from benchmarks.gpu.processes import ROOT, run_python, show
+from benchmarks.gpu.processes import ROOT, show
 
 TORCHRUN = ("-m", "core.torchrun", "--standalone", "--nproc-per-node")
 LIMIT = 1e-2
@@ -33,7 +33,7 @@ def distributed(check: Check) -> None:
 
 def _run_group(check: Check, what: str, size: int, backend: str, kind: str) -> None:
     words = ["--device", check.device.type, *(["--tiny"] if check.tiny else [])]
-    done = run_python(
+    done = check.run(
         *TORCHRUN,
         size,
         "benchmarks/gpu/group_member.py",
@@ -57,7 +57,7 @@ def _train(check: Check) -> None:
     processes = max(1, torch.cuda.device_count()) if check.on_gpu else 1
     words = training_words(check, data, "torchrun", "--overwrite")
     begin = time.time()
-    done = run_python(*TORCHRUN, processes, "train.py", *words, limit=110)
+    done = check.run(*TORCHRUN, processes, "train.py", *words, limit=110)
     last = done.stdout.strip().splitlines()[-1]
     check.row(
         f"train.py with NPROC={processes}", f"{time.time() - begin:.0f} s; {last[:100]}", True

@@ -13,21 +13,18 @@ from benchmarks.gpu.steps import (
     fix_batch_norm,
     flat,
     gradients_of,
+    gradients_of_losses,
     in_precision,
     network_without_chance,
     training_step,
 )
 from benchmarks.training_cases import remove_chance, step_config
-from core.config import load_config
 from core.distributed import parallelise
 from core.training.engine import run_batch
-from core.training.losses import Criterion
 from models.network import Network
 
 LOSS_SCALE = 1024.0
 """What float16 would round to zero, this lifts."""
-MASK_LOSS_EPOCH = 9
-"""An epoch in which the mask loss counts."""
 
 
 def options(check: Check) -> None:
@@ -134,12 +131,8 @@ def _backbone(check: Check) -> str:
 
 
 def _gradients(check: Check, model: nn.Module, network: Network, images: int) -> Tensor:
-    network.zero_grad()
     outputs, labels = run_batch(model, _batch(check, images), check.device)
-    losses = Criterion(load_config())(outputs, labels, MASK_LOSS_EPOCH)
-    # the logits' squares let gradients reach them where no image's pseudo labels count
-    (losses["loss"].mean() + outputs["mask_logits"].float().square().mean()).backward()
-    return flat(gradients_of(network))
+    return gradients_of_losses(network, outputs, labels)
 
 
 def _batch(check: Check, images: int) -> tuple[Tensor, Tensor]:

@@ -15,12 +15,10 @@ from torch.nn.parallel import DistributedDataParallel
 from benchmarks.gpu.steps import (
     apart,
     fix_batch_norm,
-    flat,
-    gradients_of,
+    gradients_of_losses,
     in_precision,
     network_without_chance,
 )
-from core.config import load_config
 from core.distributed import (
     Group,
     broadcast_buffers,
@@ -30,13 +28,11 @@ from core.distributed import (
     place,
     sync_batch_norm,
 )
-from core.training.losses import Criterion
 from datasets.transforms import normalise
 from models.network import Network
 
 RESULT = "RESULT "
 """Before the number that rank 0 prints: how far gradients are apart."""
-MASK_LOSS_EPOCH = 9
 
 
 def main() -> None:
@@ -102,11 +98,8 @@ def _spread(model: nn.Module, device: torch.device, group: Group) -> nn.Module:
 
 
 def _gradients(model: nn.Module, network: Network, raw: Tensor, labels: Tensor) -> Tensor:
-    network.zero_grad()
     outputs = model.train()(normalise(raw), raw, labels)
-    losses = Criterion(load_config())(outputs, labels, MASK_LOSS_EPOCH)
-    (losses["loss"].mean() + outputs["mask_logits"].float().square().mean()).backward()
-    return flat(gradients_of(network))
+    return gradients_of_losses(network, outputs, labels)
 
 
 def _batch(size: int) -> tuple[Tensor, Tensor]:

@@ -19,8 +19,18 @@ def main(folder: str, train: str, val: str) -> None:
     """
     end = "failed"
     try:
-        run_python("-m", "datasets.mini_voc", "--out", folder, "--train", train, "--val", val)
-        run_python("-m", "datasets.prepare", "--root", folder)
+        run_python(
+            "-m",
+            "datasets.mini_voc",
+            "--out",
+            folder,
+            "--train",
+            train,
+            "--val",
+            val,
+            limit=PATIENCE,
+        )
+        run_python("-m", "datasets.prepare", "--root", folder, limit=PATIENCE)
         end = "drawn"
     finally:
         Path(f"{folder}.{end}").touch()

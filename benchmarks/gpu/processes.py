@@ -101,7 +101,7 @@ def kill(process: subprocess.Popen) -> None:
 
 
 def run_python(
-    *words: object, limit: float = 200, environment: Mapping[str, str] | None = None
+    *words: object, limit: float, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run a command of the project's to its end; if it fails, its last lines are printed.
 

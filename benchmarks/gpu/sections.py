@@ -47,6 +47,9 @@ SECTIONS: Mapping[str, Section] = {
     "benchmarks": Section("commands.benchmarks", 150),
 }
 
+TINY_PATIENCE = 4
+"""How many times its usual limit anything may take on a busy CPU, if sizes are tiny."""
+
 FIRST = ("machine",)
 # what is no matter of time runs side by side, the first of each lane first
 LANES = (("golden", "options", "dataparallel", "distributed"), ("deterministic", "demo"))

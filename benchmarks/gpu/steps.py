@@ -6,11 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.training_cases import Step, step_config
-from core.config import Config
+from core.config import Config, load_config
 from core.distributed import place
+from core.training.losses import Criterion
 from core.training.precision import InPrecision, Precision
 from models import get_model
 from models.network import Network
+
+MASK_LOSS_EPOCH = 9
+"""An epoch in which the mask loss counts."""
 
 
 def published_step(tiny: bool) -> tuple[str, int, int]:
@@ -64,6 +68,15 @@ def gradients_of(network: nn.Module) -> dict[str, Tensor]:
     """The gradient of every parameter that has one, in float32."""
     parameters = network.named_parameters()
     return {name: p.grad.float() for name, p in parameters if p.grad is not None}
+
+
+def gradients_of_losses(network: Network, outputs: dict[str, Tensor], labels: Tensor) -> Tensor:
+    """The gradients of a batch's loss in one row, from a training pass of the network."""
+    network.zero_grad()
+    losses = Criterion(load_config())(outputs, labels, MASK_LOSS_EPOCH)
+    # the logits' squares let gradients reach them where no image's pseudo labels count
+    (losses["loss"].mean() + outputs["mask_logits"].float().square().mean()).backward()
+    return flat(gradients_of(network))
 
 
 def flat(tensors: dict[str, Tensor]) -> Tensor:
