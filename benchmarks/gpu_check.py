@@ -202,6 +202,7 @@ class Session:
         with self._lock:
             if self._running is None:
                 return
+            self._running.remove(section.process)
             title = f"(from {begin:.0f} s to {self.report.seconds():.0f} s)"
             self.report.add(name, title, outcome.text, outcome.findings)
 

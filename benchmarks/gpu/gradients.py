@@ -76,9 +76,9 @@ def dataparallel(check: Check) -> None:
     if not check.on_gpu and (torch.cuda.is_available() or not check.tiny):
         check.row("DataParallel", "wants a GPU")
         return
-    ways = [("ae", "off", False), ("ae", "bf16", False), ("ae", "off", True), ("bsl", "off", False)]
+    ways = [("ae", "off", False), ("bsl", "off", False)]
     if not check.tiny:
-        ways.append(("ae", "fp16", True))
+        ways += [("ae", "bf16", False), ("ae", "fp16", True), ("ae", "off", True)]
     with tf32(False):
         for name, amp, checkpoint in ways:
             what = f"{_backbone(check)} {name}, AMP {amp}, CHECKPOINT {checkpoint}"

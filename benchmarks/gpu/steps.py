@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from benchmarks.training_cases import Step, step_config
+from benchmarks.training_cases import Step, remove_chance, step_config
 from core.config import Config, load_config
 from core.distributed import place
 from core.training.losses import Criterion
@@ -43,10 +43,8 @@ def in_precision(network: Network, amp: str, device: torch.device) -> nn.Module:
 
 def network_without_chance(backbone: str, model: str = "ae") -> Network:
     """A network that computes the same every time, in training too (but for its BatchNorms)."""
-    network = get_model(step_config(backbone, "NET.MODEL", model, "NET.SG_PSI", "0.0").NET)
-    for module in network.modules():
-        if isinstance(module, (nn.Dropout, nn.Dropout2d)):
-            module.p = 0.0
+    network = get_model(step_config(backbone, "NET.MODEL", model).NET)
+    remove_chance(network)
     return network
 
 
