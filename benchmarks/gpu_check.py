@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -218,8 +219,11 @@ class Session:
     def _environment(self) -> dict[str, str]:
         if self.args.device == "cuda":
             return {"CUDA_VISIBLE_DEVICES": "0", **os.environ}
-        return {"TRITON_INTERPRET": "1"}  # so that its kernels run, slowly, without a GPU
+        # threads of many processes would wait for each other; Triton's kernels run without a GPU
+        return {"OMP_NUM_THREADS": "1", "TRITON_INTERPRET": "1"}
 
 
 if __name__ == "__main__":
+    for number in (signal.SIGINT, signal.SIGTERM):  # the sections end with the check
+        signal.signal(number, signal.default_int_handler)
     run_command(main)

@@ -33,6 +33,7 @@ def distributed(check: Check) -> None:
 
 def _run_group(check: Check, what: str, size: int, backend: str, kind: str) -> None:
     words = ["--device", check.device.type, *(["--tiny"] if check.tiny else [])]
+    threads = {"OMP_NUM_THREADS": "2"} if check.on_gpu else {}
     done = check.run(
         *TORCHRUN,
         size,
@@ -41,7 +42,7 @@ def _run_group(check: Check, what: str, size: int, backend: str, kind: str) -> N
         kind,
         *words,
         limit=75,
-        environment={"OMP_NUM_THREADS": "2", "PYTHONPATH": str(ROOT)},
+        environment={"PYTHONPATH": str(ROOT), **threads},
     )
     lines = [line for line in done.stdout.splitlines() if line.startswith(RESULT)]
     if not lines:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -100,6 +101,14 @@ def test_what_is_not_as_it_should_be_ends_in_status_1(monkeypatch, tmp_path, scr
     out = tmp_path / "out"
     assert run(monkeypatch, {"pamr": script}, "--out", out, "--budget", budget) == 1
     assert [row["ok"] for row in json.loads((out / "results.json").read_text())] == [False]
+
+
+def test_an_interrupted_check_takes_its_sections_along(monkeypatch, tmp_path):
+    interrupt = f"import os, time; os.kill({os.getpid()}, 2); time.sleep(300)"
+    touch = f"open({str(tmp_path / 'next')!r}, 'w')"
+    with pytest.raises(KeyboardInterrupt):  # at once: the check waits for what it has not killed
+        run(monkeypatch, {"golden": interrupt, "options": touch}, "--out", tmp_path / "out")
+    assert not (tmp_path / "next").exists()
 
 
 def test_mistakes_are_told(monkeypatch, tmp_path):
