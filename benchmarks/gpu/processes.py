@@ -63,6 +63,21 @@ class SectionProcess:
 
         timer = threading.Timer(limit, expire)
         timer.start()
+        try:
+            lines, findings = self._read()
+        finally:
+            timer.cancel()
+            timer.join()
+        kill(self.process)  # what it has left behind
+        status = self.process.returncode
+        if status:
+            result = f"killed after {limit:.0f} s" if expired.is_set() else f"exit status {status}"
+            lines.append(f"!!! {self.name}: {result}\n")
+            findings.append(Finding(self.name, "the section", result, ok=False))
+        return Outcome("".join(lines), findings)
+
+    def _read(self) -> tuple[list[str], list[Finding]]:
+        """What it says until it has ended: plain lines, and findings."""
         lines, findings = [], []
         with self.process:
             for line in self.process.stdout:
@@ -71,14 +86,7 @@ class SectionProcess:
                     findings.append(finding)
                 else:
                     lines.append(line)
-        timer.cancel()
-        kill(self.process)  # what it has left behind
-        status = self.process.returncode
-        if status:
-            result = f"killed after {limit:.0f} s" if expired.is_set() else f"exit status {status}"
-            lines.append(f"!!! {self.name}: {result}\n")
-            findings.append(Finding(self.name, "the section", result, ok=False))
-        return Outcome("".join(lines), findings)
+        return lines, findings
 
 
 def start(

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -103,12 +104,14 @@ def test_what_is_not_as_it_should_be_ends_in_status_1(monkeypatch, tmp_path, scr
     assert [row["ok"] for row in json.loads((out / "results.json").read_text())] == [False]
 
 
-def test_an_interrupted_check_takes_its_sections_along(monkeypatch, tmp_path):
+@pytest.mark.parametrize("name, following", [("machine", "golden"), ("golden", "options")])
+def test_an_interrupted_check_takes_its_sections_along(monkeypatch, tmp_path, name, following):
     interrupt = f"import os, time; os.kill({os.getpid()}, 2); time.sleep(300)"
     touch = f"open({str(tmp_path / 'next')!r}, 'w')"
     with pytest.raises(KeyboardInterrupt):  # at once: the check waits for what it has not killed
-        run(monkeypatch, {"golden": interrupt, "options": touch}, "--out", tmp_path / "out")
+        run(monkeypatch, {name: interrupt, following: touch}, "--out", tmp_path / "out")
     assert not (tmp_path / "next").exists()
+    assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
 
 
 def test_mistakes_are_told(monkeypatch, tmp_path):
