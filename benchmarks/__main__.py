@@ -45,7 +45,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     builders = _choose(CASES.get(device.type, {}), args.only)
     print(f"{machine(device)}\n\n{head()}", flush=True)
-    rows, failures = _measure_all(builders, device)
+    rows, failures = _measure_all(builders, device, args.seconds)
     if args.json:
         write_json(args.json, rows)
     if failures:
@@ -59,6 +59,9 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda or auto")
     parser.add_argument("--threads", type=int, default=2, help="of PyTorch on the CPU (default: 2)")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these cases alone")
+    parser.add_argument(
+        "--seconds", type=float, default=BUDGET, help=f"of a case's timed calls ({BUDGET:g})"
+    )
     parser.add_argument("--json", type=user_path, metavar="FILE", help="also write the rows there")
     parser.add_argument(
         "--readme", action="store_true", help="also put the table into benchmarks/README.md"
@@ -79,12 +82,14 @@ def _choose(builders: Builders, names: list[str] | None) -> Builders:
     return {name: builders[name] for name in names or builders}
 
 
-def _measure_all(builders: Builders, device: torch.device) -> tuple[list[Row], list[str]]:
+def _measure_all(
+    builders: Builders, device: torch.device, seconds: float
+) -> tuple[list[Row], list[str]]:
     """Measure and print case by case; returns the rows, and what cases failed with."""
     rows, failures = [], []
     for build in builders.values():
         try:
-            row = measure(build(device), BUDGET)
+            row = measure(build(device), seconds)
         except DifferentResultsError as error:
             failures.append(str(error))
             continue

@@ -27,17 +27,19 @@ ELEMENT = 4
 """Bytes of a float32, and of a neighbour's number."""
 
 
-def bandwidth(device: torch.device) -> float:
-    """Bytes a second that memory reads and writes, as a copy of a large tensor shows them."""
-    source = torch.zeros(COPIED // ELEMENT, device=device)
+def bandwidth(device: torch.device, copied: int = COPIED) -> float:
+    """Bytes a second that memory reads and writes, as a copy of so many bytes shows them."""
+    source = torch.zeros(copied // ELEMENT, device=device)
     target = torch.empty_like(source)
-    return 2 * COPIED / median_seconds(lambda: target.copy_(source), 7)
+    return 2 * copied / median_seconds(lambda: target.copy_(source), 7)
 
 
-def arithmetic(device: torch.device) -> float:
-    """Operations a second of a product of float32 matrices, a multiply-add counting as 2."""
-    matrix = torch.rand(MATRIX, MATRIX, device=device)
-    return 2 * MATRIX**3 / median_seconds(lambda: matrix @ matrix, 7)
+def arithmetic(
+    device: torch.device, side: int = MATRIX, dtype: torch.dtype = torch.float32
+) -> float:
+    """Operations a second of a product of square matrices, a multiply-add counting as 2."""
+    matrix = torch.rand(side, side, device=device).to(dtype)
+    return 2 * side**3 / median_seconds(lambda: matrix @ matrix, 7)
 
 
 def pamr_bytes(pamr: PAMR, pixels: int, classes: int) -> int:

@@ -85,20 +85,22 @@ def _time_in_turn(case: Case, budget: float) -> tuple[float, float]:
     return statistics.median(baseline), statistics.median(ours)
 
 
-def median_seconds(call: Callable[[], Any], repetitions: int = FEWEST) -> float:
-    """The median time of a call that has been warmed up by one more."""
-    call()
+def median_seconds(call: Callable[[], Any], repetitions: int = FEWEST, warm: int = 1) -> float:
+    """The median time of a call that has been warmed up by `warm` more."""
+    for _ in range(warm):
+        call()
     return statistics.median(_seconds(call) for _ in range(repetitions))
 
 
 def _seconds(call: Callable[[], Any]) -> float:
-    _finish()
+    synchronize()
     start = time.perf_counter()
     call()
-    _finish()
+    synchronize()
     return time.perf_counter() - start
 
 
-def _finish() -> None:
+def synchronize() -> None:
+    """Wait for the GPU, if one is in use."""
     if torch.cuda.is_initialized():
         torch.cuda.synchronize()

@@ -158,25 +158,35 @@ class Step:
         self.optimizer = build_optimizer(network, config.NET)
         self.epoch = config.TRAIN.PRETRAIN
 
+    def losses(self) -> dict[str, Tensor]:
+        """The forward pass: B values for each loss."""
+        outputs = self.model(normalise(self.raw_images), self.raw_images, self.labels)
+        return self.criterion(outputs, self.labels, self.epoch)
+
     def take(self) -> dict[str, Tensor]:
         """Take a step; returns its losses."""
-        outputs = self.model(normalise(self.raw_images), self.raw_images, self.labels)
-        losses = self.criterion(outputs, self.labels, self.epoch)
+        losses = self.losses()
         self.precision.step(losses["loss"].mean(), self.optimizer)
         return {name: values.detach() for name, values in losses.items()}
 
     def without_chance(self) -> dict[str, Tensor]:
         """Take a step in which nothing is random; returns losses and changes of the weights."""
-        self.network.gate.psi = 0.0
-        for module in self.network.modules():
-            if isinstance(module, (nn.Dropout, nn.Dropout2d)):
-                module.p = 0.0
+        remove_chance(self.network)
         before = self._weights()
         losses = self.take()
         return {"change": self._weights() - before, **losses}
 
     def _weights(self) -> Tensor:
         return torch.cat([weight.detach().flatten() for weight in self.network.parameters()])
+
+
+def remove_chance(network: Network) -> None:
+    """Let a network compute the same every time in training too: no dropout, no stochastic gate."""
+    if hasattr(network, "gate"):
+        network.gate.psi = 0.0
+    for module in network.modules():
+        if isinstance(module, (nn.Dropout, nn.Dropout2d)):
+            module.p = 0.0
 
 
 def largest_relative_difference(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
