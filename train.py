@@ -20,7 +20,7 @@ def main() -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    group, device = join_group(args.device)
+    group, device = join_group(args.device, spread=True)
     settings = RunSettings(
         snapshots=run_folder(args.snapshot_dir, args),
         logs=run_folder(args.logdir, args),

@@ -21,6 +21,7 @@ from core.inference.merging import Merger
 from core.inference.predict import predict
 from core.inference.samples import Sample
 from core.inference.views import View, cut_views, make_views
+from core.precision import tf32
 from models import get_model
 from utils.crf import crf_inference
 
@@ -96,6 +97,7 @@ def eight_views(
     sample = Sample("photograph", image)
     views = make_views(size, test)
 
+    @tf32(False)
     @torch.inference_mode()
     def baseline() -> np.ndarray:
         scores, masks = models[0](cut_views(views, image).to(device))
@@ -108,7 +110,6 @@ def eight_views(
         [(_, merged)] = predict(lowered, [sample], test, device)
         return merged.argmax(axis=0)
 
-    torch.backends.cudnn.allow_tf32 = False
     return Case(
         f"8 views of an image, {size[1]}×{size[0]} in {pad[1]}×{pad[0]}, {backbone}, bfloat16",
         baseline=baseline,

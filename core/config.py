@@ -65,6 +65,7 @@ class TrainConfig:
     VAL_INTERVAL: int = _option(2, low=1)  # epochs between validations
     SYNC_BN: bool = False  # BatchNorm over the batches of all processes, on GPUs
     AMP: str = _option("off", choices=("off", "bf16", "fp16"))  # precision of convolutions
+    TF32: bool = True  # GPUs may round float32 convolutions to TF32; never outside of training
     CHECKPOINT: bool = False  # compute activations again instead of storing them
     COMPILE: bool = False  # torch.compile: faster after a slow first step
 

@@ -18,6 +18,15 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from core.devices import (
+    describe_devices,
+    gpus_used,
+    is_available,
+    out_of_memory,
+    require_working,
+    speaks_for_machine,
+    unusable_gpu,
+)
 from utils.errors import InterruptionError, UserError
 
 T = TypeVar("T")
@@ -116,20 +125,26 @@ def main_speaks_first(group: Group) -> Iterator[None]:
         raise
 
 
-def join_group(name: str) -> tuple[Group, torch.device]:
+def join_group(name: str, spread: bool = False) -> tuple[Group, torch.device]:
     """The group that torchrun started this process in, or a group of its own, and its device.
 
-    Every process of a machine takes a GPU for itself, or all share the CPU.
+    Every process of a machine takes a GPU for itself, or all share the CPU. The main process says
+    which device it is before it is used, and it is tried before anything else is done.
 
     Args:
         name: as for `select_device`.
+        spread: whether a process alone uses all visible GPUs.
 
     Raises:
-        UserError: there is no such device, or there are fewer GPUs than processes.
+        UserError: there is no such device, it does not work, or there are fewer GPUs than
+            processes.
     """
     device = select_device(name)
     # WORLD_SIZE alone may be a cluster's own
     if not dist.is_torchelastic_launched() or os.environ["WORLD_SIZE"] == "1":
+        devices = gpus_used(device, spread)
+        print(f"device: {describe_devices(devices)}", flush=True)
+        require_working(devices)
         return Group(), device
     local_rank = int(os.environ["LOCAL_RANK"])
     if device.type == "cuda":
@@ -143,6 +158,10 @@ def join_group(name: str) -> tuple[Group, torch.device]:
         torch.cuda.set_device(device)
     elif device.type != "cpu":
         raise UserError(f"--device {device.type} takes one process; leave NPROC out")
+    if os.environ["RANK"] == "0":
+        size = os.environ["WORLD_SIZE"]
+        print(f"device: {describe_devices([device])}, for each of {size} processes", flush=True)
+    require_working([device])
     backend = "nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=PATIENCE)
     if backend == "gloo":
@@ -183,22 +202,23 @@ def leave_group() -> None:
 def select_device(name: str = "auto") -> torch.device:
     """The device called `name`: auto, cuda, mps or cpu; auto takes the first of these there is.
 
+    Where that is the CPU although there is a GPU, a warning says why, and what helps.
+
     Raises:
         UserError: the name is unknown, or there is no such device here.
     """
-    available = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
-    if name == "auto":
-        name = next(kind for kind, here in available.items() if here)
-    if name not in available:
-        raise UserError(f"--device {name}: unknown; choose auto, {', '.join(available)}")
-    if not available[name]:
-        here = [kind for kind, there in available.items() if there]
-        raise UserError(f"--device {name}: PyTorch finds none here; available: {', '.join(here)}")
-    return torch.device(name)
+    kinds = ("cuda", "mps", "cpu")
+    if name != "auto" and name not in kinds:
+        raise UserError(f"--device {name}: unknown; choose auto, {', '.join(kinds)}")
+    here = [kind for kind in kinds if is_available(kind)]
+    if name != "auto" and name not in here:
+        fault = unusable_gpu(name) or f"PyTorch finds none here; available: {', '.join(here)}"
+        raise UserError(f"--device {name}: {fault}")
+    if name == "auto" and here == ["cpu"] and speaks_for_machine():
+        fault = unusable_gpu("cuda") or unusable_gpu("mps")
+        if fault:
+            print(f"warning: on the CPU: {fault}", file=sys.stderr, flush=True)
+    return torch.device(here[0] if name == "auto" else name)
 
 
 def make_deterministic() -> None:
@@ -241,7 +261,9 @@ def place(model: nn.Module, device: torch.device, low_precision: bool = False) -
     memory_format = torch.channels_last if innermost else torch.contiguous_format
     try:
         return model.to(device, memory_format=memory_format)
-    except torch.cuda.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
         raise UserError(
             "the GPU has no memory left for the network; end what else runs there, choose another "
             "GPU with CUDA_VISIBLE_DEVICES, or give --device cpu"

@@ -15,6 +15,7 @@ import torchvision
 import yaml
 
 from core.config import Config
+from core.devices import describe_devices, gpus_used
 from utils.errors import UserError
 from utils.files import write_text
 
@@ -46,7 +47,7 @@ def record_run(
         "torch": str(torch.__version__),
         "torchvision": str(torchvision.__version__),
         "cuda": torch.version.cuda or "none",
-        "device": _device_name(device),
+        "device": describe_devices(gpus_used(device, spread=True)),
         "threads": torch.get_num_threads(),
         **facts,
     }
@@ -80,10 +81,3 @@ def _git(*arguments: str) -> str:
     command = ["git", "-C", str(REPOSITORY), *arguments]
     done = subprocess.run(command, capture_output=True, check=True)
     return done.stdout.decode(errors="replace")
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        count = torch.cuda.device_count()
-        return ", ".join(torch.cuda.get_device_name(index) for index in range(count))
-    return f"{device.type} ({platform.processor() or platform.machine()})"

@@ -141,4 +141,5 @@ def _begin(job: Job, plan: Plan, group: Group, device: torch.device) -> None:
         images=len(job.entries),
         skipped=plan.skipped,
         processes=group.size,
+        tf32=False,
     )

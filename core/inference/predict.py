@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
 
@@ -12,10 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from core.config import InferenceConfig
+from core.devices import out_of_memory
 from core.inference.layout import size_text
 from core.inference.merging import Merger
 from core.inference.samples import Sample
 from core.inference.views import View, cut_views, make_views
+from core.precision import tf32
 from utils.ahead import one_ahead
 from utils.errors import UserError
 
@@ -47,28 +51,53 @@ class ViewGroup(NamedTuple):
     is_whole: bool
 
 
+@dataclass
+class Room:
+    """What the device was found to have memory for.
+
+    Attributes:
+        pixels: how many of all views together run through the network at a time.
+    """
+
+    pixels: float = math.inf
+
+    def holds(self, group: ViewGroup) -> int:
+        """How many of a group's views run at a time, at least one."""
+        return int(max(1, min(len(group.views), self.pixels // math.prod(group.views[0].window))))
+
+
 def predict(
-    model: nn.Module, samples: Iterable[Sample], test: InferenceConfig, device: torch.device
+    model: nn.Module,
+    samples: Iterable[Sample],
+    test: InferenceConfig,
+    device: torch.device,
+    room: Room | None = None,
 ) -> Iterator[tuple[Sample, np.ndarray]]:
     """Each sample with its merged masks: `predict_with_scores` without the scores."""
-    for sample, merged, _ in predict_with_scores(model, samples, test, device):
+    for sample, merged, _ in predict_with_scores(model, samples, test, device, room):
         yield sample, merged
 
 
 def predict_with_scores(
-    model: nn.Module, samples: Iterable[Sample], test: InferenceConfig, device: torch.device
+    model: nn.Module,
+    samples: Iterable[Sample],
+    test: InferenceConfig,
+    device: torch.device,
+    room: Room | None = None,
 ) -> Iterator[Prediction]:
     """Predict the class masks of images.
 
     Views run in groups of at most TEST.BATCH_SIZE, or where a window has grown beyond
     TEST.PAD_SIZE, of as many as have no more pixels than that, but at least one; the next group is
-    cut in the background while the network works on one. The results do not depend on the groups.
+    cut in the background while the network works on one. Where a GPU's memory does not hold a
+    group, it is halved, and all that follow are no larger. The results do not depend on the groups.
 
     Args:
         model: images (B×3×H×W, normalised) → raw class scores (B×(C−1)) and masks (B×C×H×W).
         samples: the images; with USE_GT_LABELS all have labels.
         test: the configuration's TEST section.
         device: where the model is.
+        room: what earlier calls have found out about the device's memory, and this one may.
 
     Yields:
         Each sample with its merged masks: the mean over views, objects without label 0, background
@@ -77,16 +106,14 @@ def predict_with_scores(
 
     Raises:
         UserError: the crops do not fit TEST.PAD_SIZE; a sample lacks labels; the GPU's memory does
-            not hold a group or the masks; the network's answer is not finite.
+            not hold a view or the masks; the network's answer is not finite.
     """
-    # by default cuDNN rounds convolutions to TF32's ten bits on GPUs that can; the published masks
-    # were made in float32, and pixels at the borders of objects tell the difference
-    torch.backends.cudnn.allow_tf32 = False
+    room = room or Room()
     model.eval()
     groups = one_ahead(_cut_groups(samples, test, pinned=device.type == "cuda"))
     pairs = groupby(groups, key=lambda group: (group.number, group.sample))
     for (_, sample), sample_groups in pairs:
-        yield _predict_sample(model, sample, sample_groups, test, device)
+        yield _predict_sample(model, sample, sample_groups, test, device, room)
 
 
 def _cut_groups(
@@ -107,27 +134,75 @@ def _cut_groups(
             yield ViewGroup(number, sample, group, inputs, is_whole=len(group) == len(views))
 
 
-@torch.inference_mode()
 def _predict_sample(
     model: nn.Module,
     sample: Sample,
     groups: Iterable[ViewGroup],
     test: InferenceConfig,
     device: torch.device,
+    room: Room,
 ) -> Prediction:
-    merger = Merger(sample.size)
+    before = room.pixels
+    prediction = _attempt(model, sample, groups, test, device, room)
+    while prediction is None:
+        # only here, where the exception is gone, do the tensors of its frames let go of memory
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+        groups = _cut_groups([sample], test, pinned=False)
+        prediction = _attempt(model, sample, groups, test, device, room)
+    if room.pixels < before:
+        window = make_views(sample.size, test)[0].window
+        views = int(room.pixels // math.prod(window))
+        print(
+            f"the GPU's memory is short; going on with {views} views of {size_text(window)} at a "
+            "time, which changes no result",
+            file=sys.stderr,
+        )
+    return prediction
+
+
+# the published masks were made in float32, and pixels at the borders of objects tell the difference
+@tf32(False)
+@torch.inference_mode()
+def _attempt(
+    model: nn.Module,
+    sample: Sample,
+    groups: Iterable[ViewGroup],
+    test: InferenceConfig,
+    device: torch.device,
+    room: Room,
+) -> Prediction | None:
+    """The sample's prediction; None if memory was short, and now there is less `room`."""
+    merger, largest = Merger(sample.size), 1
+    window = make_views(sample.size, test)[0].window
     try:
         for group in groups:
-            _run(model, group, merger, test, device)
+            largest = max(largest, room.holds(group))
+            for part in _split(group, room.holds(group)):
+                _run(model, part, merger, test, device)
         return _finish(sample, merger, test)
-    except torch.cuda.OutOfMemoryError as error:
-        window = size_text(group.views[0].window)
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        if largest > 1:
+            room.pixels = largest // 2 * math.prod(window)
+            return None
         raise UserError(
-            f"the GPU's memory does not hold {len(group.views)} views of {window} and the masks of "
-            f"{test.NUM_CLASSES} classes for {sample.id}, {size_text(sample.size)}; lower "
-            "TEST.BATCH_SIZE, which does not change the results, set TEST.OVERSIZE shrink where "
-            "windows have grown beyond TEST.PAD_SIZE, or give --device cpu"
+            f"the GPU's memory does not hold a view of {size_text(window)} and the masks of "
+            f"{test.NUM_CLASSES} classes for {sample.id}, {size_text(sample.size)}; set "
+            "TEST.OVERSIZE shrink where windows have grown beyond TEST.PAD_SIZE, or give "
+            "--device cpu"
         ) from error
+
+
+def _split(group: ViewGroup, size: int) -> Iterator[ViewGroup]:
+    """A group's views in turn, `size` of them at a time."""
+    if size >= len(group.views):
+        yield group
+        return
+    for start in range(0, len(group.views), size):
+        part = slice(start, start + size)
+        yield group._replace(views=group.views[part], inputs=group.inputs[part], is_whole=False)
 
 
 def _run(
@@ -146,6 +221,11 @@ def _finish(sample: Sample, merger: Merger, test: InferenceConfig) -> Prediction
     if test.METHOD == "multiscale":
         merged[0] **= test.BG_POW
     if not (merged.isfinite().all() and merger.scores.isfinite().all()):
+        if test.AMP == "fp16":
+            raise UserError(
+                f"the network's answer to {sample.id} is not finite: TEST.AMP fp16 overflows "
+                "beyond 65504; set TEST.AMP bf16, or off"
+            )
         raise UserError(
             f"the network's answer to {sample.id} is not finite: the snapshot's training has "
             "diverged; choose an earlier snapshot, or train with a lower NET.LR"

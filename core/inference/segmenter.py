@@ -13,10 +13,11 @@ from torch import nn
 
 from core.checkpoint import load_model
 from core.config import Config, InferenceConfig, load_config
+from core.devices import require_working
 from core.distributed import place, select_device
 from core.inference.acceleration import accelerate
 from core.inference.labels import label_vector
-from core.inference.predict import predict, predict_with_scores
+from core.inference.predict import Room, predict, predict_with_scores
 from core.inference.results import label_map
 from core.inference.samples import Sample
 from datasets.files import read_image
@@ -68,6 +69,7 @@ class Segmenter:
         self.test = test
         self.device = device
         self.record = record
+        self._room = Room()
 
     @classmethod
     def from_snapshot(
@@ -96,7 +98,9 @@ class Segmenter:
                 f"TEST.NUM_CLASSES is {cfg.TEST.NUM_CLASSES}, but {record.name} has "
                 f"{record.num_classes} classes; set it to {record.num_classes}"
             )
-        device = select_device(device) if isinstance(device, str) else device
+        if isinstance(device, str):
+            device = select_device(device)
+            require_working([device])
         model = get_model(cfg.NET, num_classes=record.num_classes)
         load_model(model, user_path(path))
         return cls(place(model, device), cfg.TEST, device, record)
@@ -124,7 +128,8 @@ class Segmenter:
         opened = _open(image)
         name = str(image) if isinstance(image, (str, Path)) else "the image"
         sample = Sample(name, opened, labels=known)
-        [(_, merged, scores)] = predict_with_scores(self.model, [sample], self.test, self.device)
+        predictions = predict_with_scores(self.model, [sample], self.test, self.device, self._room)
+        [(_, merged, scores)] = predictions
         if crf:
             present_only = self.test.CRF_PRESENT_ONLY
             merged = crf_inference(np.array(opened), merged, present_only=present_only)
@@ -133,7 +138,7 @@ class Segmenter:
 
     def predict_stream(self, samples: Iterable[Sample]) -> Iterator[tuple[Sample, np.ndarray]]:
         """Each sample with its C×H×W merged masks; the next one is opened in the meantime."""
-        return predict(self.model, samples, self.test, self.device)
+        return predict(self.model, samples, self.test, self.device, self._room)
 
 
 def _open(image: Image.Image | np.ndarray | str | Path) -> Image.Image:

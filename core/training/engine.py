@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from core.distributed import ALONE, Group, interleave
+from core.precision import tf32
 from core.training.ends import NotFiniteError
 from core.training.loaders import Batches
 from core.training.losses import Criterion
@@ -103,7 +104,8 @@ def train_one_epoch(
             raise StoppedError
         outputs, labels = run_batch(model, batch, device)
         losses = criterion(outputs, labels, epoch)
-        _require_finite(losses["loss"], batches, epoch, step, f"epoch {epoch}, step {step}")
+        where = f"epoch {epoch}, step {step}{precision.caution}"
+        _require_finite(losses["loss"], batches, epoch, step, where)
         precision.step(losses["loss"].mean(), optimizer)
         means.update(losses)
     whole = MeanLosses()
@@ -112,6 +114,7 @@ def train_one_epoch(
     return whole.means()
 
 
+@tf32(False)
 @torch.inference_mode()
 def validate(
     model: nn.Module,

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from core.precision import tf32
 from core.training.engine import Validation, run_batch
 from datasets.records import DatasetRecord
 from utils.drawing import blend, colorize, legend, picture
@@ -72,6 +73,7 @@ def discard_logs(folder: Path, record: DatasetRecord) -> None:
             path.unlink()
 
 
+@tf32(False)
 @torch.inference_mode()
 def draw_batch(
     model: nn.Module, batch: tuple[Tensor, Tensor], record: DatasetRecord, device: torch.device

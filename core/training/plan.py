@@ -6,6 +6,7 @@ import torch
 
 from core.config import Config
 from core.distributed import Group
+from core.precision import require_speed
 from core.training.start import Start
 from core.training.state import LastState
 from utils.errors import UserError
@@ -13,6 +14,7 @@ from utils.errors import UserError
 
 def check_plan(config: Config, start: Start, device: torch.device, group: Group) -> None:
     """Raise `UserError` where the configuration, the start and the machine do not go together."""
+    require_speed("TRAIN.AMP", config.TRAIN.AMP, device)
     last = config.TRAIN.NUM_EPOCHS
     # of a last state, the validation that ends the run may be all that is left
     if start and start.epoch > last + isinstance(start, LastState):

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from utils.errors import UserError
-
-_TYPES = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+from core.precision import autocast, require_amp
 
 
 class Precision:
@@ -33,14 +30,18 @@ class Precision:
         self.kind = kind
         self.device = device
         self.scaler = torch.amp.GradScaler(device.type) if kind == "fp16" else None
-        if kind != "off":
-            self._require_support()
+        require_amp("TRAIN.AMP", kind, device, trains=True)
 
     def autocast(self) -> AbstractContextManager:
         """The context that a forward pass is to be computed in; losses belong outside."""
-        if self.kind == "off":
-            return nullcontext()
-        return torch.autocast(self.device.type, _TYPES[self.kind])
+        return autocast(self.kind, self.device)
+
+    @property
+    def caution(self) -> str:
+        """What fp16 may have to do with a loss that is not finite, to stand behind the step."""
+        if self.kind != "fp16":
+            return ""
+        return " (TRAIN.AMP fp16 overflows beyond 65504, bf16 does not)"
 
     def step(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
         """Take the gradients of `loss`, let the optimizer step, and free the gradients."""
@@ -62,24 +63,6 @@ class Precision:
         """Go on with the state of an earlier run; that of another precision says nothing."""
         if self.scaler and state:
             self.scaler.load_state_dict(state)
-
-    def _require_support(self) -> None:
-        """Try a small convolution: what PyTorch lacks, it says late, or only warns of."""
-        try:
-            weight = torch.ones(4, 3, 3, 3, device=self.device, requires_grad=True)
-            with self.autocast():
-                output = F.conv2d(torch.ones(1, 3, 8, 8, device=self.device), weight)
-            output.float().sum().backward()
-            reason = "" if output.dtype == _TYPES[self.kind] else f"it computes in {output.dtype}"
-        except RuntimeError as error:
-            reason = str(error).splitlines()[0]
-        if not reason and self.scaler and not self.scaler.is_enabled():
-            reason = "it cannot scale gradients"
-        if reason:
-            raise UserError(
-                f"TRAIN.AMP {self.kind}: PyTorch {torch.__version__} cannot train so on "
-                f"{self.device.type} ({reason}); choose another of {', '.join(_TYPES)}"
-            )
 
 
 class InPrecision(nn.Module):

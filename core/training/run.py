@@ -19,6 +19,7 @@ from core.distributed import (
     parallelise,
     sync_batch_norm,
 )
+from core.precision import tf32
 from core.provenance import record_run
 from core.training.ends import readable_ends
 from core.training.engine import Validation, describe, train_one_epoch, validate
@@ -208,7 +209,8 @@ class TrainingRun:
                 self._validate(epoch)
             if self.group.is_main:
                 self._picture(epoch)
-            self._train(epoch)
+            with tf32(self.config.TRAIN.TF32):
+                self._train(epoch)
             self._save_last(epoch + 1)
         self._validate(last + 1)
         if self.group.is_main:
@@ -257,6 +259,7 @@ class TrainingRun:
             discard_logs(settings.logs, self.record)
         mark = f"_e{self.start:03d}" if self.goes_on else ""
         facts = {"seed": settings.seed, "processes": self.group.size}
+        facts["tf32"] = self.config.TRAIN.TF32
         record_run(settings.logs, self.config, settings.device, mark, **facts)
         self.logbook = Logbook(settings.logs, self.record, self.start)
         self.pictured = self.val_batches["train"].first(PICTURED_IMAGES)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from core.config import InferenceConfig
+from core.inference import acceleration
 from core.inference.acceleration import accelerate
 from core.inference.segmenter import Segmenter
 from datasets.records import PASCAL_VOC
@@ -49,7 +50,8 @@ def segment(**keys):
 
 
 @pytest.mark.parametrize(("name", "dtype"), [("bf16", torch.bfloat16), ("fp16", torch.float16)])
-def test_convolutions_alone_are_lowered(name, dtype):
+def test_convolutions_alone_are_lowered(name, dtype, monkeypatch):
+    monkeypatch.setattr(acceleration, "require_speed", lambda *_: None)
     _, full = segment()
     network, lowered = segment(AMP=name)
     assert network.precision == dtype
@@ -57,6 +59,11 @@ def test_convolutions_alone_are_lowered(name, dtype):
     assert not np.array_equal(lowered.probabilities, full.probabilities)
     assert (lowered.labels == full.labels).mean() > 0.95
     np.testing.assert_allclose(lowered.probabilities, full.probabilities, atol=0.2)
+
+
+def test_float16_on_a_cpu_is_refused():
+    with pytest.raises(UserError, match=r"TEST\.AMP fp16 takes a CPU .*bf16"):
+        segment(AMP="fp16")
 
 
 def test_nothing_is_done_where_nothing_is_asked_for():

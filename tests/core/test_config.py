@@ -21,6 +21,7 @@ DEFAULTS = {
         "VAL_INTERVAL": 2,
         "SYNC_BN": False,
         "AMP": "off",
+        "TF32": True,
         "CHECKPOINT": False,
         "COMPILE": False,
     },

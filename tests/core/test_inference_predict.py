@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from torch import nn
 
 from core.config import InferenceConfig
 from core.inference.merging import Merger
-from core.inference.predict import predict
+from core.inference.predict import Room, predict
 from core.inference.samples import Sample
 from core.inference.views import make_views
 from utils.ahead import one_ahead
@@ -252,9 +253,12 @@ def test_a_diverged_snapshot_is_told_with_the_image(broken):
     sample = make_sample(14, 17, name="2007_000033")
     with pytest.raises(UserError, match=r"2007_000033 is not finite.*diverged"):
         run(sample, settings(PAD_SIZE=(28, 34)), Diverged())
+    # in a precision of few exponents, that is no sign of the snapshot's
+    with pytest.raises(UserError, match=r"2007_000033 is not finite.*fp16.*bf16"):
+        run(sample, settings(PAD_SIZE=(28, 34), AMP="fp16"), Diverged())
 
 
-def test_convolutions_are_not_rounded_to_tf32(monkeypatch):
+def test_convolutions_are_not_rounded_to_tf32_and_the_switch_is_left_as_it_was(monkeypatch):
     class Asking(StandIn):
         def forward(self, images):
             asked.append(torch.backends.cudnn.allow_tf32)
@@ -262,7 +266,9 @@ def test_convolutions_are_not_rounded_to_tf32(monkeypatch):
 
     asked = []
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-    run(make_sample(14, 17), settings(), Asking())
+    samples = [make_sample(14, 17), make_sample(9, 8)]
+    for _ in predict(Asking(), samples, settings(), CPU):
+        assert torch.backends.cudnn.allow_tf32  # between two images too
     assert asked and not any(asked)
 
 
@@ -306,13 +312,90 @@ def test_crops_that_do_not_fit(keys, words):
         assert word in str(error.value)
 
 
-def test_a_group_too_large_for_the_gpu_names_the_key():
-    class Full(StandIn):
-        def forward(self, images):
-            raise torch.cuda.OutOfMemoryError
+class Scratch(torch.Tensor):
+    """What a forward pass holds; plain tensors cannot tell when they are gone."""
 
-    with pytest.raises(UserError, match=r"5 views of 31×38.*BATCH_SIZE.*TEST.OVERSIZE shrink"):
-        run(make_sample(9, 8), settings(BATCH_SIZE=5), Full())
+
+class ShortOfMemory(StandIn):
+    """A network on a GPU that holds the activations of `views` views of a window of 31×38."""
+
+    def __init__(self, views, error=torch.cuda.OutOfMemoryError):
+        super().__init__()
+        self.pixels, self.error = views * 31 * 38, error
+        self.tried, self.scratch = [], weakref.WeakSet()
+
+    def forward(self, images):
+        assert not self.scratch, "what the pass before has used is still held"
+        scratch = torch.zeros(1).as_subclass(Scratch)
+        self.scratch.add(scratch)
+        self.tried.append(len(images))
+        if images[:, 0].numel() > self.pixels:
+            raise self.error("CUDA error: out of memory")
+        return super().forward(images)
+
+
+@pytest.mark.parametrize("error", [torch.cuda.OutOfMemoryError, RuntimeError])
+@pytest.mark.parametrize(("views", "tried"), [(8, [8]), (7, [8, 4, 4]), (1, [8, 4, 2, *[1] * 8])])
+def test_where_memory_is_short_groups_are_halved_and_stay_so(views, tried, error, capsys):
+    test = settings(BATCH_SIZE=8)
+    samples = [make_sample(14, 17, 1, "a"), make_sample(14, 17, 2, "b")]
+    model = ShortOfMemory(views, error)
+    found = [merged for _, merged in predict(model, samples, test, CPU)]
+    enough = [merged for _, merged in predict(StandIn(), samples, test, CPU)]
+    np.testing.assert_allclose(found, enough, rtol=1e-5, atol=1e-6)
+    smallest = tried[-1]
+    assert model.tried == tried + [smallest] * (8 // smallest)
+    told = capsys.readouterr().err
+    assert told.count("\n") == (views < 8)
+    assert (f"{smallest} views of 31×38" in told) == (views < 8)
+
+
+@pytest.mark.parametrize("step", ["add_scores", "add_masks", "merged"])
+def test_memory_that_is_short_while_masks_are_merged_counts_no_view_twice(monkeypatch, step):
+    sample, test = make_sample(14, 17), settings(BATCH_SIZE=8)
+    expected, real = run(sample, test), getattr(Merger, step)
+    calls = []
+
+    def full_once(*arguments):
+        calls.append(real(*arguments))
+        if len(calls) == 1:
+            raise torch.cuda.OutOfMemoryError
+        return calls[-1]
+
+    monkeypatch.setattr(Merger, step, full_once)
+    np.testing.assert_allclose(run(sample, test), expected, rtol=1e-5, atol=1e-6)
+    assert len(calls) > 1
+
+
+def test_what_was_found_out_about_memory_holds_for_later_calls():
+    room, test = Room(), settings(BATCH_SIZE=8)
+    model = ShortOfMemory(2)
+    for _ in range(2):
+        list(predict(model, [make_sample(14, 17)], test, CPU, room))
+    assert model.tried == [8, 4, 2, 2, 2, 2, 2, 2, 2, 2]
+    # windows that have grown have less room, those of smaller crops more
+    grown = {"PAD_SIZE": (31, 76), "METHOD": "multicrop", "CROP_GRID_SIZE": (1, 1)}
+    for crop, largest in [((31, 76), 1), ((31, 38), 2), ((31, 19), 2)]:
+        model.tried.clear()
+        keys = {**grown, "PAD_SIZE": crop, "CROP_SIZE": crop, "BATCH_SIZE": 8}
+        list(predict(model, [make_sample(14, 17)], settings(**keys), CPU, room))
+        assert max(model.tried) == largest
+
+
+def test_a_view_too_large_for_the_gpu_names_the_keys():
+    model = ShortOfMemory(0)
+    with pytest.raises(UserError, match=r"a view of 31×38.*TEST.OVERSIZE shrink.*--device cpu"):
+        run(make_sample(9, 8), settings(BATCH_SIZE=5), model)
+    assert model.tried == [5, 2, 1]
+
+
+def test_other_errors_of_the_network_are_left_as_they_are():
+    class Broken(StandIn):
+        def forward(self, images):
+            raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        run(make_sample(9, 8), settings(), Broken())
 
 
 @pytest.mark.parametrize("step", ["add_masks", "merged"])

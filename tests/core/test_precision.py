@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 
 import pytest
 import torch
+import yaml
 from golden_recipe import quiet_network
 from torch import Tensor, nn
+from training_command import train
 
-from core.config import load_config
-from core.training import precision as precision_module
+from core.config import Config, TrainConfig, load_config
+from core.distributed import ALONE
+from core.precision import require_speed, tf32
 from core.training.losses import Criterion
+from core.training.plan import check_plan
 from core.training.precision import InPrecision, Precision
+from models.cam import CamBaseline
 from models.network import Network
 from utils.errors import UserError
 
@@ -177,7 +183,7 @@ def test_a_precision_that_pytorch_lacks_is_refused_with_a_remedy(lack, monkeypat
         raise RuntimeError("not implemented for 'Half'\nat some place")
 
     if lack == "error":
-        monkeypatch.setattr(precision_module.F, "conv2d", no_convolution)
+        monkeypatch.setattr(torch.nn.functional, "conv2d", no_convolution)
         expected = "not implemented for 'Half'"
     elif lack == "ignored":
         monkeypatch.setattr(torch, "autocast", lambda *_: nullcontext())
@@ -197,3 +203,127 @@ def test_looking_for_support_draws_no_random_numbers():
     first = torch.rand(1)
     torch.manual_seed(5)
     assert torch.equal(first, torch.rand(1))
+
+
+def test_float16_on_a_cpu_is_refused_before_training():
+    config = Config(TRAIN=TrainConfig(AMP="fp16"))
+    with pytest.raises(UserError, match=r"TRAIN\.AMP fp16 takes a CPU .*bf16"):
+        check_plan(config, None, CPU, ALONE)
+    check_plan(config, None, torch.device("mps"), ALONE)
+    check_plan(Config(TRAIN=TrainConfig(AMP="bf16")), None, CPU, ALONE)
+
+
+@pytest.mark.parametrize(
+    ("facts", "warned"),
+    [("flags : avx2 fma", True), ("flags : amx_bf16 avx512_bf16", False), (None, False)],
+)
+def test_a_cpu_without_units_for_bf16_is_told_of(tmp_path, monkeypatch, capsys, facts, warned):
+    path = tmp_path / "cpuinfo"
+    if facts:
+        path.write_text(facts)
+    monkeypatch.setattr("core.devices.CPU_FILE", path)
+    for device in (CPU, torch.device("cuda")):
+        require_speed("TEST.AMP", "bf16", device)
+    require_speed("TEST.AMP", "off", CPU)
+    told = capsys.readouterr().err
+    assert told.count("\n") == warned and ("TEST.AMP off" in told) == warned
+
+
+def switches() -> list:
+    """All that PyTorch has to say of TF32; what contradicts something else cannot be read."""
+    backends = torch.backends
+    found = []
+    for read in (
+        lambda: backends.cudnn.allow_tf32,
+        lambda: backends.cuda.matmul.allow_tf32,
+        torch.get_float32_matmul_precision,
+        *(lambda part=part: part.fp32_precision for part in new_parts()),
+    ):
+        try:
+            found.append(read())
+        except RuntimeError:
+            found.append("contradictory")
+    return found
+
+
+def new_parts() -> list:
+    """PyTorch's newer switches, from the whole to its parts; there are none before 2.9."""
+    backends = torch.backends
+    if not hasattr(backends.cuda.matmul, "fp32_precision"):
+        return []
+    cudnn, mkldnn = backends.cudnn, backends.mkldnn
+    parts = [cudnn.conv, cudnn.rnn, backends.cuda.matmul, mkldnn.conv, mkldnn.matmul]
+    return [backends, cudnn, mkldnn, *parts]
+
+
+@pytest.fixture
+def restored() -> Iterator[None]:
+    """Puts PyTorch's switches back, whatever a test has made of them."""
+    before = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    values = [part.fp32_precision for part in new_parts()]
+    yield
+    torch.backends.cudnn.allow_tf32 = before[0]
+    torch.set_float32_matmul_precision(before[1])
+    for part, value in zip(new_parts(), values, strict=True):
+        part.fp32_precision = value
+
+
+def set_new(path: str, value: str) -> None:
+    owner = torch.backends
+    if not new_parts():
+        pytest.skip("this PyTorch has no such switch")
+    for name in path.split("."):
+        owner = getattr(owner, name) if name else owner
+    owner.fp32_precision = value
+
+
+@pytest.mark.parametrize(
+    "earlier",
+    [
+        lambda: None,
+        lambda: setattr(torch.backends.cudnn, "allow_tf32", False),
+        lambda: setattr(torch.backends.cuda.matmul, "allow_tf32", True),
+        lambda: torch.set_float32_matmul_precision("medium"),
+        lambda: set_new("", "tf32"),
+        lambda: set_new("", "ieee"),
+        lambda: set_new("cudnn", "ieee"),
+        lambda: set_new("cudnn.conv", "ieee"),
+        lambda: set_new("cuda.matmul", "tf32"),
+    ],
+)
+def test_tf32_is_switched_and_switched_back_whatever_was_said_before(earlier, restored):
+    earlier()
+    before = switches()
+    for allowed in (True, False):
+        with pytest.raises(KeyError), tf32(allowed):
+            word = "tf32" if allowed else "ieee"
+            parts = new_parts()[3:6]  # what a GPU computes
+            assert [part.fp32_precision for part in parts] == [word] * len(parts)
+            told = {value for value in switches()[:2] if isinstance(value, bool)}
+            assert told <= {allowed} and (parts or told)
+            raise KeyError
+        assert switches() == before
+
+
+def test_training_may_round_to_tf32_and_what_judges_it_does_not(
+    monkeypatch, mini_voc, tmp_path, restored
+):
+    """Seen from inside of the network, in one run."""
+    asked = []
+    real = CamBaseline.forward
+
+    def asking(self, *arguments):
+        asked.append((self.training, torch.backends.cudnn.allow_tf32))
+        return real(self, *arguments)
+
+    monkeypatch.setattr(CamBaseline, "forward", asking)
+    for allowed in (True, False):
+        asked.clear()
+        name = str(allowed)
+        keys = {"TRAIN__NUM_EPOCHS": "0", "TRAIN__PRETRAIN": "0", "TRAIN__TF32": name}
+        train(mini_voc, tmp_path, "--run", name, **keys)
+        assert set(asked) == {(True, allowed), (False, False)}
+        [path] = tmp_path.rglob(f"{name}/environment.yaml")
+        environment = yaml.safe_load(path.read_text())
+        assert environment["tf32"] is allowed
+        assert torch.backends.cudnn.allow_tf32

@@ -153,7 +153,19 @@ def test_snapshots_and_configurations_that_cannot_be_used(trained, tmp_path):
         Segmenter.from_snapshot(trained.snapshot, cfg, device="abacus")
 
 
-def test_convolutions_are_not_rounded_to_tf32(segmenter, monkeypatch):
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-    segmenter.predict(PIXELS)
-    assert not torch.backends.cudnn.allow_tf32
+def test_segmenting_leaves_pytorchs_switches_as_they_were(segmenter, monkeypatch):
+    for allowed in (True, False):
+        monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", allowed)
+        segmenter.predict(PIXELS)
+        assert torch.backends.cudnn.allow_tf32 == allowed
+
+
+def test_a_device_is_tried_before_the_snapshot_is_read(trained, monkeypatch):
+    def broken(*arguments):
+        raise RuntimeError("CUDA error: no kernel image is available")
+
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.nn.functional, "conv2d", broken)
+    monkeypatch.setattr(torch, "ones", lambda *size, device: None)
+    with pytest.raises(UserError, match=r"mps: .*no kernel image.*--device cpu"):
+        Segmenter.from_snapshot(trained.snapshot, trained.config, device="mps")

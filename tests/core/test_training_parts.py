@@ -188,6 +188,9 @@ def test_only_the_images_whose_loss_is_not_finite_are_named():
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with pytest.raises(UserError, match=r"epoch 0, step 1: the loss is nan for image_1_2; "):
         train_one_epoch(model, batches, optimizer, criterion(), 0, CPU, FULL)
+    low = Precision("fp16", CPU)
+    with pytest.raises(UserError, match=r"step 1 \(TRAIN\.AMP fp16 .*bf16.*image_1_2; "):
+        train_one_epoch(model, batches, optimizer, criterion(), 0, CPU, low)
 
 
 def test_validation_means_and_average_precision_over_all_images():
