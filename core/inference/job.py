@@ -57,11 +57,11 @@ def run_job(read_job: Callable[[], Job], group: Group, device: torch.device) -> 
     """Segment the images of a job, which are dealt to the processes of the group in turn.
 
     The main process checks all that can be checked, and what is in the folder of results, before
-    anything there changes. What it found holds for all: a run that trains meanwhile may have
-    another best snapshot a moment later.
+    anything there changes. Its snapshot is that of all: a run that trains meanwhile may have
+    another best one a moment later.
 
     Args:
-        read_job: gives the job; it is called in the main process.
+        read_job: gives the job; it is called in every process, in the main one first.
         group: the processes that share the images.
         device: this process's.
 
@@ -70,18 +70,17 @@ def run_job(read_job: Callable[[], Job], group: Group, device: torch.device) -> 
         InterruptionError: Ctrl-C or SIGTERM came.
     """
     with ExitStack() as lock:
-        found: tuple[Job, Plan] | None = None
+        plan = Plan([], 0, [], {})
         with main_goes_first(group):
+            job = read_job()
             if group.is_main:
-                job = read_job()
                 lock.enter_context(only_process(job.outputs.folder, "inference"))
                 require_folders(job.outputs)
-                found = job, _checked_plan(job)
-        job, plan = group.gather(found)[0]
-        left = plan.entries
+                plan = _checked_plan(job)
+        left, snapshot = group.gather((plan.entries, job.snapshot))[0]
         if left:
             with main_goes_first(group):
-                segmenter = Segmenter.from_snapshot(job.snapshot, job.config, device, job.record)
+                segmenter = Segmenter.from_snapshot(snapshot, job.config, device, job.record)
             with interruptible(group) as stop:
                 if group.is_main:
                     _begin(job, plan, group, device)

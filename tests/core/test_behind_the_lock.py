@@ -13,10 +13,11 @@ import core.training.run
 import utils.files
 from core.config import load_config
 from core.distributed import Group
-from core.inference.folder import Plan
 from core.inference.job import Job, run_job
 from core.inference.results import Outputs
+from core.inference.segmenter import Segmenter
 from core.training.run import RunSettings, train
+from datasets.files import ListEntry
 from datasets.mini_voc.generate import MiniVocSettings, generate
 from datasets.records import PASCAL_VOC
 from utils.errors import UserError
@@ -104,16 +105,20 @@ def test_other_processes_look_once_the_main_one_has_the_lock(tmp_path, monkeypat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_job_of_inference_is_the_main_processes(tmp_path):
-    """Another's might have another best snapshot, of a run that trains meanwhile."""
+def test_the_snapshot_of_inference_is_the_main_processes(tmp_path, monkeypatch):
+    """Another's may be another best one, of a run that trains meanwhile."""
 
-    def read_job():
-        raise AssertionError("looked for itself")
+    def from_snapshot(path, *_):
+        raise UserError(f"loads {path.name}")
 
+    monkeypatch.setattr(Segmenter, "from_snapshot", from_snapshot)
     outputs = Outputs(tmp_path / "out", PASCAL_VOC.palette, PASCAL_VOC.ignore_index)
-    job = Job(load_config(), PASCAL_VOC, tmp_path / "model.pth", tmp_path, [], "", None, None,
-              outputs, False)  # fmt: skip
-    run_job(read_job, Second(True, (job, Plan([], 0, [], {}))), CPU)
+    later = tmp_path / "later.pth"
+    job = Job(load_config(), PASCAL_VOC, later, tmp_path, [], "", None, None, outputs, False)
+    entries = [ListEntry(tmp_path / "a.jpg", None)]
+    group = Second(True, (entries, tmp_path / "sooner.pth"), True)
+    with pytest.raises(UserError, match=r"^loads sooner\.pth$"):
+        run_job(lambda: job, group, CPU)
     assert list(tmp_path.iterdir()) == []
 
 
