@@ -10,7 +10,8 @@ import shutil
 import subprocess
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -44,8 +45,12 @@ def describe_devices(devices: Sequence[torch.device]) -> str:
         return f"{kind.upper()} ({_cpu_name()})"
     names = []
     for device in devices:
-        facts = torch.cuda.get_device_properties(device)
-        names.append(f"{facts.name} ({facts.total_memory / 2**30:.0f} GiB)")
+        try:
+            with _pytorch_silent():
+                facts = torch.cuda.get_device_properties(device)
+            names.append(f"{facts.name} ({facts.total_memory / 2**30:.0f} GiB)")
+        except RuntimeError:  # `require_working` will say why
+            names.append(str(device))
     if len(names) > 1 and len(set(names)) == 1:
         names = [f"{len(names)} × {names[0]}"]
     hip = torch.version.hip
@@ -84,10 +89,8 @@ def out_of_memory(error: RuntimeError) -> bool:
 
 def is_available(kind: str) -> bool:
     """Whether PyTorch finds a device of this kind: cuda, mps or cpu."""
-    with warnings.catch_warnings():
-        # what PyTorch says here at length, `unusable_gpu` says in a line
-        warnings.simplefilter("ignore")
-        finders = {"cuda": torch.cuda, "mps": torch.backends.mps, "cpu": torch.cpu}
+    finders = {"cuda": torch.cuda, "mps": torch.backends.mps, "cpu": torch.cpu}
+    with _pytorch_silent():
         return finders[kind].is_available()
 
 
@@ -103,28 +106,45 @@ def require_working(devices: Sequence[torch.device]) -> None:
         if device.type == "cpu":
             continue
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+            with _pytorch_silent():
                 images = torch.ones(1, 3, 8, 8, device=device)
                 F.conv2d(images, torch.ones(4, 3, 3, 3, device=device)).sum().item()
         except RuntimeError as error:
             raise UserError(_what_fails(device, error)) from error
 
 
+@contextmanager
+def _pytorch_silent() -> Iterator[None]:
+    """Without the paragraphs in which PyTorch warns of what is said here in a line."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def _what_fails(device: torch.device, error: RuntimeError) -> str:
-    if device.type == "cuda" and not torch.version.hip:
-        major, minor = torch.cuda.get_device_capability(device)
-        kernels = torch.cuda.get_arch_list()
-        if "no kernel image" in str(error) or not _runs_on(kernels, major, minor):
-            return (
-                f"{torch.cuda.get_device_name(device)} (sm_{major}{minor}): PyTorch "
-                f"{torch.__version__} has no kernels for this GPU; "
-                f"{_build_with_kernels(kernels, major, minor)}, or give --device cpu"
-            )
+    try:
+        lacking = device.type == "cuda" and _lacking_kernels(device, error)
+    except RuntimeError:  # a GPU in such a state does not even tell what it is
+        lacking = ""
+    if lacking:
+        return lacking
     reason = str(error).splitlines()[0]
     return (
         f"{device}: the GPU fails at a first small convolution ({reason}); choose another one with "
         "CUDA_VISIBLE_DEVICES, or give --device cpu"
+    )
+
+
+def _lacking_kernels(device: torch.device, error: RuntimeError) -> str:
+    """What is to be said if the error comes of a GPU that PyTorch has no kernels for, else ""."""
+    kernels = torch.cuda.get_arch_list()
+    major, minor = torch.cuda.get_device_capability(device)
+    known = "no kernel image" in str(error) or not _runs_on(kernels, major, minor)
+    if torch.version.hip or not known:
+        return ""
+    return (
+        f"{torch.cuda.get_device_name(device)} (sm_{major}{minor}): PyTorch {torch.__version__} "
+        f"has no kernels for this GPU; {_build_with_kernels(kernels, major, minor)}"
     )
 
 
@@ -137,10 +157,10 @@ def _runs_on(kernels: Sequence[str], major: int, minor: int) -> bool:
 def _build_with_kernels(kernels: Sequence[str], major: int, minor: int) -> str:
     newest = max([int(digits) for digits in re.findall(r"_(\d+)", " ".join(kernels))], default=0)
     if 10 * major + minor > newest:
-        return f"a newer one may: {_pip('--upgrade torch torchvision')}"
+        return f"a newer one may: {_pip('--upgrade torch torchvision')}, or give --device cpu"
     if major >= 5:  # builds on PyPI have kernels for these up to 2.7
-        return f"older ones have: {_pip('torch<2.8 torchvision')}"
-    return "neither have others that this code can use"
+        return f"older ones have: {_pip('torch<2.8 torchvision')}, or give --device cpu"
+    return "no build that this code can use has any; give --device cpu"
 
 
 def unusable_gpu(kind: str) -> str:

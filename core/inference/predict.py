@@ -146,8 +146,8 @@ def _predict_sample(
     prediction = _attempt(model, sample, groups, test, device, room)
     while prediction is None:
         # only here, where the exception is gone, do the tensors of its frames let go of memory
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
+        if device.type != "cpu":
+            getattr(torch, device.type).empty_cache()
         groups = _cut_groups([sample], test, pinned=False)
         prediction = _attempt(model, sample, groups, test, device, room)
     if room.pixels < before:

@@ -200,6 +200,18 @@ def test_a_gpu_that_fails_otherwise_is_named_with_the_reason(gpus):
         join_group("auto", spread=True)
 
 
+def test_a_gpu_that_does_not_even_tell_its_name_ends_in_one_line(gpus, monkeypatch, capsys):
+    def busy(device):
+        raise RuntimeError("CUDA error: all devices are busy\nmore")
+
+    gpus((8, 6), NEW, RuntimeError("CUDA error: all devices are busy\nmore"))
+    for name in ("get_device_properties", "get_device_capability", "get_device_name"):
+        monkeypatch.setattr(torch.cuda, name, busy)
+    with pytest.raises(UserError, match=r"^cuda: .*are busy\)"):
+        join_group("auto")
+    assert capsys.readouterr().out == "device: cuda, CUDA 12.8\n"
+
+
 def test_every_gpu_that_is_used_is_named_and_tried(gpus, capsys):
     tried = gpus((8, 6), NEW)
     join_group("auto", spread=True)
