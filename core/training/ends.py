@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import torch
-
+from core.devices import out_of_memory
 from utils.errors import UserError, os_errors_end_in
 
 
@@ -28,7 +27,9 @@ def readable_ends(way_back: Callable[[], str]) -> Iterator[None]:
             yield
     except NotFiniteError as error:
         raise UserError(f"{error}, or lower NET.LR and {way_back()}") from error
-    except torch.cuda.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
         raise UserError(
             "the GPU's memory does not hold this network and batch; set TRAIN.AMP bf16 or "
             "TRAIN.CHECKPOINT True, lower TRAIN.BATCH_SIZE or DATASET.CROP_SIZE, or use more "

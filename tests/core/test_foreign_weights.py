@@ -142,6 +142,8 @@ def safetensors():
         (zipped("m/constants.pkl"), "TorchScript"),
         (safetensors(), "safetensors.torch.load_file"),
     ],
+    # the bytes, which hold times, would be other names in each process that runs tests
+    ids=range(9),
 )
 def test_something_else_is_named(tmp_path, data, words):
     path = tmp_path / "model.pth"
