@@ -90,7 +90,8 @@ def membership() -> Iterator[None]:
     try:
         yield
     except InterruptionError as error:
-        if not (words := os.environ.get(LAST_WORDS)):
+        words = os.environ.get(LAST_WORDS)
+        if not words or not Path(words).parent.is_dir():
             raise
         # when a process fails, torchrun ends the others with the signal of an interruption; only
         # core.torchrun knows which of the two it was

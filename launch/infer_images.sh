@@ -55,7 +55,7 @@ else
 fi
 OUTPUT=${OUTPUT:-results/images/$name}
 require_config
-[ -z "$LABELS" ] || [ -f "$LABELS" ] ||
+[ -z "$LABELS" ] || [ -e "$LABELS" ] ||
     fail "LABELS: there is no file $LABELS (relative paths start at $ROOT)"
 [[ $OVERSIZE == shrink || $OVERSIZE == grow ]] ||
     fail "OVERSIZE must be shrink or grow, found $OVERSIZE"

@@ -39,6 +39,7 @@ def test_inference(checkout: Checkout) -> None:
 def test_own_images(checkout: Checkout) -> None:
     checkout.write("photos/a.jpg")
     checkout.write("my.pth")
+    checkout.write("labels.json")
     checkout.run("infer_images.sh", "photos", SNAPSHOT="my.pth", LABELS="labels.json", **EXTRA)
     ((door, *arguments),) = checkout.calls()
     assert door == "infer_val.py"
