@@ -78,8 +78,7 @@ def read_list(
                 "cannot be listed"
             )
         image, *mask = (root / column for column in columns)
-        exif = record.turns(path.name, has_mask=bool(mask))
-        entries.append(ListEntry(image, mask[0] if mask else None, exif))
+        entries.append(ListEntry(image, mask[0] if mask else None, record.turns(image)))
     if not entries:
         raise UserError(f"the file list {path} is empty")
     return entries
@@ -158,12 +157,13 @@ def read_pair(entry: ListEntry) -> tuple[Image.Image, np.ndarray]:
 
 
 def read_ground_truth(entry: ListEntry) -> np.ndarray:
-    """An entry's mask as `read_pair` gives it, of whatever size; its image is opened at need only.
+    """An entry's mask as `read_pair` gives it, of whatever size; no pixels of its image are read.
 
-    Raises `UserError` for files that cannot be read.
+    Masks are compared without their images, too: where there is none, nothing is turned. Raises
+    `UserError` for files that cannot be read.
     """
     mask = read_mask(entry.mask)
-    if not entry.exif:
+    if not entry.exif or not entry.image.exists():
         return mask
     return _turn_mask(mask, *_open(entry.image, "image", lambda path: read_header(path, exif=True)))
 

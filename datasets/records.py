@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 
 from utils.errors import UserError
@@ -42,6 +43,7 @@ class DatasetRecord:
         expected_counts: the official number of lines of each list.
         exif: whether its images are turned as their EXIF orientation says; its masks fit them so,
             or as they are stored.
+        folders: names of folders that the data set's own images lie below.
     """
 
     name: str
@@ -52,20 +54,19 @@ class DatasetRecord:
     val_lists: Mapping[str, str]
     expected_counts: Mapping[str, int] = field(default_factory=dict)
     exif: bool = True
+    folders: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:
         """The number of classes, background included."""
         return len(self.classes)
 
-    def turns(self, list_name: str, has_mask: bool) -> bool:
-        """Whether an image of a list is turned as its EXIF orientation says.
+    def turns(self, image: Path) -> bool:
+        """Whether a listed image is turned as its EXIF orientation says.
 
-        `exif` says so for the data set's own images: those of its own lists, and those that are
-        listed with masks. Any other image is somebody's photograph, which is turned.
+        `exif` says so for the data set's own images. Any other is somebody's photograph, which is.
         """
-        lists = {self.train_list, *self.val_lists.values(), *self.expected_counts}
-        return self.exif or not (has_mask or list_name in lists)
+        return self.exif or not set(self.folders).intersection(image.parts)
 
 
 PASCAL_VOC = DatasetRecord(
@@ -106,6 +107,7 @@ PASCAL_VOC = DatasetRecord(
         }
     ),
     exif=False,
+    folders=("VOCdevkit", "benchmark_RELEASE"),
 )
 
 DATASETS: Mapping[str, DatasetRecord] = MappingProxyType({PASCAL_VOC.name: PASCAL_VOC})

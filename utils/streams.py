@@ -51,9 +51,11 @@ def _occupy_descriptors() -> None:
 
 def _lead_nowhere(descriptor: int) -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
+    if nowhere == descriptor:  # the lowest free number, which a closed stream has left
+        os.set_inheritable(descriptor, True)
+        return
     os.dup2(nowhere, descriptor)  # unlike the original, other processes inherit it
-    if nowhere != descriptor:
-        os.close(nowhere)
+    os.close(nowhere)
 
 
 class _Output:

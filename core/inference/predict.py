@@ -63,7 +63,8 @@ class Room:
 
     def holds(self, group: ViewGroup) -> int:
         """How many of a group's views run at a time, at least one."""
-        return int(max(1, min(len(group.views), self.pixels // math.prod(group.views[0].window))))
+        views = self.pixels / math.prod(group.views[0].window)
+        return max(1, int(min(len(group.views), views)))
 
 
 def predict(
@@ -174,25 +175,39 @@ def _attempt(
 ) -> Prediction | None:
     """The sample's prediction; None if memory was short, and now there is less `room`."""
     merger, largest = Merger(sample.size), 1
-    window = make_views(sample.size, test)[0].window
-    try:
-        for group in groups:
-            largest = max(largest, room.holds(group))
-            for part in _split(group, room.holds(group)):
+    # the next group is fetched outside of `try`: errors of its making are none of the device's
+    for group in groups:
+        size = room.holds(group)
+        largest = max(largest, size)
+        try:
+            for part in _split(group, size):
                 _run(model, part, merger, test, device)
+        except RuntimeError as error:
+            _make_room(error, sample, largest, test, room)
+            return None
+    try:
         return _finish(sample, merger, test)
     except RuntimeError as error:
-        if not out_of_memory(error):
-            raise
-        if largest > 1:
-            room.pixels = largest // 2 * math.prod(window)
-            return None
-        raise UserError(
-            f"the GPU's memory does not hold a view of {size_text(window)} and the masks of "
-            f"{test.NUM_CLASSES} classes for {sample.id}, {size_text(sample.size)}; set "
-            "TEST.OVERSIZE shrink where windows have grown beyond TEST.PAD_SIZE, or give "
-            "--device cpu"
-        ) from error
+        _make_room(error, sample, largest, test, room)
+        return None
+
+
+def _make_room(
+    error: RuntimeError, sample: Sample, largest: int, test: InferenceConfig, room: Room
+) -> None:
+    """Halve the group of views that memory was short for; raise where that is not to be mended."""
+    if not out_of_memory(error):
+        raise error
+    window = make_views(sample.size, test)[0].window
+    if largest > 1:
+        room.pixels = largest // 2 * math.prod(window)
+        return
+    raise UserError(
+        f"the GPU's memory does not hold a view of {size_text(window)} and the masks of "
+        f"{test.NUM_CLASSES} classes for {sample.id}, {size_text(sample.size)}; set "
+        "TEST.OVERSIZE shrink where windows have grown beyond TEST.PAD_SIZE, or give "
+        "--device cpu"
+    ) from error
 
 
 def _split(group: ViewGroup, size: int) -> Iterator[ViewGroup]:

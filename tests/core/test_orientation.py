@@ -37,16 +37,18 @@ def root(tmp_path):
     exif[0x0112] = 6
     pixels = np.zeros((*STORED, 3), np.uint8)
     pixels[:, :30] = 255  # left, which is seen above
-    Image.fromarray(pixels).save(tmp_path / "a.jpg", exif=exif)
+    (tmp_path / "VOCdevkit").mkdir()
+    for path in (tmp_path / "a.jpg", tmp_path / "VOCdevkit" / "a.jpg"):
+        Image.fromarray(pixels).save(path, exif=exif)
     mask = np.where(pixels[..., 0] > 0, 7, 0).astype(np.uint8)
     write_mask(tmp_path / "stored.png", mask, PASCAL_VOC.palette)
     seen = np.array(Image.fromarray(mask).transpose(TURN))
     assert seen[:30].all() and not seen[30:].any()
     write_mask(tmp_path / "seen.png", seen, PASCAL_VOC.palette)
-    (tmp_path / "stored.txt").write_text("a.jpg stored.png\n")
-    (tmp_path / "seen.txt").write_text("a.jpg seen.png\n")
-    (tmp_path / "test.txt").write_text("a.jpg\n")  # a list of VOC's
-    (tmp_path / "mine.txt").write_text("a.jpg\n")
+    for voc, mine in (("stored", "mine_stored"), ("seen", "mine_seen"), ("test", "mine")):
+        mask = "" if voc == "test" else f"{voc}.png"
+        (tmp_path / f"{voc}.txt").write_text(f"VOCdevkit/a.jpg {mask}\n")
+        (tmp_path / f"{mine}.txt").write_text(f"a.jpg {mask}\n")
     return tmp_path
 
 
@@ -62,7 +64,8 @@ def shape_of(entry) -> tuple[int, int]:
 def test_what_is_turned(root):
     assert shape_of(entry_of(root, "stored.txt")) == STORED
     assert shape_of(entry_of(root, "test.txt")) == STORED
-    assert shape_of(entry_of(root, "mine.txt")) == SEEN
+    for name in ("mine.txt", "mine_stored.txt", "mine_seen.txt"):
+        assert shape_of(entry_of(root, name)) == SEEN
     for record in (PASCAL_VOC, OWN):
         for path in (root / "a.jpg", root):
             [entry] = [found for found in find_images(path, "", record)[0] if found.id == "a"]
@@ -75,8 +78,10 @@ def test_what_is_turned(root):
 
 def test_a_mask_is_turned_with_its_image_if_it_fits_what_is_stored(root):
     seen = read_mask(root / "seen.png")
-    for name in ("stored.txt", "seen.txt"):
-        entry = entry_of(root, name, OWN)
+    lists = [(name, OWN) for name in ("stored.txt", "seen.txt")]
+    lists += [(name, PASCAL_VOC) for name in ("mine_stored.txt", "mine_seen.txt")]
+    for name, record in lists:
+        entry = entry_of(root, name, record)
         image, mask = read_pair(entry)
         np.testing.assert_array_equal(mask, seen)
         np.testing.assert_array_equal(read_ground_truth(entry), seen)
@@ -89,6 +94,10 @@ def test_a_mask_is_turned_with_its_image_if_it_fits_what_is_stored(root):
     np.testing.assert_array_equal(mask, read_mask(root / "stored.png"))
     np.testing.assert_array_equal(read_ground_truth(entry), mask)
     assert (image.height, image.width) == STORED
+    # masks are compared without their images, too
+    (root / "a.jpg").unlink()
+    found = read_ground_truth(entry_of(root, "mine_stored.txt"))
+    np.testing.assert_array_equal(found, mask)
 
 
 def test_evaluation_and_its_pictures(root):
@@ -131,5 +140,5 @@ def test_masks_are_written_in_the_size_of_the_image_as_it_is_taken(
             with Image.open(masks / kind / "a.png") as found:
                 assert (found.height, found.width)[0] == size[0]
         entries = read_list(root / name, root)
-        assert check_samples(entries, InferenceConfig(), 1) == {str(root / "a.jpg"): size}
+        assert check_samples(entries, InferenceConfig(), 1) == {str(entries[0].image): size}
         pack(entries, masks, PASCAL_VOC, tmp_path / "out.tgz")
