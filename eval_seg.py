@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -135,4 +136,6 @@ def grid_size(text: str) -> tuple[int, int]:
 
 
 if __name__ == "__main__":
-    run_command(main, prints_result=True)
+    # files that are asked for are written even where nobody reads the table
+    files = ("--report", "--json", "--tensorboard", "--log-scores")
+    run_command(main, prints_result=not any(word.startswith(files) for word in sys.argv))

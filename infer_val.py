@@ -54,7 +54,7 @@ def read_job(args: argparse.Namespace) -> Job:
         snapshot = find_snapshot(run_folder(args.snapshot_dir, args), args.resume).path
     root = cfg.TEST.DATA_ROOT or cfg.DATASET.PATH
     entries, left_out = find_images(args.infer_list, root, record)
-    require_writable_folder(args.mask_output_dir, "--mask-output-dir (OUTPUT_DIR)")
+    require_writable_folder(args.mask_output_dir, "--mask-output-dir (OUTPUT_DIR, OUTPUT)")
     require_unique_ids(entries, args.infer_list, ignores_case(args.mask_output_dir))
     outputs = Outputs(
         args.mask_output_dir,

@@ -82,7 +82,12 @@ def speaks_for_machine() -> bool:
 
 def out_of_memory(error: RuntimeError) -> bool:
     """Whether a GPU was short of memory, which its libraries tell of in words alone."""
-    words = ("STATUS_ALLOC_FAILED", "CUDA error: out of memory", "MPS backend out of memory")
+    words = (
+        "CUDA error: out of memory",
+        "MPS backend out of memory",
+        "STATUS_ALLOC_FAILED",  # cuBLAS and cuDNN
+        "unable to find an engine",  # cuDNN, where its workspaces find no room
+    )
     known = isinstance(error, torch.cuda.OutOfMemoryError)
     return known or any(word in str(error) for word in words)
 

@@ -8,9 +8,9 @@ cd -- "$ROOT"
 # output is piped into a log; Python would hold it back in blocks
 export PYTHONUNBUFFERED=1
 
-# Streams that are closed would end a script at its first word, perhaps after hours of work.
-{ : >&1; } 2>/dev/null || exec >/dev/null
-{ : >&2; } 2>/dev/null || exec 2>/dev/null
+# A closed output would end a script at its first word, perhaps after hours of work. (bash takes
+# copying a closed descriptor onto itself for a success.)
+{ : 9>&1; } 2>/dev/null || exec >/dev/null
 
 fail() {
     echo "error: $*" >&2 || true

@@ -23,13 +23,10 @@ python_command+=(infer_val.py --dataset "$DATASET" --cfg "$CONFIG" --exp "$EXP"
 add_further_arguments "$@"
 
 # infer_then MODULE STEM SUFFIX ARGUMENT ...: infer, then run the Python module with the arguments,
-# for the masks without CRF (--out SAVE_DIR/STEM.SUFFIX) and with CRF (STEM_crf.SUFFIX). What the
-# module can know before, it says before.
+# for the masks without CRF (--out SAVE_DIR/STEM.SUFFIX) and with CRF (STEM_crf.SUFFIX).
 infer_then() {
     local module=$1 stem=$2 suffix=$3 masks out
     shift 3
-    (start "$PYTHON" -m "$module" "$@" --masks "$SAVE_DIR" --out "$SAVE_DIR/$stem.$suffix" \
-        --check) || return
     (start "${python_command[@]}") || return
     for masks in "$SAVE_DIR" "$SAVE_DIR/crf"; do
         out=$SAVE_DIR/$stem.$suffix
@@ -40,6 +37,14 @@ infer_then() {
             say "there is no folder $masks (TEST.CRF False), so no $out"
         fi
     done
+}
+
+# check_before MODULE STEM SUFFIX ARGUMENT ...: what the module of infer_then can say beforehand, in
+# the foreground.
+check_before() {
+    local module=$1 out=$SAVE_DIR/$2.$3
+    shift 3
+    (start "$PYTHON" -m "$module" "$@" --masks "$SAVE_DIR" --out "$out" --check)
 }
 
 # run_inference COMMAND ...: run it logged, and say where its masks are.

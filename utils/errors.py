@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from utils.streams import UnreadOutputError, safe_streams
+from utils.streams import LostOutputError, UnreadOutputError, safe_streams
 
 
 class UserError(Exception):
@@ -48,13 +48,21 @@ def run_command(main: Callable[[], None], *, prints_result: bool = False) -> Non
     Args:
         main: the command.
         prints_result: whether its output is all that it is run for. It then ends with 141 where
-            nobody reads that any more, as after `| head`; other work goes on.
+            nobody reads that any more, as after `| head`, and with 2 where it cannot be written;
+            other work goes on.
     """
     try:
         with safe_streams(ends_unread=prints_result):
             _run(main)
     except UnreadOutputError:
         sys.exit(141)
+    except LostOutputError as error:
+        print(
+            f"error: the output could not be written ({error.strerror}); make room, or send it "
+            "elsewhere",
+            file=sys.stderr,
+        )
+        sys.exit(2)
 
 
 def _run(main: Callable[[], None]) -> None:

@@ -14,6 +14,10 @@ class UnreadOutputError(BrokenPipeError):
     """Nobody reads a command's result any more, as after `| head`."""
 
 
+class LostOutputError(OSError):
+    """A command's result cannot be written, as on a full disk."""
+
+
 @contextmanager
 def safe_streams(ends_unread: bool) -> Iterator[None]:
     """Let output fail without consequences while the body runs, and at the process's end.
@@ -23,8 +27,9 @@ def safe_streams(ends_unread: bool) -> Iterator[None]:
     no text, is escaped.
 
     Args:
-        ends_unread: whether the body is to end, by an `UnreadOutputError`, where nobody reads
-            standard output. Without this it goes on.
+        ends_unread: whether the body is to end where standard output cannot be written: by an
+            `UnreadOutputError` where nobody reads it, else by a `LostOutputError`. Without this,
+            and where it was closed from the start, the body goes on.
     """
     _occupy_descriptors()
     before = sys.stdout, sys.stderr
@@ -97,8 +102,10 @@ class _Output:
                 _lead_nowhere(self._stream.fileno())
 
     def _fail(self, error: OSError) -> None:
-        if self._ends_unread and isinstance(error, BrokenPipeError):
-            raise UnreadOutputError(error.errno, error.strerror) from None
+        if self._ends_unread:
+            self._has_failed = True
+            kind = UnreadOutputError if isinstance(error, BrokenPipeError) else LostOutputError
+            raise kind(error.errno, error.strerror) from None
         if not self._has_failed:
             self._has_failed = True
             if self is sys.stdout:

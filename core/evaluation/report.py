@@ -30,7 +30,7 @@ def format_report(evaluation: Evaluation, classes: Sequence[str]) -> str:
     lines += ["", f"Mean over {len(classes) - 1} objects", *_means(scores, first=1)]
     lines += ["", f"Mean over all {len(classes)}", *_means(scores, first=0)]
     lacking = [
-        f"mIoU over the {found['classes']} {name} that occur: {100 * found['iou']:.2f}"
+        f"mIoU over {name} that occur ({found['classes']}): {100 * found['iou']:.2f}"
         for name, found in means_of_lacking_groups(scores).items()
     ]
     if lacking:

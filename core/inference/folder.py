@@ -142,7 +142,9 @@ def prepare_folder(outputs: Outputs, plan: Plan) -> None:
     Raises:
         UserError: the folder cannot be changed.
     """
-    with os_errors_end_in("make it writable, or choose another --mask-output-dir (OUTPUT_DIR)"):
+    with os_errors_end_in(
+        "make it writable, or choose another --mask-output-dir (OUTPUT_DIR, OUTPUT)"
+    ):
         for kind in KINDS:
             folder = outputs.folder_of(kind)
             remove_leftovers(folder, r".+\.(png|npz|json|yaml|patch)")
@@ -167,14 +169,15 @@ def _require_no_input_among(outputs: Outputs, entries: Sequence[ListEntry]) -> N
     for path in inputs:
         if (resolved[path.parent], path.suffix) in places and path.stem in ids:
             raise UserError(
-                f"{path} would be overwritten by a result; choose another --mask-output-dir"
+                f"{path} would be overwritten by a result; choose another --mask-output-dir "
+                "(OUTPUT_DIR, OUTPUT)"
             )
 
 
 def _require_same(earlier: Mapping[str, Any] | None, made_from: dict[str, Any], path: Path) -> None:
     remedy = (
-        "choose another --mask-output-dir (OUTPUT_DIR, SAVE_ID), or leave out --skip-existing, "
-        "which makes all anew"
+        "choose another --mask-output-dir (OUTPUT_DIR, SAVE_ID, OUTPUT), or leave out "
+        "--skip-existing, which makes all anew"
     )
     if earlier is None:
         raise UserError(

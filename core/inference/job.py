@@ -76,10 +76,12 @@ def run_job(read_job: Callable[[], Job], group: Group, device: torch.device) -> 
             if group.is_main:
                 lock.enter_context(only_process(job.outputs.folder, "inference"))
                 require_folders(job.outputs)
+                # the network before the images: to open all of them takes longer
+                segmenter = Segmenter.from_snapshot(job.snapshot, job.config, device, job.record)
                 plan = _checked_plan(job)
         left, snapshot = group.gather((plan.entries, job.snapshot))[0]
         if left:
-            with main_goes_first(group):
+            if not group.is_main:
                 segmenter = Segmenter.from_snapshot(snapshot, job.config, device, job.record)
             with interruptible(group) as stop:
                 if group.is_main:
@@ -99,7 +101,7 @@ def run_job(read_job: Callable[[], Job], group: Group, device: torch.device) -> 
 def require_folders(outputs: Outputs) -> None:
     """Make the folders of what is wanted; a `UserError` if files cannot be written there."""
     for kind in outputs.kinds:
-        require_writable_folder(outputs.folder_of(kind), "--mask-output-dir (OUTPUT_DIR)")
+        require_writable_folder(outputs.folder_of(kind), "--mask-output-dir (OUTPUT_DIR, OUTPUT)")
 
 
 def _checked_plan(job: Job) -> Plan:

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import nn
 
 from core.config import InferenceConfig
+from core.inference import predict as predict_module
 from core.inference.merging import Merger
 from core.inference.predict import Room, predict
 from core.inference.samples import Sample
@@ -365,6 +366,21 @@ def test_memory_that_is_short_while_masks_are_merged_counts_no_view_twice(monkey
     monkeypatch.setattr(Merger, step, full_once)
     np.testing.assert_allclose(run(sample, test), expected, rtol=1e-5, atol=1e-6)
     assert len(calls) > 1
+
+
+def test_errors_of_cutting_views_are_none_of_the_device(monkeypatch):
+    calls, real = [], predict_module.cut_views
+
+    def cut(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:  # the second group of the first image
+            raise RuntimeError("CUDA error: out of memory")
+        return real(*arguments)
+
+    monkeypatch.setattr(predict_module, "cut_views", cut)
+    samples = [make_sample(14, 17, number, str(number)) for number in range(3)]
+    with pytest.raises(RuntimeError, match="out of memory"):
+        list(predict(StandIn(), samples, settings(BATCH_SIZE=4), CPU))
 
 
 def test_what_was_found_out_about_memory_holds_for_later_calls():

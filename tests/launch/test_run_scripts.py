@@ -223,6 +223,17 @@ def test_a_log_is_kept_whatever_becomes_of_the_terminal(checkout: Checkout, stre
     assert log.count("train.py --dataset") == log.count("infer_val.py --dataset") == 1
 
 
+def test_a_script_goes_on_where_its_output_is_closed(checkout: Checkout) -> None:
+    command = "source launch/common.sh; echo a word >&1; echo done >&3"
+    done = subprocess.run(
+        ["bash", "-c", f"exec 3>&1; ({command}) >&-"],
+        cwd=checkout.root,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("done\n", "", 0)
+
+
 @pytest.fixture
 def read_only(checkout: Checkout) -> Iterator[Checkout]:
     """The checkout as it is to a user who may read it only."""

@@ -113,7 +113,7 @@ def _means(evaluated: Sequence[Evaluated], num_classes: int) -> list[dict[str, A
             f"all {num_classes}": means(each.scores, first=0),
         }
         for name, found in means_of_lacking_groups(each.scores).items():
-            groups[f"the {found['classes']} {name} that occur"] = found
+            groups[f"{name} that occur ({found['classes']})"] = found
         for order, (title, found) in enumerate(groups.items()):
             shares = [found[measure] for measure in MEASURES]
             rows.append({"variant": each.variant, "over": title, "order": order, "shares": shares})
