@@ -56,12 +56,7 @@ def run_command(main: Callable[[], None], *, prints_result: bool = False) -> Non
             _run(main)
     except UnreadOutputError:
         sys.exit(141)
-    except LostOutputError as error:
-        print(
-            f"error: the output could not be written ({error.strerror}); make room, or send it "
-            "elsewhere",
-            file=sys.stderr,
-        )
+    except LostOutputError:
         sys.exit(2)
 
 

@@ -38,6 +38,10 @@ def safe_streams(ends_unread: bool) -> Iterator[None]:
     try:
         yield
         out.flush()
+    except LostOutputError as error:
+        reason = f"the output could not be written ({error.strerror})"
+        print(f"error: {reason}; make room, or send it elsewhere", file=err)
+        raise
     finally:
         out.finish()
         err.finish()
