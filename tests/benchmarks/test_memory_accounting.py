@@ -61,7 +61,7 @@ def test_the_peak_is_the_allocators(tmp_path):
 
 @pytest.mark.parametrize("options", [[], ["TRAIN.CHECKPOINT", "True"], ["TRAIN.AMP", "bf16"]])
 def test_tensors_without_memory_count_as_real_ones(options):
-    words = ["NET.BACKBONE", "vgg16", "DATASET.CROP_SIZE", "81", "TRAIN.BATCH_SIZE", "4"]
+    words = ["NET.BACKBONE", "vgg16", "DATASET.CROP_SIZE", "33", "TRAIN.BATCH_SIZE", "2"]
     config = load_config(None, [*words, *options])
     with memory.like_a_gpu(), MemoryAccount() as account:
         memory.take_steps(config, CPU, account.restart)

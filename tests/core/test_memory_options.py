@@ -17,7 +17,7 @@ from utils.errors import UserError
 REPOSITORY = Path(__file__).resolve().parents[2]
 SETTINGS = {
     "NET.BACKBONE": "vgg16",
-    "DATASET.CROP_SIZE": "32",
+    "DATASET.CROP_SIZE": "16",
     "TRAIN.BATCH_SIZE": "20",
     "TRAIN.NUM_WORKERS": "0",
     "TRAIN.NUM_EPOCHS": "0",
