@@ -199,6 +199,9 @@ class TrainingRun:
         last = self.config.TRAIN.NUM_EPOCHS
         self._require_same_plan()
         self._read_labels()
+        # behind this, what is there of an earlier run may be gone
+        if self.group.any(self.stop.signal is not None, self.settings.device):
+            raise StoppedError
         if self.group.is_main:
             self._take_over_folder()
             self._open_logs()
@@ -235,7 +238,7 @@ class TrainingRun:
         lists = [(self.record.train_list, self.train_batches.samples)]
         for writer, batches in self.val_batches.items():
             lists.append((self.record.val_lists[writer], batches.samples))
-        read_labels(lists, self.record, self.group)
+        read_labels(lists, self.record, self.group, self.stop)
 
     def _take_over_folder(self) -> None:
         """Discard what is void of an earlier part of the run, but for its best score."""

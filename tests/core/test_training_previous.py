@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from training_command import flatten
 import core.training.keeper
 from core.training.start import find_start
 from core.training.state import load_last
-from utils.errors import UserError
+from utils.errors import InterruptionError, UserError
 
 HIGH, LOW = 0.1, 0.001
 
@@ -157,3 +158,19 @@ def test_a_run_of_which_only_the_previous_state_is_left_is_not_trained_over(tmp_
     assert sorted(path.name for path in Path(run.snapshots).glob("model*")) == [
         "model_enc_e000Xs0.500.pth"
     ]
+
+
+@pytest.mark.parametrize(
+    ("resume", "overwrite"), [("", True), ("e000Xs0.500", False), ("previous", False)]
+)
+def test_a_signal_while_labels_are_read_leaves_an_earlier_run_as_it_was(
+    tmp_path, resume, overwrite
+):
+    run = FakeRun(tmp_path)
+    run.train(TRAIN__NUM_EPOCHS=1)
+    before = {path: path.read_bytes() for path in run.snapshots.iterdir()}
+    run.read_labels = lambda *_: signal.raise_signal(signal.SIGTERM)
+    with pytest.raises(InterruptionError) as end:
+        run.train(resume, overwrite=overwrite, TRAIN__NUM_EPOCHS=1)
+    assert {path: path.read_bytes() for path in run.snapshots.iterdir()} == before
+    assert end.value.status == 143
