@@ -126,8 +126,10 @@ class TrainingRun:
         self.start = start.epoch if start else 0
         self.goes_on = start is not None
         self.start_path = start.path if start else None
+        self.from_state = isinstance(start, LastState)
+        self.takes_over = False  # whether anything of an earlier run may have changed
         # the epoch that `last` is to train next, once it is this run's
-        self.saved = self.start if isinstance(start, LastState) else None
+        self.saved: int | None = None
         check_plan(config, start, settings.device, settings.group)
         require_usable_loss(config.NET.LOSS, record)
         self.config = config
@@ -190,8 +192,11 @@ class TrainingRun:
         return way_back(self.settings.snapshots, -1 if self.saved is None else self.saved)
 
     def _how_to_go_on(self) -> str:
+        if not self.takes_over:
+            return "nothing was changed; the same command goes on"
         if self.saved is None:
-            return "no epoch was finished, so start again"
+            again = "the same command goes on"
+            return again if self.goes_on else "no epoch was finished, so start again"
         path = self.settings.snapshots / LAST
         return f"--resume last (RESUME=last) goes on with epoch {self.saved} from {path}"
 
@@ -202,11 +207,13 @@ class TrainingRun:
         # behind this, what is there of an earlier run may be gone
         if self.group.any(self.stop.signal is not None, self.settings.device):
             raise StoppedError
+        self.takes_over = True
         if self.group.is_main:
             self._take_over_folder()
-            self._open_logs()
         if self.goes_on:
             self.saved = self.start
+        if self.group.is_main:
+            self._open_logs()
         for epoch in range(self.start, last + 1):
             if epoch % self.config.TRAIN.VAL_INTERVAL == 0:
                 self._validate(epoch)
@@ -251,7 +258,7 @@ class TrainingRun:
         self.keeper = SnapshotKeeper(folder, self.best_score)
         self.keeper.drop_surplus()  # a run may have been killed before it came to that
         # a later state of a run that was gone back on would be of another branch of it
-        if self.saved is not None:
+        if self.from_state:
             make_last(self.start_path)
         elif self.goes_on:
             self._save_last(self.start, goes_back=True)

@@ -174,3 +174,4 @@ def test_a_signal_while_labels_are_read_leaves_an_earlier_run_as_it_was(
         run.train(resume, overwrite=overwrite, TRAIN__NUM_EPOCHS=1)
     assert {path: path.read_bytes() for path in run.snapshots.iterdir()} == before
     assert end.value.status == 143
+    assert str(end.value) == "interrupted; nothing was changed; the same command goes on"
