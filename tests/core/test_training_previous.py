@@ -91,6 +91,24 @@ def test_with_nothing_before_it_something_else_is_offered(tmp_path):
     assert follow(run, error, **settings) == "e000Xs0.000"
 
 
+@pytest.mark.parametrize("pretrain", [0, 3], ids=["with snapshots", "before any"])
+def test_where_no_rate_helps_the_way_back_leads_to_before_the_previous_state(tmp_path, pretrain):
+    def from_epoch_2(weight: float, epoch: int, rate: float) -> float:
+        return math.nan if epoch >= 2 and weight >= 2 else weight + 1
+
+    longer = {"TRAIN__NUM_EPOCHS": 4, "TRAIN__PRETRAIN": pretrain, "TRAIN__VAL_INTERVAL": 1}
+    run = FakeRun(tmp_path, loss=lambda weight: 1 / (2 + weight))
+    run.train(**longer | {"TRAIN__NUM_EPOCHS": 2})
+    assert epochs_of(run) == {"last": 3, "previous": 2}
+    run.step = from_epoch_2
+    # last then is the same as previous
+    for resume in ("previous", "previous", "last"):
+        with pytest.raises(UserError, match="epoch 2") as error:
+            run.train(resume, NET__LR=LOW, **longer)
+        words = "--overwrite" if pretrain else "--resume e001Xs0.667"
+        assert words in str(error.value) and "--resume previous" not in str(error.value)
+
+
 def contents(run: FakeRun) -> dict[str, object]:
     files = {p.name: flatten(torch.load(p, weights_only=True)) for p in run.snapshots.glob("*.pth")}
     return files | json.loads((run.snapshots / "written.json").read_text())
@@ -138,8 +156,13 @@ def test_states_that_cannot_be_used_name_others_that_can(tmp_path):
     assert load_last(run.snapshots).epoch == 2
     previous.write_bytes(b"damaged")
     assert "--resume last" in refused("previous")
+    last.write_bytes(b"damaged")
+    for resume in ("last", "previous"):
+        assert f"{resume}.pth " in refused(resume) and "--resume e000Xs0.500" in refused(resume)
     last.unlink()
     assert "--resume e000Xs0.500" in refused("last")
+    previous.unlink()
+    assert "--resume e000Xs0.500" in refused("last") and "leave out" not in refused("last")
     run.train("e000Xs0.500", TRAIN__NUM_EPOCHS=1)
     assert {path: path.read_bytes() for path in (last, previous)}.keys() == whole.keys()
 
