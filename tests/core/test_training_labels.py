@@ -144,11 +144,14 @@ class ShortOfMemory:
         raise MemoryError
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_short_memory_ends_in_one_line(entries, workers):
+@pytest.mark.parametrize(
+    ("workers", "remedy"),
+    [(0, r"lower TRAIN\.BATCH_SIZE or DATASET\.CROP_SIZE"), (1, r"lower TRAIN\.NUM_WORKERS")],
+)
+def test_short_memory_ends_in_one_line(entries, workers, remedy):
     samples = ImageLevelSamples(entries, ShortOfMemory(), 0)
     read_labels([("a.txt", samples)], PASCAL_VOC, ALONE)
-    with pytest.raises(UserError, match=r"memory is short .*TRAIN\.NUM_WORKERS"):
+    with pytest.raises(UserError, match=f"memory is short .*; {remedy}"):
         batches_of(samples, workers)
 
 
