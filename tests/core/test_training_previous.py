@@ -198,3 +198,16 @@ def test_a_signal_while_labels_are_read_leaves_an_earlier_run_as_it_was(
     assert {path: path.read_bytes() for path in run.snapshots.iterdir()} == before
     assert end.value.status == 143
     assert str(end.value) == "interrupted; nothing was changed; the same command goes on"
+
+
+def test_only_errors_of_files_are_the_disks(tmp_path):
+    def fails(*_):
+        raise error
+
+    run = FakeRun(tmp_path, step=fails)
+    error = ConnectionResetError(104, "Connection reset by peer")
+    with pytest.raises(ConnectionResetError):
+        run.train(TRAIN__NUM_EPOCHS=0)
+    error = OSError(28, "No space left on device", "last.pth")
+    with pytest.raises(UserError, match=r"'last\.pth'; make room there"):
+        run.train(overwrite=True, TRAIN__NUM_EPOCHS=0)
