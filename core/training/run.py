@@ -11,6 +11,7 @@ import torch
 
 from core.compiling import require_compiler
 from core.config import Config
+from core.devices import gpus_used
 from core.distributed import (
     ALONE,
     Group,
@@ -81,7 +82,7 @@ def train(config: Config, record: DatasetRecord, settings: RunSettings) -> None:
         UserError, InterruptionError: see `TrainingRun`; another process is at work on the run.
     """
     folder, group = settings.snapshots, settings.group
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    missing = [_missing(folder), _missing(settings.logs)]
     with ExitStack() as lock:
         # the main process holds it for all; only then may they look at what is in the folder
         with main_goes_first(group):
@@ -90,13 +91,20 @@ def train(config: Config, record: DatasetRecord, settings: RunSettings) -> None:
                 # hold it
                 with os_errors_end_in("choose another --snapshot-dir"):
                     lock.enter_context(only_process(folder, "training run", PATIENCE))
+        run = None
         try:
             run = TrainingRun(config, record, settings)
+            run.run()
         except BaseException:
-            if group.is_main:
-                _remove_empty(missing)
+            if group.is_main and not (run and run.takes_over):
+                for folders in missing:
+                    _remove_empty(folders)
             raise
-        run.run()
+
+
+def _missing(folder: Path) -> list[Path]:
+    """The folder and those above it that are not there, the innermost first."""
+    return [path for path in (folder, *folder.parents) if not path.exists()]
 
 
 def _remove_empty(folders: list[Path]) -> None:
@@ -270,7 +278,8 @@ class TrainingRun:
         mark = f"_e{self.start:03d}" if self.goes_on else ""
         facts = {"seed": settings.seed, "processes": self.group.size}
         facts["tf32"] = self.config.TRAIN.TF32
-        record_run(settings.logs, self.config, settings.device, mark, **facts)
+        devices = gpus_used(settings.device, spread=self.group.size == 1)
+        record_run(settings.logs, self.config, devices, mark, **facts)
         self.logbook = Logbook(settings.logs, self.record, self.start)
         self.pictured = self.val_batches["train"].first(PICTURED_IMAGES)
 
