@@ -21,7 +21,7 @@ R = TypeVar("R")
 
 # other methods import PyTorch anew in every process, which takes seconds; macOS forbids fork.
 # A fork is safe here, though `utils.processes` avoids it: these processes use no CUDA, have PyTorch
-# compute in one thread if `prepare` says so, and take no lock that a thread of the main one may hold.
+# compute in one thread if `prepare` says so, and take no lock that the main one's threads may hold.
 METHOD = "fork" if sys.platform == "linux" else "spawn"
 AHEAD = 2
 """Items that each process is given before its first result is fetched."""
