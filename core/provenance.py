@@ -6,6 +6,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import torchvision
 import yaml
 
 from core.config import Config
-from core.devices import describe_devices, gpus_used
+from core.devices import describe_devices
 from utils.errors import UserError
 from utils.files import write_text
 
@@ -23,7 +24,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def record_run(
-    folder: Path, config: Config, device: torch.device, mark: str = "", **facts: Any
+    folder: Path, config: Config, devices: Sequence[torch.device], mark: str = "", **facts: Any
 ) -> None:
     """Write config.yaml, environment.yaml and diff.patch to `folder`.
 
@@ -32,6 +33,7 @@ def record_run(
 
     Args:
         folder: of the logs or the results.
+        devices: that this process works on.
         mark: stands before the names' suffix, for a run that keeps the records of an earlier part.
         facts: plain values to add to environment.yaml, such as the seed.
 
@@ -47,7 +49,7 @@ def record_run(
         "torch": str(torch.__version__),
         "torchvision": str(torchvision.__version__),
         "cuda": torch.version.cuda or "none",
-        "device": describe_devices(gpus_used(device, spread=True)),
+        "device": describe_devices(devices),
         "threads": torch.get_num_threads(),
         **facts,
     }

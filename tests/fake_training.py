@@ -59,6 +59,7 @@ class FakeRun:
         events: ("trained", epoch), ("validated", epoch, score), ("wrote", path, score), in order.
         kill_after: file operations (renames and removals) until the process is killed; None: never.
         patience: seconds that it waits for another process of the run to be gone.
+        read_labels: what happens in place of it.
     """
 
     folder: Path
@@ -67,6 +68,7 @@ class FakeRun:
     events: list[tuple] = field(default_factory=list)
     kill_after: int | None = None
     patience: float = 0.0
+    read_labels: Callable[..., None] = lambda *_: None
 
     @property
     def snapshots(self) -> Path:
@@ -128,9 +130,11 @@ class FakeRun:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(core.training.keeper, "save_model", save_model)
             patch.setattr(run, "get_model", lambda *_: OneNumber())
-            patch.setattr(run, "training_batches", lambda *_: None)
-            patch.setattr(run, "validation_batches", lambda *_: {"train": None, "val": None})
-            patch.setattr(run, "_first_images", lambda *_: None)
+            batches = SimpleNamespace(samples=None, first=lambda _: None)
+            both = dict.fromkeys(("train", "val"), batches)
+            patch.setattr(run, "training_batches", lambda *_: batches)
+            patch.setattr(run, "validation_batches", lambda *_: both)
+            patch.setattr(run, "read_labels", self.read_labels)
             patch.setattr(run, "train_one_epoch", train_one_epoch)
             patch.setattr(run, "validate", validate)
             patch.setattr(run, "draw_batch", lambda *_: None)

@@ -19,7 +19,9 @@ from utils.processes import interrupts_held_back
 K = TypeVar("K")
 R = TypeVar("R")
 
-# other methods import PyTorch anew in every process, which takes seconds; macOS forbids fork
+# other methods import PyTorch anew in every process, which takes seconds; macOS forbids fork.
+# A fork is safe here, though `utils.processes` avoids it: these processes use no CUDA, have PyTorch
+# compute in one thread if `prepare` says so, and take no lock that the main one's threads may hold.
 METHOD = "fork" if sys.platform == "linux" else "spawn"
 AHEAD = 2
 """Items that each process is given before its first result is fetched."""
@@ -140,9 +142,9 @@ class Workers(Generic[K, R]):
         worker.process.join()
         code = worker.process.exitcode
         how = f"{signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-        return UserError(
-            f"a process that {self.work} died ({how}), perhaps for want of memory; {self.remedy}"
-        )
+        # what systems short of memory send
+        perhaps = ", perhaps for want of memory" if code == -signal.SIGKILL else ""
+        return UserError(f"a process that {self.work} died ({how}){perhaps}; {self.remedy}")
 
 
 class WorkerError(Exception):

@@ -134,7 +134,7 @@ def _begin(job: Job, plan: Plan, group: Group, device: torch.device) -> None:
     record_run(
         job.outputs.folder,
         job.config,
-        device,
+        [device],
         plan.mark,
         snapshot=str(job.snapshot),
         filelist=str(job.source),

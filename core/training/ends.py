@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from core.devices import out_of_memory
-from utils.errors import UserError, os_errors_end_in
+from utils.errors import UserError
 
 
 class NotFiniteError(UserError):
@@ -23,8 +23,12 @@ def readable_ends(way_back: Callable[[], str]) -> Iterator[None]:
     # auto, which starts again where there is no last state yet
     remedy = "make room there, or make it writable, and go on with --resume auto"
     try:
-        with os_errors_end_in(remedy):
-            yield
+        yield
+    except OSError as error:
+        # sockets and pipes have no names; disks are not to blame for them
+        if error.filename is None:
+            raise
+        raise UserError(f"{error}; {remedy}") from error
     except NotFiniteError as error:
         raise UserError(f"{error}, or lower NET.LR and {way_back()}") from error
     except RuntimeError as error:

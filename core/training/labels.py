@@ -21,12 +21,16 @@ from datasets.samples import ImageLevelSamples
 from utils.errors import UserError
 from utils.processes import FEW_ITEMS, available_cpus
 from utils.progress import LINES_IN_A_LOG, track
+from utils.signals import StoppedError, StopRequest
 
 MOST_THREADS = 8
 
 
 def read_labels(
-    lists: Sequence[tuple[str, ImageLevelSamples]], record: DatasetRecord, group: Group
+    lists: Sequence[tuple[str, ImageLevelSamples]],
+    record: DatasetRecord,
+    group: Group,
+    stop: StopRequest | None = None,
 ) -> None:
     """Give samples their labels, and print how many images of each list have each class.
 
@@ -41,9 +45,10 @@ def read_labels(
     Raises:
         UserError: a mask cannot be read or has values that are no classes; a mask and its image
             differ in size; no image of the training list has an object.
+        StoppedError: one of the processes was requested to stop.
     """
     entries = list(dict.fromkeys(entry for _, samples in lists for entry in samples.entries))
-    facts = dict(zip(entries, _read_together(entries, group), strict=True))
+    facts = dict(zip(entries, _read_together(entries, group, stop), strict=True))
     found = []
     for name, samples in lists:
         of_list = [facts[entry] for entry in samples.entries]
@@ -57,29 +62,37 @@ def read_labels(
             print(f"warning: {doubt}", file=sys.stderr)
 
 
-def _read_together(entries: Sequence[ListEntry], group: Group) -> list[MaskFacts]:
+def _read_together(
+    entries: Sequence[ListEntry], group: Group, stop: StopRequest | None
+) -> list[MaskFacts]:
     """What all masks hold; the first error of any process is raised in all of them."""
     own = entries[group.rank :: group.size]
     try:
-        part = _read(own, shows=group.is_main and len(entries) > FEW_ITEMS)
-    except UserError as error:
+        part = _read(own, shows=group.is_main and len(entries) > FEW_ITEMS, stop=stop)
+    except (UserError, StoppedError) as error:
         part = error
     facts: list[MaskFacts | None] = [None] * len(entries)
     for rank, other in enumerate(group.gather(part)):
-        if isinstance(other, UserError):
+        if isinstance(other, (UserError, StoppedError)):
             raise other
         facts[rank :: group.size] = other
     return facts
 
 
-def _read(entries: Sequence[ListEntry], shows: bool) -> list[MaskFacts]:
+def _read(
+    entries: Sequence[ListEntry], shows: bool, stop: StopRequest | None = None
+) -> list[MaskFacts]:
+    facts = []
     with ThreadPoolExecutor(min(MOST_THREADS, available_cpus())) as pool:
         read = pool.map(read_mask_facts, entries)
         if shows:
             every = max(1, len(entries) // LINES_IN_A_LOG)
             read = track(read, len(entries), "mask", "reading labels", every)
         try:
-            return list(read)
-        except UserError:
+            for found in read:
+                if stop is not None and stop.signal is not None:
+                    raise StoppedError
+                facts.append(found)
+        finally:
             pool.shutdown(cancel_futures=True)
-            raise
+    return facts

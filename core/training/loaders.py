@@ -23,6 +23,7 @@ from utils.ahead import one_ahead
 from utils.errors import UserError
 from utils.workers import Workers
 
+SMALLER_BATCHES = "lower TRAIN.BATCH_SIZE or DATASET.CROP_SIZE, and go on with --resume auto"
 FEWER_WORKERS = "lower TRAIN.NUM_WORKERS (--workers), and go on with --resume auto"
 
 
@@ -79,7 +80,8 @@ class Batches:
         try:
             yield from self._load(keys)
         except MemoryError as error:
-            raise UserError(f"memory is short for loading images; {FEWER_WORKERS}") from error
+            remedy = FEWER_WORKERS if self.workers else SMALLER_BATCHES
+            raise UserError(f"memory is short for loading images; {remedy}") from error
 
     def _load(self, keys: list[list[tuple[int, int]]]) -> Iterator[tuple[Tensor, Tensor]]:
         load = partial(load_batch, self.samples)

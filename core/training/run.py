@@ -11,6 +11,7 @@ import torch
 
 from core.compiling import require_compiler
 from core.config import Config
+from core.devices import gpus_used
 from core.distributed import (
     ALONE,
     Group,
@@ -81,7 +82,7 @@ def train(config: Config, record: DatasetRecord, settings: RunSettings) -> None:
         UserError, InterruptionError: see `TrainingRun`; another process is at work on the run.
     """
     folder, group = settings.snapshots, settings.group
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    missing = [_missing(folder), _missing(settings.logs)]
     with ExitStack() as lock:
         # the main process holds it for all; only then may they look at what is in the folder
         with main_goes_first(group):
@@ -90,13 +91,20 @@ def train(config: Config, record: DatasetRecord, settings: RunSettings) -> None:
                 # hold it
                 with os_errors_end_in("choose another --snapshot-dir"):
                     lock.enter_context(only_process(folder, "training run", PATIENCE))
+        run = None
         try:
             run = TrainingRun(config, record, settings)
+            run.run()
         except BaseException:
-            if group.is_main:
-                _remove_empty(missing)
+            if group.is_main and not (run and run.takes_over):
+                for folders in missing:
+                    _remove_empty(folders)
             raise
-        run.run()
+
+
+def _missing(folder: Path) -> list[Path]:
+    """The folder and those above it that are not there, the innermost first."""
+    return [path for path in (folder, *folder.parents) if not path.exists()]
 
 
 def _remove_empty(folders: list[Path]) -> None:
@@ -126,8 +134,10 @@ class TrainingRun:
         self.start = start.epoch if start else 0
         self.goes_on = start is not None
         self.start_path = start.path if start else None
+        self.from_state = isinstance(start, LastState)
+        self.takes_over = False  # whether anything of an earlier run may have changed
         # the epoch that `last` is to train next, once it is this run's
-        self.saved = self.start if isinstance(start, LastState) else None
+        self.saved: int | None = None
         check_plan(config, start, settings.device, settings.group)
         require_usable_loss(config.NET.LOSS, record)
         self.config = config
@@ -190,8 +200,11 @@ class TrainingRun:
         return way_back(self.settings.snapshots, -1 if self.saved is None else self.saved)
 
     def _how_to_go_on(self) -> str:
+        if not self.takes_over:
+            return "nothing was changed; the same command goes on"
         if self.saved is None:
-            return "no epoch was finished, so start again"
+            again = "the same command goes on"
+            return again if self.goes_on else "no epoch was finished, so start again"
         path = self.settings.snapshots / LAST
         return f"--resume last (RESUME=last) goes on with epoch {self.saved} from {path}"
 
@@ -199,11 +212,16 @@ class TrainingRun:
         last = self.config.TRAIN.NUM_EPOCHS
         self._require_same_plan()
         self._read_labels()
+        # behind this, what is there of an earlier run may be gone
+        if self.group.any(self.stop.signal is not None, self.settings.device):
+            raise StoppedError
+        self.takes_over = True
         if self.group.is_main:
             self._take_over_folder()
-            self._open_logs()
         if self.goes_on:
             self.saved = self.start
+        if self.group.is_main:
+            self._open_logs()
         for epoch in range(self.start, last + 1):
             if epoch % self.config.TRAIN.VAL_INTERVAL == 0:
                 self._validate(epoch)
@@ -235,7 +253,7 @@ class TrainingRun:
         lists = [(self.record.train_list, self.train_batches.samples)]
         for writer, batches in self.val_batches.items():
             lists.append((self.record.val_lists[writer], batches.samples))
-        read_labels(lists, self.record, self.group)
+        read_labels(lists, self.record, self.group, self.stop)
 
     def _take_over_folder(self) -> None:
         """Discard what is void of an earlier part of the run, but for its best score."""
@@ -248,7 +266,7 @@ class TrainingRun:
         self.keeper = SnapshotKeeper(folder, self.best_score)
         self.keeper.drop_surplus()  # a run may have been killed before it came to that
         # a later state of a run that was gone back on would be of another branch of it
-        if self.saved is not None:
+        if self.from_state:
             make_last(self.start_path)
         elif self.goes_on:
             self._save_last(self.start, goes_back=True)
@@ -260,7 +278,8 @@ class TrainingRun:
         mark = f"_e{self.start:03d}" if self.goes_on else ""
         facts = {"seed": settings.seed, "processes": self.group.size}
         facts["tf32"] = self.config.TRAIN.TF32
-        record_run(settings.logs, self.config, settings.device, mark, **facts)
+        devices = gpus_used(settings.device, spread=self.group.size == 1)
+        record_run(settings.logs, self.config, devices, mark, **facts)
         self.logbook = Logbook(settings.logs, self.record, self.start)
         self.pictured = self.val_batches["train"].first(PICTURED_IMAGES)
 

@@ -79,8 +79,8 @@ def save_last(
     if broken:
         # a finite loss may have had gradients that are not
         raise NotFiniteError(
-            f"before epoch {epoch}: weights are not finite ({broken[0]} for one of {len(broken)}); "
-            "look at the losses above"
+            f"before epoch {epoch}{precision.caution}: weights are not finite ({broken[0]} for "
+            f"one of {len(broken)}); look at the losses above"
         )
     state = {
         "epoch": epoch,
@@ -115,9 +115,11 @@ def load_last(folder: Path) -> LastState:
     """
     path = _path_of_last(folder)
     if not path.exists():
+        # without --resume, a run beside snapshots is refused
+        remedy = way_back(folder) if list_snapshots(folder) else "leave out --resume to start"
         raise UserError(
-            f"--resume last: there is no {folder / LAST}, which is written after each epoch; leave "
-            "out --resume to start, or name a snapshot"
+            f"--resume last: there is no {folder / LAST}, which is written after each epoch; "
+            f"{remedy}"
         )
     return _load(path)
 
@@ -150,13 +152,16 @@ def way_back(folder: Path, epoch: float = math.inf, useless: str = LAST) -> str:
 
     Args:
         epoch: the one that was to be trained; snapshots of later ones are of another branch of the
-            run, or of others.
+            run, or of others. A state of this epoch is what the run has just started from.
         useless: the name of the state's file.
     """
     for name in (LAST, PREVIOUS):
-        if name != useless and (folder / name).exists():
+        state = None if name == useless else _epoch_of(folder / name)
+        if state is not None and state < epoch:
             word = name.removesuffix(".pth")
             return f"go on with --resume {word} (RESUME={word})"
+        if state == epoch:  # and so is a snapshot of it
+            epoch -= 1
     before = [each for each in list_snapshots(folder) if each.epoch <= epoch]
     if before:
         best = max(before, key=lambda each: (each.score, each.epoch)).suffix
@@ -171,11 +176,23 @@ def _path_of_last(folder: Path) -> Path:
 
 def _load(path: Path) -> LastState:
     try:
-        return LastState(path, **load_file(path))
+        return _read(path)
     except WeightsError as error:
         raise _of_no_use(path, error.fault) from error
     except TypeError as error:
         raise _of_no_use(path, "is not the state of a run") from error
+
+
+def _read(path: Path) -> LastState:
+    return LastState(path, **load_file(path))
+
+
+def _epoch_of(path: Path) -> int | None:
+    """The epoch that the state at `path` is to train next; None if there is none of use."""
+    try:
+        return _read(path).epoch
+    except (UserError, TypeError):
+        return None
 
 
 def _of_no_use(path: Path, fault: str) -> UserError:

@@ -67,6 +67,15 @@ def test_a_run_that_is_refused_changes_nothing(tmp_path):
     with pytest.raises(UserError, match="no snapshot would be saved"):
         run.train(TRAIN__NUM_EPOCHS=0, TRAIN__PRETRAIN=9)
     assert list(tmp_path.iterdir()) == []
+
+    def no_objects(*_):
+        raise UserError("no image has an object")
+
+    run.read_labels = no_objects
+    with pytest.raises(UserError, match="no image"):
+        run.train(TRAIN__NUM_EPOCHS=0)
+    assert list(tmp_path.iterdir()) == []
+    run.read_labels = lambda *_: None
     run.train(TRAIN__NUM_EPOCHS=0)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     shutil.rmtree(run.folder / "logs")

@@ -45,7 +45,7 @@ def repository(tmp_path, monkeypatch):
 
 
 def record(folder, **facts):
-    record_run(folder, load_config(None, ["NET.LR", "0.5"]), CPU, **facts)
+    record_run(folder, load_config(None, ["NET.LR", "0.5"]), [CPU], **facts)
     return yaml.safe_load((folder / "environment.yaml").read_text())
 
 
@@ -78,4 +78,4 @@ def test_git_is_quoted_where_it_has_no_commit_to_tell(tmp_path, monkeypatch):
 def test_a_folder_that_takes_no_files_is_named(tmp_path):
     (tmp_path / "logs").write_text("")
     with pytest.raises(UserError, match="logs"):
-        record_run(tmp_path / "logs", load_config(), CPU)
+        record_run(tmp_path / "logs", load_config(), [CPU])

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import signal
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch import Tensor
 
+import core.training.labels
 from core.config import load_config
 from core.distributed import ALONE, Group
 from core.training.labels import read_labels
 from core.training.loaders import Batches, training_batches, validation_batches
 from datasets.files import ListEntry, read_list
+from datasets.labels import read_mask_facts
 from datasets.records import PASCAL_VOC
 from datasets.samples import ImageLevelSamples
 from datasets.transforms import val_transform
 from utils.errors import UserError
+from utils.signals import StoppedError, StopRequest
 
 CPU = torch.device("cpu")
 
@@ -87,6 +92,23 @@ def test_processes_read_a_share_each(entries, tmp_path, capsys):
         part(0, [None, shares[1]])
 
 
+def test_a_signal_ends_reading_in_all_processes(entries, monkeypatch):
+    stop = StopRequest()
+
+    def reads(entry):
+        stop.signal = signal.SIGTERM
+        return read_mask_facts(entry)
+
+    monkeypatch.setattr(core.training.labels, "read_mask_facts", reads)
+    monkeypatch.setattr(core.training.labels, "MOST_THREADS", 1)
+    with pytest.raises(StoppedError):
+        read_labels([("a.txt", samples_of(100 * entries))], PASCAL_VOC, ALONE, stop)
+    group = TogetherGroup(0, 2)
+    object.__setattr__(group, "said", [None, StoppedError()])
+    with pytest.raises(StoppedError):
+        read_labels([("a.txt", samples_of(entries))], PASCAL_VOC, group)
+
+
 def batches_of(samples: ImageLevelSamples, workers: int) -> list[tuple[Tensor, Tensor]]:
     return list(Batches(samples, 4, workers, CPU, ALONE, training=True).epoch(3))
 
@@ -122,11 +144,14 @@ class ShortOfMemory:
         raise MemoryError
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_short_memory_ends_in_one_line(entries, workers):
+@pytest.mark.parametrize(
+    ("workers", "remedy"),
+    [(0, r"lower TRAIN\.BATCH_SIZE or DATASET\.CROP_SIZE"), (1, r"lower TRAIN\.NUM_WORKERS")],
+)
+def test_short_memory_ends_in_one_line(entries, workers, remedy):
     samples = ImageLevelSamples(entries, ShortOfMemory(), 0)
     read_labels([("a.txt", samples)], PASCAL_VOC, ALONE)
-    with pytest.raises(UserError, match=r"memory is short .*TRAIN\.NUM_WORKERS"):
+    with pytest.raises(UserError, match=f"memory is short .*; {remedy}"):
         batches_of(samples, workers)
 
 

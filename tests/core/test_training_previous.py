@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from training_command import flatten
 import core.training.keeper
 from core.training.start import find_start
 from core.training.state import load_last
-from utils.errors import UserError
+from utils.errors import InterruptionError, UserError
 
 HIGH, LOW = 0.1, 0.001
 
@@ -90,6 +91,24 @@ def test_with_nothing_before_it_something_else_is_offered(tmp_path):
     assert follow(run, error, **settings) == "e000Xs0.000"
 
 
+@pytest.mark.parametrize("pretrain", [0, 3], ids=["with snapshots", "before any"])
+def test_where_no_rate_helps_the_way_back_leads_to_before_the_previous_state(tmp_path, pretrain):
+    def from_epoch_2(weight: float, epoch: int, rate: float) -> float:
+        return math.nan if epoch >= 2 and weight >= 2 else weight + 1
+
+    longer = {"TRAIN__NUM_EPOCHS": 4, "TRAIN__PRETRAIN": pretrain, "TRAIN__VAL_INTERVAL": 1}
+    run = FakeRun(tmp_path, loss=lambda weight: 1 / (2 + weight))
+    run.train(**longer | {"TRAIN__NUM_EPOCHS": 2})
+    assert epochs_of(run) == {"last": 3, "previous": 2}
+    run.step = from_epoch_2
+    # last then is the same as previous
+    for resume in ("previous", "previous", "last"):
+        with pytest.raises(UserError, match="epoch 2") as error:
+            run.train(resume, NET__LR=LOW, **longer)
+        words = "--overwrite" if pretrain else "--resume e001Xs0.667"
+        assert words in str(error.value) and "--resume previous" not in str(error.value)
+
+
 def contents(run: FakeRun) -> dict[str, object]:
     files = {p.name: flatten(torch.load(p, weights_only=True)) for p in run.snapshots.glob("*.pth")}
     return files | json.loads((run.snapshots / "written.json").read_text())
@@ -137,8 +156,13 @@ def test_states_that_cannot_be_used_name_others_that_can(tmp_path):
     assert load_last(run.snapshots).epoch == 2
     previous.write_bytes(b"damaged")
     assert "--resume last" in refused("previous")
+    last.write_bytes(b"damaged")
+    for resume in ("last", "previous"):
+        assert f"{resume}.pth " in refused(resume) and "--resume e000Xs0.500" in refused(resume)
     last.unlink()
     assert "--resume e000Xs0.500" in refused("last")
+    previous.unlink()
+    assert "--resume e000Xs0.500" in refused("last") and "leave out" not in refused("last")
     run.train("e000Xs0.500", TRAIN__NUM_EPOCHS=1)
     assert {path: path.read_bytes() for path in (last, previous)}.keys() == whole.keys()
 
@@ -157,3 +181,33 @@ def test_a_run_of_which_only_the_previous_state_is_left_is_not_trained_over(tmp_
     assert sorted(path.name for path in Path(run.snapshots).glob("model*")) == [
         "model_enc_e000Xs0.500.pth"
     ]
+
+
+@pytest.mark.parametrize(
+    ("resume", "overwrite"), [("", True), ("e000Xs0.500", False), ("previous", False)]
+)
+def test_a_signal_while_labels_are_read_leaves_an_earlier_run_as_it_was(
+    tmp_path, resume, overwrite
+):
+    run = FakeRun(tmp_path)
+    run.train(TRAIN__NUM_EPOCHS=1)
+    before = {path: path.read_bytes() for path in run.snapshots.iterdir()}
+    run.read_labels = lambda *_: signal.raise_signal(signal.SIGTERM)
+    with pytest.raises(InterruptionError) as end:
+        run.train(resume, overwrite=overwrite, TRAIN__NUM_EPOCHS=1)
+    assert {path: path.read_bytes() for path in run.snapshots.iterdir()} == before
+    assert end.value.status == 143
+    assert str(end.value) == "interrupted; nothing was changed; the same command goes on"
+
+
+def test_only_errors_of_files_are_the_disks(tmp_path):
+    def fails(*_):
+        raise error
+
+    run = FakeRun(tmp_path, step=fails)
+    error = ConnectionResetError(104, "Connection reset by peer")
+    with pytest.raises(ConnectionResetError):
+        run.train(TRAIN__NUM_EPOCHS=0)
+    error = OSError(28, "No space left on device", "last.pth")
+    with pytest.raises(UserError, match=r"'last\.pth'; make room there"):
+        run.train(overwrite=True, TRAIN__NUM_EPOCHS=0)

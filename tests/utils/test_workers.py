@@ -71,8 +71,11 @@ def test_a_process_that_dies_is_told_of(number, how):
     with workers(answer) as pool:
         results = pool.map([10, number, 11, 12, 13])
         next(results)
-        with pytest.raises(UserError, match=rf"a process that adds up died \({how}\).*{REMEDY}"):
+        with pytest.raises(
+            UserError, match=rf"a process that adds up died \({how}\).*{REMEDY}"
+        ) as e:
             next(results)
+        assert ("want of memory" in str(e.value)) == (how == "SIGKILL")
 
 
 def test_one_that_is_killed_in_the_middle_of_a_result():
