@@ -26,6 +26,8 @@ COMMANDS = {
     "datasets.mini_voc.__main__": "out",
     "benchmarks.__main__": "json",
     "benchmarks.growth": "output",
+    "benchmarks.gpu_check": "out",
+    "benchmarks.gpu.__main__": "out",
 }
 
 
