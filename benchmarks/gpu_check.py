@@ -36,6 +36,7 @@ from benchmarks.gpu.processes import SectionProcess, kill, start
 from benchmarks.gpu.sections import ALONE, FIRST, LANES, SECTIONS, TINY_PATIENCE
 from core.distributed import select_device
 from utils.errors import UserError, os_errors_end_in, run_command
+from utils.files import user_path
 
 LEAST = 12
 """Seconds that must be left of the budget for another section."""
@@ -69,7 +70,7 @@ def _parse_arguments() -> argparse.Namespace:
         "--budget", type=float, default=480, metavar="S", help="seconds for all (default: 480)"
     )
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="for results (default: a new temporary folder)"
+        "--out", type=user_path, metavar="DIR", help="for results (default: a new temporary folder)"
     )
     return parser.parse_args()
 

@@ -77,8 +77,9 @@ def whole_step(
     Args:
         options: keys and values of the configuration for our side.
     """
-    # A step makes 10⁴ to 10⁵ of a rounding, more of some kernels than of others: in float32 (2⁻²⁴)
-    # that hides a wrong formula, in float64 (2⁻⁵³) it is 10⁻¹¹. bfloat16 rounds to 8 bits.
+    # A step amplifies a rounding error 10⁴ to 10⁵ times, with some kernels more than with others:
+    # in float32 (2⁻²⁴) that hides a wrong formula, in float64 (2⁻⁵³) it is 10⁻¹¹. bfloat16 rounds
+    # to 8 bits.
     dtype, tolerance = (torch.float32, 0.5) if options else (torch.float64, 1e-8)
     plain, config = step_config(backbone), step_config(backbone, *options)
 
@@ -98,14 +99,14 @@ def whole_step(
         f"a whole training step, {backbone}, batch {batch}, {size}×{size}{words}",
         baseline=timed[0].take,
         ours=timed[1].take,
-        check=(partial(without_chance, baseline, dtype), partial(without_chance, ours, dtype)),
+        check=(partial(certain_results, baseline, dtype), partial(certain_results, ours, dtype)),
         difference=largest_relative_difference,
         tolerance=tolerance,
         target=target,
     )
 
 
-def without_chance(build: Callable[[], Step], dtype: torch.dtype) -> dict[str, Tensor]:
+def certain_results(build: Callable[[], Step], dtype: torch.dtype) -> dict[str, Tensor]:
     """The results of a step that is built and taken in `dtype`, and in which nothing is random."""
     usual = torch.get_default_dtype()
     torch.set_default_dtype(dtype)

@@ -173,7 +173,7 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
             range; an override without its value. The message names the key, where it stands, and
             for an unknown key the nearest valid one.
     """
-    known = flatten_fields(Config) | {key: (Any, {}) for key in OLD_KEYS}
+    known = flatten_fields(Config) | {key: (Any, {"old": True}) for key in OLD_KEYS}
     values: dict[str, Any] = {}
     if path is not None:
         path = user_path(path)

@@ -100,6 +100,8 @@ def checked(key: str, value: Any, known: dict[str, Any], source: str) -> Any:
     if key not in known:
         raise UserError(f"{source}: unknown key {key}{_suggestion(key, known)}")
     kind, limits = known[key]
+    if limits.get("old"):
+        return value
     if value is False and "off" in limits.get("choices", ()):
         value = "off"  # YAML reads a bare off as false
     try:
@@ -107,7 +109,10 @@ def checked(key: str, value: Any, known: dict[str, Any], source: str) -> Any:
     except TypeError as error:
         raise UserError(f"{source}: {key} must be {error}, found {short_repr(value)}") from error
     if limits.get("path"):
-        return expanded(value)
+        try:
+            return expanded(value)
+        except UserError as error:
+            raise UserError(f"{source}: {key} {error}") from error
     for item in value if isinstance(value, tuple) else (value,):
         _check_limits(f"{source}: {key}", item, limits)
     return value
@@ -120,6 +125,7 @@ def _suggestion(key: str, known: dict[str, Any]) -> str:
     if key in sections:
         return f" ({key} is a section: name a key below it, as {key}.NAME)"
     # a right name in the wrong section is as likely as a slip of the pen
+    known = {other: leaf for other, leaf in known.items() if not leaf[1].get("old")}
     last = key.rsplit(".", 1)[-1].upper()
     same_name = [other for other in known if other.rsplit(".", 1)[-1] == last]
     candidates = same_name or [*known, *sorted(sections)]
@@ -129,8 +135,6 @@ def _suggestion(key: str, known: dict[str, Any]) -> str:
 
 def _coerce(value: Any, kind: Any) -> Any:
     """Bring `value` to the type `kind`; a TypeError says in words what is expected."""
-    if kind is Any:
-        return value
     if typing.get_origin(kind) is tuple:
         return _coerce_tuple(value, kind)
     if kind is float:

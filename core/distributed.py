@@ -130,7 +130,8 @@ def join_group(name: str, spread: bool = False) -> tuple[Group, torch.device]:
     """The group that torchrun started this process in, or a group of its own, and its device.
 
     Every process of a machine takes a GPU for itself, or all share the CPU. The main process says
-    which device it is before it is used, and it is tried before anything else is done.
+    which device it is before it is used, and it is tried before anything else is done. A mistake
+    that all share is said by the main process alone, as by `main_speaks_first`.
 
     Args:
         name: as for `select_device`.
@@ -140,13 +141,19 @@ def join_group(name: str, spread: bool = False) -> tuple[Group, torch.device]:
         UserError: there is no such device, it does not work, or there are fewer GPUs than
             processes.
     """
-    device = select_device(name)
     # WORLD_SIZE alone may be a cluster's own
-    if not dist.is_torchelastic_launched() or os.environ["WORLD_SIZE"] == "1":
-        devices = gpus_used(device, spread)
-        print(f"device: {describe_devices(devices)}", flush=True)
-        require_working(devices)
-        return Group(), device
+    if dist.is_torchelastic_launched() and os.environ["WORLD_SIZE"] != "1":
+        with main_speaks_first(Group(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))):
+            return _join_started(name)
+    device = select_device(name)
+    devices = gpus_used(device, spread)
+    print(f"device: {describe_devices(devices)}", flush=True)
+    require_working(devices)
+    return Group(), device
+
+
+def _join_started(name: str) -> tuple[Group, torch.device]:
+    device = select_device(name)
     local_rank = int(os.environ["LOCAL_RANK"])
     if device.type == "cuda":
         local_size = int(os.environ["LOCAL_WORLD_SIZE"])

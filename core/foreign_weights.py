@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import pickle
 import pickletools
 import re
@@ -24,6 +25,9 @@ STATE_DICT_ALONE = "save the network's state_dict alone: torch.save(network.stat
 _HEAD = 512
 _ARCHIVES = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"7z\xbc\xaf": "7z"}
 _OBJECT = re.compile(r"GLOBAL (\S+)")
+_NO_NUMBER = re.compile(r"NumPy's (\S+) is no number")
+# of a part that was compiled by itself
+_INNER = re.compile(r"(?<=\.)_orig_mod\.")
 
 
 def torch_load(file: BinaryIO) -> Any:
@@ -42,6 +46,7 @@ def unwrap(content: Any) -> tuple[Any, str]:
     notes = []
     while isinstance(content, Mapping):
         found = [name for name in WRAPPERS if isinstance(content.get(name), Mapping)]
+        found = found or [name for name, value in content.items() if _is_state(value)]
         if len(found) != 1:
             break
         content = content[found[0]]
@@ -52,7 +57,20 @@ def unwrap(content: Any) -> tuple[Any, str]:
         while prefix := _common_prefix(content):
             content = {name.removeprefix(prefix): value for name, value in content.items()}
             taken += prefix
-    return content, "".join(notes) + (f" without the prefix {taken}" if taken else "")
+        if taken:
+            notes.append(f" without the prefix {taken}")
+        plain = {_INNER.sub("", name): value for name, value in content.items()}
+        # names that become one would be guesswork
+        if len(plain) == len(content) and plain.keys() != content.keys():
+            content = plain
+            notes.append(" without _orig_mod. in names")
+    return content, "".join(notes)
+
+
+def _is_state(value: Any) -> bool:
+    """Whether a value is plainly a state dict, whatever it is called."""
+    is_filled = isinstance(value, Mapping) and len(value) > 0
+    return is_filled and all(isinstance(each, torch.Tensor) for each in value.values())
 
 
 def _common_prefix(state: Mapping[str, Any]) -> str:
@@ -70,13 +88,15 @@ def identify(path: Path, error: Exception) -> tuple[str, str]:
     """
     with path.open("rb") as file:
         head = file.read(_HEAD)
-    text = head.lstrip().lower()
+    text = head.removeprefix(codecs.BOM_UTF8).lstrip().lower()
     if not head:
         return "is no weights file, it is empty", "fetch or write it anew"
     if text.startswith((b"<!doctype html", b"<html", b"<?xml")):
         return "is no weights file but a web page", "open it, and download the file behind it"
     if text.startswith(b"version https://git-lfs"):
         return "is no weights file but a Git LFS pointer", "`git lfs pull` where it is from gets it"
+    if _is_text(head):
+        return "is no weights file but text", "read it, it may say why; then fetch the file anew"
     if head[8:10] == b'{"':
         remedy = "torch.save(safetensors.torch.load_file(FILE), OTHER) makes one of it"
         return "is no weights file of PyTorch's but safetensors", remedy
@@ -96,8 +116,21 @@ def identify(path: Path, error: Exception) -> tuple[str, str]:
         if found[1] == outermost:
             return f"is no weights file but a whole object, pickled ({outermost})", STATE_DICT_ALONE
         return f"holds more than weights, {found[1]}, which is not loaded", STATE_DICT_ALONE
+    if (found := _NO_NUMBER.search(str(error))) and any(
+        name.endswith(".multiarray.scalar") for name in classes
+    ):
+        return f"holds more than weights, NumPy's {found[1]}, which is not loaded", STATE_DICT_ALONE
     fault = f"is no weights file, or it is damaged ({type(error).__name__})"
     return fault, "fetch or write it anew"
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        # the last character may be cut off
+        text = codecs.getincrementaldecoder("utf-8-sig")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return all(char.isprintable() or char.isspace() for char in text)
 
 
 def _members(path: Path) -> list[str]:

@@ -83,7 +83,8 @@ def tf32(allowed: bool) -> Iterator[None]:
     """Let convolutions and matrix products round float32 to TF32's ten bits in the body, or not.
 
     GPUs that cannot, and the CPU, compute as ever. The switches are those of the whole process, its
-    threads included, and are as they were after the body. It also decorates functions.
+    threads included, and are as they were after the body; two threads that use this at once may
+    leave them changed. It also decorates functions.
     """
     conv = _readable(lambda: torch.backends.cudnn.allow_tf32)
     matmul = _readable(torch.get_float32_matmul_precision)

@@ -18,8 +18,12 @@ from utils.files import atomic_path
 
 T = TypeVar("T")
 
+MISPAIRED = "the list pairs them wrongly, or one of them was resized"
+"""Why a mask and its image may differ in size; the end of error messages."""
+
 # Pillow's names of palette and grey images, whose values are indices
 INDEX_MODES = ("P", "L")
+_NO_INDICES = {"1": "is black and white", "RGB": "holds colours", "RGBA": "holds colours"}
 # markers of formats: the start of a JPEG's pixels (or of some of them), the ends of both
 _JPEG_SCAN = b"\xff\xda"
 _JPEG_END = b"\xff\xd9"
@@ -152,7 +156,7 @@ def read_pair(entry: ListEntry) -> tuple[Image.Image, np.ndarray]:
     size = image.height, image.width
     mask = _turn_mask(read_mask(entry.mask), turned_size(size, turn), turn)
     if mask.shape != size:
-        raise UserError(f"{describe_misfit(entry, mask.shape, size)}; the list pairs them wrongly")
+        raise UserError(f"{describe_misfit(entry, mask.shape, size)}; {MISPAIRED}")
     return image, mask
 
 
@@ -191,7 +195,7 @@ def _turn_mask(
 def describe_misfit(entry: ListEntry, shape: tuple[int, ...], size: tuple[int, int]) -> str:
     """An entry whose mask is of another H×W `shape` than its image, in words."""
     mask, image = ("×".join(map(str, sides)) for sides in (shape, size))
-    return f"mask {entry.mask} is {mask}, its image {entry.image} {image}"
+    return f"mask {entry.mask} is {mask} (height×width), its image {entry.image} {image}"
 
 
 def read_mask(path: str | Path) -> np.ndarray:
@@ -203,9 +207,9 @@ def read_mask(path: str | Path) -> np.ndarray:
     # damage that decoders do not notice would be other classes
     image = _open(path, "mask", decode_whole)
     if image.mode not in INDEX_MODES:
+        what = _NO_INDICES.get(image.mode, f"is of Pillow's mode {image.mode}")
         raise UserError(
-            f"mask {path} holds {image.mode} colours; masks are palette or grey PNGs whose values "
-            "are class indices"
+            f"mask {path} {what}; masks are palette or grey PNGs whose values are class indices"
         )
     return np.array(image, dtype=np.uint8)
 

@@ -1,4 +1,4 @@
-"""Whatever Pillow opens, as upright RGB: decoding, rotation, depth and transparency."""
+"""Whatever Pillow opens, as RGB: decoding, depth and transparency, and how it is to be turned."""
 
 from __future__ import annotations
 

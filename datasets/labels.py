@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from datasets.files import ListEntry, find_misfit, read_mask
+from datasets.files import MISPAIRED, ListEntry, find_misfit, read_mask
 from datasets.records import DatasetRecord
 from utils.errors import UserError
 
@@ -47,7 +47,7 @@ def labels_of_list(
     if misfits := [each.misfit for each in facts if each.misfit]:
         raise UserError(
             f"{misfits[0]} ({len(misfits)} of the {len(facts)} pairs in {name} differ in size); "
-            "the list pairs them wrongly"
+            f"{MISPAIRED}"
         )
     present = np.stack([each.present for each in facts])
     strange = present.copy()

@@ -49,7 +49,7 @@ def process_map(
     if workers == 1 or len(items) <= FEW_ITEMS:
         yield map(function, items)
         return
-    pool = process_pool(workers)
+    pool = process_pool(workers, "give --workers 1, which needs none")
     try:
         with interrupts_held_back():
             results = pool.map(function, items, chunksize=chunksize)
@@ -63,11 +63,12 @@ def process_map(
         pool.shutdown(cancel_futures=True)
 
 
-def process_pool(workers: int) -> ProcessPoolExecutor:
+def process_pool(workers: int, remedy: str) -> ProcessPoolExecutor:
     """A pool of processes that end with the main one.
 
     Raises:
-        UserError: the system has no room for their locks, which are some 20 kB of shared memory.
+        UserError: the system has no room for their locks, which are some 20 kB of shared memory;
+            its line ends in `remedy`.
     """
     # not fork: a copy of a process that uses CUDA or threads may hang, and keeps its locks
     context = multiprocessing.get_context("spawn")
@@ -75,8 +76,8 @@ def process_pool(workers: int) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(workers, mp_context=context, initializer=follow_main_process)
     except OSError as error:
         raise UserError(
-            f"cannot start {workers} processes ({error.strerror}); if /dev/shm is full, give the "
-            "container more: docker run --shm-size=2g"
+            f"cannot start {workers} processes ({error.strerror}), whose locks need some /dev/shm; "
+            f"{remedy}"
         ) from error
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import warnings
-from pathlib import Path
 
 import torch
 
@@ -12,6 +11,7 @@ from benchmarks.gpu.check import Check
 from benchmarks.gpu.sections import SECTIONS
 from core.distributed import select_device
 from utils.errors import run_command
+from utils.files import user_path
 
 
 def main() -> None:
@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("section", choices=SECTIONS)
     parser.add_argument("--device", default="cuda", help="cuda (default) or cpu")
     parser.add_argument("--tiny", action="store_true", help="tiny sizes")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--out", type=user_path, required=True, metavar="FOLDER")
     args = parser.parse_args()
     device = select_device(args.device)
     if device.type == "cpu":

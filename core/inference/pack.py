@@ -100,7 +100,8 @@ def _checked(entry: ListEntry, masks: Path, record: DatasetRecord) -> bytes:
     image = read_image(entry.image, entry.exif)
     if mask.size != image.size:
         raise refused(
-            f"is {mask.height}×{mask.width}, its image {entry.image} {image.height}×{image.width}"
+            f"is {mask.height}×{mask.width} (height×width), its image {entry.image} "
+            f"{image.height}×{image.width}"
         )
     return content
 

@@ -31,7 +31,7 @@ def result_writer(outputs: Outputs, workers: int) -> Iterator[Callable[[Result],
         yield lambda result: write_result(result, outputs)
         return
 
-    pool = process_pool(workers)
+    pool = process_pool(workers, "give --workers 0, which needs none")
     pending: dict[Future[None], Result] = {}
 
     def collect(most: int, most_bytes: int) -> None:

@@ -35,7 +35,9 @@ def test_work_ends_well_without_its_streams(mini_voc, tmp_path):
     place = make_workplace(tmp_path / "place", 2)
     words = ["--cfg", "cfg.yaml", "--resume", "best", "--device", "cpu", "--workers", "1"]
     words += ["--infer-list", "list.txt", "--mask-output-dir", "out"]
-    assert run(place, "infer_val.py", words, ">/dev/full 2>&1") == 0
+    # not every system has a device that is always full
+    lost = ">/dev/full 2>&1" if Path("/dev/full").exists() else ">&- 2>&-"
+    assert run(place, "infer_val.py", words, lost) == 0
     assert len(list(place.glob("out/crf/*.png"))) == 2
 
 

@@ -158,6 +158,31 @@ def test_what_all_most_likely_say_is_said_by_the_main_process(silences, rank, wa
     assert len(silences) == waits
 
 
+@pytest.mark.parametrize(("rank", "waits"), [(0, False), (1, True)])
+@pytest.mark.parametrize(
+    ("gpus", "words"), [(0, "--device cuda: "), (1, "NPROC=2 "), (2, "cuda:.: it fails")]
+)
+def test_mistakes_about_devices_are_said_by_the_main_process(
+    silences, monkeypatch, gpus, words, rank, waits
+):
+    def fail(devices):
+        raise UserError(f"{devices[0]}: it fails")
+
+    monkeypatch.setattr(distributed, "is_available", lambda kind: kind == "cpu" or gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    monkeypatch.setattr(distributed, "describe_devices", str)
+    monkeypatch.setattr(distributed, "require_working", fail)
+    monkeypatch.setattr(torch.distributed, "is_torchelastic_launched", lambda: True)
+    for name in ("RANK", "LOCAL_RANK"):
+        monkeypatch.setenv(name, str(rank))
+    for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        monkeypatch.setenv(name, "2")
+    with pytest.raises(UserError, match=f"^{words}"):
+        distributed.join_group("cuda")
+    assert len(silences) == waits
+
+
 def test_an_interruption_is_left_to_torchrun_to_tell(tmp_path, monkeypatch):
     monkeypatch.delenv(LAST_WORDS, raising=False)
     with pytest.raises(InterruptionError), membership():

@@ -37,6 +37,12 @@ def prefixed(content, prefix):
             lambda c: {"state_dict": prefixed(c, "module._orig_mod.")},
             " from its 'state_dict' without the prefix module._orig_mod.",
         ),
+        (lambda c: {"net": c, "epoch": 1, "optimizer": {"state": {}}}, " from its 'net'"),
+        (lambda c: {"state_dict": {"net": c}}, " from its 'state_dict' from its 'net'"),
+        (
+            lambda c: {name.replace(".", "._orig_mod.", 1): c[name] for name in c},
+            " without _orig_mod. in names",
+        ),
     ],
 )
 def test_a_state_dict_loads_whatever_is_around_it(saved, wrap, words):
@@ -51,6 +57,10 @@ def test_what_fits_twice_or_in_part_is_not_guessed(saved):
     path, content = saved
     torch.save({"state_dict": content, "model": content}, path)
     assert "found a dictionary with 'state_dict', 'model'" in message(read_weights, path)
+    torch.save({"net": content, "ema": content}, path)
+    assert "found a dictionary with 'net', 'ema'" in message(read_weights, path)
+    torch.save(content | {"tail._orig_mod.bias": torch.ones(1)}, path)
+    assert "does not have tail._orig_mod.bias" in message(load_model, SmallNetwork(), path)
     torch.save({"state_dict": content | {"module.extra": torch.ones(1)}}, path)
     assert "does not have module.extra" in message(load_model, SmallNetwork(), path)
 
@@ -106,7 +116,7 @@ def test_nothing_but_numbers_of_numpy_is_made(tmp_path):
     for number, value in enumerate((np.array([1.0]), np.str_("text"), np.datetime64("2020-01-01"))):
         path = tmp_path / f"{number}.pth"
         torch.save({"state_dict": {"w": torch.ones(1)}, "extra": value}, path)
-        message(load_file, path)
+        assert "holds more than weights, " in message(load_file, path)
 
 
 def zipped(name, data=b"x"):
@@ -135,6 +145,9 @@ def safetensors():
         (b"", "empty"),
         (b"\n <!DOCTYPE html><html>Quota exceeded</html>", "web page"),
         (b"<html><body>404</body></html>", "web page"),
+        (b"\xef\xbb\xbf<html>404</html>", "web page"),
+        (b'{"err": {"code": 404}}\n', "text"),
+        (("\ufeffQuota exceeded: " + 300 * "ü").encode(), "text"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n", "git lfs pull"),
         (gzip.compress(b"weights"), "gzip"),
         (tarred(), "tar archive"),
@@ -143,7 +156,7 @@ def safetensors():
         (safetensors(), "safetensors.torch.load_file"),
     ],
     # the bytes, which hold times, would be other names in each process that runs tests
-    ids=range(9),
+    ids=range(12),
 )
 def test_something_else_is_named(tmp_path, data, words):
     path = tmp_path / "model.pth"

@@ -99,7 +99,7 @@ def spoil(place: Path, how: str) -> None:
         ("grey", "palette PNG"),
         ("other colours", "other colours than the palette of pascal_voc"),
         ("left out", "the value 255, which is no class"),
-        ("size", "is 30×21, its image"),
+        ("size", "is 30×21 (height×width), its image"),
         ("cut short", "cannot be read"),
         ("no image", "does not exist"),
     ],

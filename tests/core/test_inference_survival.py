@@ -122,15 +122,19 @@ def test_a_process_that_dies_ends_the_job(place, whole, tmp_path):
     assert results_of(tmp_path) == whole
 
 
-def test_an_image_that_fails_in_another_process_ends_the_job(place, tmp_path):
-    # a result of the other process's, in whose way something stands
-    (tmp_path / "vis/image01.png/something").mkdir(parents=True)
-    with start(place, tmp_path, launcher=TWO) as job:
+def test_an_image_that_fails_in_another_process_ends_the_job(tmp_path):
+    place, results = make_workplace(tmp_path, IMAGES), tmp_path / "results"
+    with start(place, results, launcher=TWO) as job:
+        while not (results / "results.json").exists():
+            assert job.poll() is None, job.stderr.read()
+            time.sleep(0.001)
+        # it was there when the main process looked; the other one comes to it last
+        (place / f"image{IMAGES - 1}.jpg").unlink()
         _, err = job.communicate(timeout=300)
     assert job.returncode == 2, err
     # nothing of the main process, which is ended for the other's sake in the middle of its work
     [error] = [line for line in err.splitlines() if line.startswith(("error: ", "interrupted"))]
-    assert "image01" in error
+    assert f"image{IMAGES - 1}.jpg" in error
     assert "Traceback" not in err
 
 

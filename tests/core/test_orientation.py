@@ -72,7 +72,7 @@ def test_what_is_turned(root):
             assert entry.mask is None and shape_of(entry) == SEEN
     for name in ("stored.txt", "seen.txt", "mine.txt", "test.txt"):
         assert shape_of(entry_of(root, name, OWN)) == SEEN
-    with pytest.raises(UserError, match=r"60×40, its image .* 40×60"):
+    with pytest.raises(UserError, match=r"60×40 \(height×width\), its image .* 40×60.*; .*or one"):
         shape_of(entry_of(root, "seen.txt"))
 
 
@@ -122,7 +122,7 @@ def test_training_reads_images_alike(root, capsys):
         read_labels([(name, samples)], record, ALONE)
         image, labels = samples[0, 0]
         assert image.shape == (3, *size) and torch.equal(labels, torch.eye(20)[6])
-    with pytest.raises(UserError, match=r"60×40, its image .* 40×60"):
+    with pytest.raises(UserError, match=r"60×40 \(height×width\), its image .* 40×60.*; .*or one"):
         read_labels([("x", ImageLevelSamples([entry_of(root, "seen.txt")], None, 0))], OWN, ALONE)
 
 

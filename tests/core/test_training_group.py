@@ -208,7 +208,10 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.distributed, "is_torchelastic_launched", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    for name, value in (("WORLD_SIZE", "2"), ("LOCAL_RANK", "0"), ("LOCAL_WORLD_SIZE", "2")):
+    for name, value in (
+        *(("RANK", "0"), ("LOCAL_RANK", "0")),
+        *(("WORLD_SIZE", "2"), ("LOCAL_WORLD_SIZE", "2")),
+    ):
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match=r"NPROC=2 processes want a GPU each.* finds 1"):
         join_group("cuda")

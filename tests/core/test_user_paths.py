@@ -26,6 +26,8 @@ COMMANDS = {
     "datasets.mini_voc.__main__": "out",
     "benchmarks.__main__": "json",
     "benchmarks.growth": "output",
+    "benchmarks.gpu_check": "out",
+    "benchmarks.gpu.__main__": "out",
 }
 
 
@@ -75,6 +77,8 @@ def test_the_configuration_holds_what_it_stands_for(home):
         assert found == tuple(str(home / name) for name in paths.values())
         (home / "again.yaml").write_text(config.to_yaml())
         assert load_config(home / "again.yaml") == config
+    with pytest.raises(UserError, match=r"^--set: DATASET\.PATH ~nobody-here/x: there is no home"):
+        load_config(None, ["DATASET.PATH", "~nobody-here/x"])
     assert load_config().DATASET.PATH == Config().DATASET.PATH == "./data"
 
 

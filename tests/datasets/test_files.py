@@ -68,9 +68,14 @@ def test_a_mask_comes_back_as_written(tmp_path):
 def test_grey_masks_are_indices_and_colours_are_refused(tmp_path):
     Image.fromarray(np.full((2, 3), 7, np.uint8)).save(tmp_path / "grey.png")
     assert np.array_equal(read_mask(tmp_path / "grey.png"), np.full((2, 3), 7))
-    Image.new("RGB", (3, 2)).save(tmp_path / "colour.png")
-    with pytest.raises(UserError, match=r"colour\.png"):
-        read_mask(tmp_path / "colour.png")
+    for mode, words in (
+        ("RGB", "holds colours"),
+        ("1", "is black and white"),
+        ("LA", "is of Pillow's mode LA"),
+    ):
+        Image.new(mode, (3, 2)).save(tmp_path / "colour.png")
+        with pytest.raises(UserError, match=rf"colour\.png {words}; .* class indices$"):
+            read_mask(tmp_path / "colour.png")
 
 
 def test_images_become_rgb(tmp_path):

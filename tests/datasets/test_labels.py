@@ -51,7 +51,9 @@ def test_a_mask_of_another_size_than_its_image(make):
     entries, facts = make([1], [2])
     labels_of(entries, facts)
     odd, odd_facts = make([1], [2], shape=(6, 4))
-    with pytest.raises(UserError, match=r"0_mask\.png is 6×4, its image .*0\.png 4×6 \(2 of the 2"):
+    with pytest.raises(
+        UserError, match=r"0_mask\.png is 6×4 \(h.* its image .*0\.png 4×6 \(2 of the 2 .*resized"
+    ):
         labels_of(odd, odd_facts)
     with pytest.raises(UserError, match="1 of the 2"):
         labels_of(entries, [facts[0], odd_facts[1]])

@@ -126,5 +126,5 @@ def test_no_room_for_the_locks_of_processes(monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(processes, "ProcessPoolExecutor", full)
-    with pytest.raises(UserError, match=r"No space left.*docker run --shm-size=2g"):
-        processes.process_pool(2)
+    with pytest.raises(UserError, match=r"No space left.*; give --workers 0$"):
+        processes.process_pool(2, "give --workers 0")
