@@ -77,7 +77,7 @@ def test_anything_else_is_a_list(tmp_path):
     (tmp_path / "list").write_text("a.jpg a.png\nb.jpg\n")
     root = tmp_path / "root"
     assert find_images(tmp_path / "list", root) == (
-        [ListEntry(root / "a.jpg", root / "a.png", exif=False), ListEntry(root / "b.jpg", None)],
+        [ListEntry(root / "a.jpg", root / "a.png"), ListEntry(root / "b.jpg", None)],
         "",
     )
 
