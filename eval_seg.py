@@ -8,15 +8,14 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime
 
-from core.evaluation.events import require_tensorboard, snapshot_step, write_events
 from core.evaluation.html.page import write_page
-from core.evaluation.numbers import write_json
-from core.evaluation.outcome import Outcome, read_run
-from core.evaluation.report import write_ranking
-from core.evaluation.run import evaluate_variants
-from core.evaluation.variants import mask_variant, mask_variants, oracle_variant
+from core.evaluation.json_report import write_json
+from core.evaluation.report import Outcome, evaluate_variants, read_run
+from core.evaluation.sources import mask_variant, mask_variants, oracle_variant
+from core.evaluation.tensorboard import require_tensorboard, snapshot_step, write_events
+from core.evaluation.text import write_ranking
 from datasets.files import read_list, require_unique_ids
-from datasets.records import DATASETS, get_record
+from datasets.info import DATASETS, get_dataset_info
 from utils.errors import UserError, run_command
 from utils.files import (
     expanded,
@@ -29,8 +28,8 @@ from utils.files import (
 
 def main() -> None:
     args = parse_args()
-    record = get_record(args.dataset)
-    entries = read_list(args.filelist, args.data, record)
+    info = get_dataset_info(args.dataset)
+    entries = read_list(args.filelist, args.data, info)
     # without these options the table of the masks alone is all that is asked for
     keeps_more = any((args.report, args.json, args.tensorboard))
     run = None
@@ -38,12 +37,12 @@ def main() -> None:
         require_unique_ids(entries, args.filelist)
     if args.oracle_from is None:
         if keeps_more:
-            variants = mask_variants(args.masks, record)
+            variants = mask_variants(args.masks, info)
         else:
-            variants = [mask_variant(args.masks, record)]
+            variants = [mask_variant(args.masks, info)]
         run = read_run(args.masks) if keeps_more else None
     else:
-        variants = [oracle_variant(args.oracle_from, record)]
+        variants = [oracle_variant(args.oracle_from, info)]
     for option, folder in (("--report", args.report), ("--tensorboard", args.tensorboard)):
         if folder:
             require_writable_folder(folder, option)
@@ -55,13 +54,13 @@ def main() -> None:
         require_utf_8(args.tensorboard, "--tensorboard")
 
     evaluated = evaluate_variants(
-        variants, entries, args.filelist, record, allow_missing=args.allow_missing
+        variants, entries, args.filelist, info, allow_missing=args.allow_missing
     )
     if args.log_scores:
-        write_ranking(args.log_scores, evaluated[0].evaluation, record.classes)
+        write_ranking(args.log_scores, evaluated[0].evaluation, info.classes)
 
     date = datetime.now().astimezone()
-    outcome = Outcome(record, args.filelist, entries, evaluated, run, date)
+    outcome = Outcome(info, args.filelist, entries, evaluated, run, date)
     if keeps_more:
         print(f"\nwith CRF: {outcome.lack_of_crf}" if outcome.lack_of_crf else "")
     if args.json:

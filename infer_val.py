@@ -9,38 +9,38 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.arguments import add_common_arguments, config_from_arguments, run_folder
-from core.inference.results import Outputs
+from core.inference.writing import Outputs
 from datasets.files import require_unique_ids
-from datasets.records import get_record
+from datasets.info import get_dataset_info
 from utils.crf import require_crf
 from utils.errors import UserError, run_command
 from utils.files import ignores_case, require_writable_folder, user_path
 
 if TYPE_CHECKING:
-    from core.inference.job import Job
+    from core.inference.run import Job
 
 # PyTorch is imported by the functions that need it, not above: the processes that make masks import
 # this file when they start, and it would cost each of them seconds and memory.
 
 
 def main() -> None:
-    from core.distributed import join_group, membership
-    from core.inference.job import run_job
+    from core.distributed import join_group, process_group
+    from core.inference.run import run_job
 
     args = parse_args()
-    with membership():
+    with process_group():
         run_job(partial(read_job, args), *join_group(args.device))
 
 
 def read_job(args: argparse.Namespace) -> Job:
     """What the arguments ask for."""
     from core.checkpoint import find_snapshot
-    from core.inference.inputs import find_images
-    from core.inference.job import Job
-    from core.inference.labels import read_labels
+    from core.inference.image_labels import read_labels
+    from core.inference.run import Job
+    from core.inference.samples import find_images
 
     cfg = config_from_arguments(args)
-    record = get_record(args.dataset)
+    info = get_dataset_info(args.dataset)
     if args.labels and cfg.TEST.USE_GT_LABELS:
         raise UserError(
             f"labels come from --labels {args.labels} or from masks (TEST.USE_GT_LABELS), not "
@@ -53,13 +53,13 @@ def read_job(args: argparse.Namespace) -> Job:
     else:
         snapshot = find_snapshot(run_folder(args.snapshot_dir, args), args.resume).path
     root = cfg.TEST.DATA_ROOT or cfg.DATASET.PATH
-    entries, left_out = find_images(args.infer_list, root, record)
+    entries, left_out = find_images(args.infer_list, root, info)
     require_writable_folder(args.mask_output_dir, "--mask-output-dir (OUTPUT_DIR, OUTPUT)")
     require_unique_ids(entries, args.infer_list, ignores_case(args.mask_output_dir))
     outputs = Outputs(
         args.mask_output_dir,
-        record.palette,
-        record.ignore_index,
+        info.palette,
+        info.ignore_index,
         crf=cfg.TEST.CRF,
         crf_present_only=cfg.TEST.CRF_PRESENT_ONLY,
         min_confidence=cfg.TEST.MIN_CONFIDENCE,
@@ -67,12 +67,12 @@ def read_job(args: argparse.Namespace) -> Job:
     )
     return Job(
         config=cfg,
-        record=record,
+        info=info,
         snapshot=snapshot,
         source=args.infer_list,
         entries=entries,
         left_out=left_out,
-        labels=read_labels(args.labels, entries, record.classes) if args.labels else None,
+        labels=read_labels(args.labels, entries, info.classes) if args.labels else None,
         labels_file=args.labels,
         outputs=outputs,
         skip_existing=args.skip_existing,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 
 from core.arguments import add_common_arguments, config_from_arguments, run_folder
-from core.distributed import join_group, main_speaks_first, make_deterministic, membership
+from core.distributed import join_group, make_deterministic, process_group, rank_zero_speaks_first
 from core.training.run import RunSettings, train
-from datasets.records import get_record
+from datasets.info import get_dataset_info
 from utils.errors import run_command
 
 
@@ -15,7 +15,7 @@ def main() -> None:
     args = parse_args()
     if args.deterministic:
         make_deterministic()
-    with membership():
+    with process_group():
         run(args)
 
 
@@ -30,8 +30,8 @@ def run(args: argparse.Namespace) -> None:
         device=device,
         group=group,
     )
-    with main_speaks_first(group):
-        train(config_from_arguments(args), get_record(args.dataset), settings)
+    with rank_zero_speaks_first(group):
+        train(config_from_arguments(args), get_dataset_info(args.dataset), settings)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -20,12 +20,11 @@ from benchmarks.case import Builders, Case
 from benchmarks.meters import python_peak
 from benchmarks.voc_like import blobs, write_samples
 from core.evaluation.evaluate import evaluate, masks_from
-from datasets.crops import draw_crop
 from datasets.files import ListEntry, write_mask
+from datasets.info import PASCAL_VOC
 from datasets.labels import labels_of_list, read_mask_facts
-from datasets.records import PASCAL_VOC
 from datasets.samples import ImageLevelSamples, mix_seed
-from datasets.transforms import DEVIATION, MEAN, normalise, train_transform
+from datasets.transforms import MEAN, STD, draw_crop, normalise, train_transform
 
 T = TypeVar("T")
 Samples = list[tuple[Tensor, Tensor]]
@@ -124,7 +123,7 @@ def pillow_samples(entries: list[ListEntry]) -> Samples:
             transforms.RandomHorizontalFlip(),
             transforms.ColorJitter(0.3, 0.3, 0.3, 0.1),
             transforms.ToTensor(),
-            transforms.Normalize(MEAN, DEVIATION),
+            transforms.Normalize(MEAN, STD),
         ]
     )
     samples = []
@@ -153,7 +152,7 @@ def share_beyond_rounding(found: Samples, expected: Samples) -> float:
     """
     shares = []
     for (image, labels), (other, other_labels) in zip(found, expected, strict=True):
-        levels = 255 * (image - other).abs() * torch.tensor(DEVIATION)[:, None, None]
+        levels = 255 * (image - other).abs() * torch.tensor(STD)[:, None, None]
         same = torch.equal(labels, other_labels)
         shares.append(float((levels > 2.5).float().mean()) if same else 1.0)
     return max(shares)

@@ -15,13 +15,10 @@ from benchmarks.meters import python_peak
 from benchmarks.voc_like import SIZE, photograph
 from core.config import Config, InferenceConfig
 from core.distributed import place
-from core.inference.acceleration import accelerate
-from core.inference.layout import Size
-from core.inference.merging import Merger
-from core.inference.predict import predict
+from core.inference.predict import Merger, predict
 from core.inference.samples import Sample
-from core.inference.views import View, cut_views, make_views
-from core.precision import tf32
+from core.inference.tta import Size, View, cut_views, tta_views
+from core.precision import accelerate, tf32
 from models import get_model
 from utils.crf import crf_inference
 
@@ -95,7 +92,7 @@ def eight_views(
     lowered = accelerate(models[1], replace(test, AMP="bf16"), device)
     image = Image.fromarray(photograph()[: size[0], : size[1]].copy())
     sample = Sample("photograph", image)
-    views = make_views(size, test)
+    views = tta_views(size, test)
 
     @tf32(False)
     @torch.inference_mode()
@@ -127,7 +124,7 @@ def share_of_pixels(found: np.ndarray, expected: np.ndarray) -> float:
 
 def random_answers(device: torch.device) -> tuple[list[View], Tensor, Tensor, Tensor]:
     """The views of an image, and what a network may say of them: scores, masks, and the labels."""
-    views = make_views(SIZE, InferenceConfig())
+    views = tta_views(SIZE, InferenceConfig())
     random = torch.Generator().manual_seed(0)
     coarse = torch.rand(len(views), CLASSES, 64, 64, generator=random).to(device)
     masks = torch.nn.functional.interpolate(coarse, views[0].window, mode="bilinear")

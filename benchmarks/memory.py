@@ -21,9 +21,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from benchmarks.accounting import MemoryAccount
 from core.config import Config, load_config
 from core.distributed import select_device
+from core.precision import InPrecision, Precision
 from core.training.losses import Criterion
 from core.training.optimizer import build_optimizer
-from core.training.precision import InPrecision, Precision
 from datasets.transforms import normalise
 from models import get_model
 from utils.errors import run_command

@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.inference.layout import Size
-from core.inference.views import View
+from core.inference.tta import Size, View
 
 
 def merge(views: Sequence[View], masks: Tensor, labels: Tensor, image_size: Size) -> Tensor:
@@ -30,7 +29,7 @@ def merge(views: Sequence[View], masks: Tensor, labels: Tensor, image_size: Size
         top, left = (-corner for corner in view.corner)
         cut = mask[:, top : top + view.size[0], left : left + view.size[1]]
         resized = F.interpolate(cut[None], image_size, mode="bilinear", align_corners=False)[0]
-        undone.append(resized.flip(-1) if view.mirrored else resized)
+        undone.append(resized.flip(-1) if view.flipped else resized)
     stacked = torch.stack(undone)
     stacked[:, 1:] *= labels[:, None, None]
     return stacked.mean(dim=0)

@@ -13,9 +13,9 @@ from benchmarks.inputs import plausible_logits, random_images, random_labels
 from benchmarks.straightforward_network import straightforward_network, straightforward_supervision
 from core.config import Config, load_config
 from core.distributed import parallelise
+from core.precision import InPrecision, Precision
 from core.training.losses import Criterion
 from core.training.optimizer import build_optimizer
-from core.training.precision import InPrecision, Precision
 from datasets.transforms import normalise
 from models import get_model
 from models.network import Network

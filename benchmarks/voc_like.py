@@ -10,7 +10,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from datasets.files import ListEntry, write_mask
-from datasets.records import PASCAL_VOC
+from datasets.info import PASCAL_VOC
 
 SIZE = 375, 500
 """Height and width of the images, those of many of VOC's."""

@@ -17,10 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from core.foreign_weights import identify, torch_load, unwrap
-from core.matching import WeightsError, require_match, require_tensors
 from core.published import own_state, published_state
-from core.recognition import WeightsLabel
-from models.backbones.record import BackboneRecord
+from core.weights_check import WeightsError, WeightsLabel, require_match, require_tensors
+from models.backbones.spec import BackboneSpec
 from models.network import Network
 from utils.errors import UserError
 from utils.files import atomic_path
@@ -143,7 +142,7 @@ def read_snapshot(model: Network, path: str | Path) -> dict[str, Tensor]:
     return state
 
 
-def load_pretrained(model: Network, record: BackboneRecord, path: str | Path) -> str:
+def load_pretrained(model: Network, spec: BackboneSpec, path: str | Path) -> str:
     """Load ImageNet weights into the model's backbone.
 
     The file's classifier layers are left out, and BatchNorm's batch counters, which old files
@@ -158,15 +157,15 @@ def load_pretrained(model: Network, record: BackboneRecord, path: str | Path) ->
     """
     if Path(path).is_dir():
         raise UserError(
-            f"NET.PRE_WEIGHTS_PATH {path} is a directory; name the file; {_how_to_get(record)}"
+            f"NET.PRE_WEIGHTS_PATH {path} is a directory; name the file; {_how_to_get(spec)}"
         )
     if not Path(path).is_file():
         raise UserError(
             f"the ImageNet weights {path} (NET.PRE_WEIGHTS_PATH) do not exist; "
-            f"{_how_to_get(record)}; or train from scratch with --set "
+            f"{_how_to_get(spec)}; or train from scratch with --set "
             'NET.FREEZE_BN False NET.PRE_WEIGHTS_PATH ""'
         )
-    state, left_out, unwrapped = read_pretrained(model.backbone, record, path)
+    state, left_out, unwrapped = read_pretrained(model.backbone, spec, path)
     counters = {
         name: torch.zeros_like(tensor)
         for name, tensor in model.backbone.state_dict().items()
@@ -181,7 +180,7 @@ def load_pretrained(model: Network, record: BackboneRecord, path: str | Path) ->
 
 
 def read_pretrained(
-    backbone: nn.Module, record: BackboneRecord, path: str | Path
+    backbone: nn.Module, spec: BackboneSpec, path: str | Path
 ) -> tuple[dict[str, Tensor], list[str], str]:
     """The entries of ImageNet weights for the backbone, the names of those left out, and words on
     what was taken off (see `unwrap`).
@@ -196,7 +195,7 @@ def read_pretrained(
     left_out = [
         name
         for name, tensor in state.items()
-        if name.startswith(record.ignored_weights)
+        if name.startswith(spec.ignored_weights)
         # converted files differ in what they call the classifier, not in its number of classes
         or (name not in expected and tensor.shape[:1] == (IMAGENET_CLASSES,))
     ]
@@ -206,7 +205,7 @@ def read_pretrained(
         for name, tensor in expected.items()
         if name in kept or not name.endswith("num_batches_tracked")
     }
-    require_match(path, kept, demanded, WeightsLabel(record.name), _how_to_get(record))
+    require_match(path, kept, demanded, WeightsLabel(spec.name), _how_to_get(spec))
     return kept, left_out, unwrapped
 
 
@@ -272,10 +271,10 @@ def save_file(content: Any, path: str | Path, earlier: Path | None = None) -> No
         ) from error
 
 
-def _how_to_get(record: BackboneRecord) -> str:
+def _how_to_get(spec: BackboneSpec) -> str:
     return (
-        f"`bash launch/get_weights.sh {record.name}` puts them at "
-        f"models/weights/{record.weights.filename}"
+        f"`bash launch/get_weights.sh {spec.name}` puts them at "
+        f"models/weights/{spec.weights.filename}"
     )
 
 

@@ -52,7 +52,7 @@ class Group:
     size: int = 1
 
     @property
-    def is_main(self) -> bool:
+    def is_rank_zero(self) -> bool:
         """Whether this process is the one that writes and speaks."""
         return self.rank == 0
 
@@ -72,16 +72,16 @@ class Group:
         dist.all_gather_object(values, value)
         return values
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Wait until every process has called it."""
         self.gather(None)
 
 
-ALONE = Group()
+SINGLE = Group()
 
 
 @contextmanager
-def membership() -> Iterator[None]:
+def process_group() -> Iterator[None]:
     """Leave the group that the body may join; where work fails, let the process at fault speak.
 
     What the end of another process does to this one is turned into a `UserError`, unless torchrun
@@ -113,7 +113,7 @@ def membership() -> Iterator[None]:
 
 
 @contextmanager
-def main_speaks_first(group: Group) -> Iterator[None]:
+def rank_zero_speaks_first(group: Group) -> Iterator[None]:
     """Hold a `UserError` of the body back in other processes than the main one.
 
     The main process most likely says the same, and once is enough: torchrun then ends the others.
@@ -121,7 +121,7 @@ def main_speaks_first(group: Group) -> Iterator[None]:
     try:
         yield
     except UserError:
-        if not group.is_main:
+        if not group.is_rank_zero:
             time.sleep(SECONDS_OF_SILENCE)
         raise
 
@@ -131,7 +131,7 @@ def join_group(name: str, spread: bool = False) -> tuple[Group, torch.device]:
 
     Every process of a machine takes a GPU for itself, or all share the CPU. The main process says
     which device it is before it is used, and it is tried before anything else is done. A mistake
-    that all share is said by the main process alone, as by `main_speaks_first`.
+    that all share is said by the main process alone, as by `rank_zero_speaks_first`.
 
     Args:
         name: as for `select_device`.
@@ -143,7 +143,7 @@ def join_group(name: str, spread: bool = False) -> tuple[Group, torch.device]:
     """
     # WORLD_SIZE alone may be a cluster's own
     if dist.is_torchelastic_launched() and os.environ["WORLD_SIZE"] != "1":
-        with main_speaks_first(Group(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))):
+        with rank_zero_speaks_first(Group(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))):
             return _join_started(name)
     device = select_device(name)
     devices = gpus_used(device, spread)
@@ -181,13 +181,13 @@ def _join_started(name: str) -> tuple[Group, torch.device]:
 
 
 @contextmanager
-def main_goes_first(group: Group) -> Iterator[None]:
+def rank_zero_first(group: Group) -> Iterator[None]:
     """Let the main process run the body before the others do; if it fails, they end without a word.
 
     So it can check what all would check, and says what is wrong once. The others end with status 0,
     so that the main one's is that of the job.
     """
-    if group.is_main:
+    if group.is_rank_zero:
         fine = False
         try:
             yield
@@ -241,7 +241,7 @@ def make_deterministic() -> None:
 
 
 def parallelise(
-    model: nn.Module, device: torch.device, group: Group = ALONE, low_precision: bool = False
+    model: nn.Module, device: torch.device, group: Group = SINGLE, low_precision: bool = False
 ) -> nn.Module:
     """Put `model` on `device`, and spread training over the group or the visible GPUs.
 

@@ -19,7 +19,7 @@ NAMES = ("resnet38", "vgg16", "resnet50", "resnet101", "snapshot")
 def main() -> None:
     args = parse_args()
     # Imported here, not above: until PyTorch is loaded, Ctrl-C would end in a traceback.
-    from core.weights_files import get
+    from core.weights import get
 
     failed = []
     for name in args.names:

@@ -10,9 +10,8 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
-from datasets.faults import get_data_command, prepare_command
 from datasets.images import decode, orientation, read_header, to_rgb, turned_size
-from datasets.records import PASCAL_VOC, DatasetRecord
+from datasets.info import PASCAL_VOC, DatasetInfo
 from utils.errors import UserError
 from utils.files import atomic_path
 
@@ -38,7 +37,7 @@ class ListEntry:
     Attributes:
         image: the image's path.
         mask: the ground-truth mask's path, or None where the list has no mask column.
-        exif: whether the image is turned as its EXIF orientation says (`DatasetRecord.turns`).
+        exif: whether the image is turned as its EXIF orientation says (`DatasetInfo.turns`).
     """
 
     image: Path
@@ -52,11 +51,11 @@ class ListEntry:
 
 
 def read_list(
-    path: str | Path, root: str | Path, record: DatasetRecord = PASCAL_VOC
+    path: str | Path, root: str | Path, info: DatasetInfo = PASCAL_VOC
 ) -> list[ListEntry]:
     """Read a file list: a line an image, `IMAGE MASK` or `IMAGE`, relative to `root`.
 
-    A leading slash and blank lines are tolerated; `record` says whether images are turned. Raises
+    A leading slash and blank lines are tolerated; `info` says whether images are turned. Raises
     `UserError` for a list that is missing, empty, or has a line of more than two columns.
     """
     path, root = Path(path), Path(root)
@@ -66,9 +65,7 @@ def read_list(
             raise ValueError("it is no text")
     except (OSError, ValueError) as error:
         raise UserError(
-            f"cannot read the file list {path} ({reason(error)}); `{get_data_command(root)}` gets "
-            f"VOC and SBD with their lists, `{prepare_command(root)}` makes the lists of data that "
-            "is there"
+            f"cannot read the file list {path} ({reason(error)}); {info.remedy_for(path)}"
         ) from error
 
     entries: list[ListEntry] = []
@@ -82,7 +79,7 @@ def read_list(
                 "cannot be listed"
             )
         image, *mask = (root / column for column in columns)
-        entries.append(ListEntry(image, mask[0] if mask else None, record.turns(image)))
+        entries.append(ListEntry(image, mask[0] if mask else None, info.turns(image)))
     if not entries:
         raise UserError(f"the file list {path} is empty")
     return entries
@@ -285,3 +282,34 @@ def _unreadable(path: str | Path, kind: str, error: OSError) -> UserError:
 def reason(error: Exception) -> str:
     """What an error says, as part of another message."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def require_files(entries: Sequence[ListEntry]) -> None:
+    """Raise `UserError`, which names the first, where images or masks of a list are missing.
+
+    No file is opened, so that this takes no time to speak of.
+    """
+    named = [
+        (kind, path)
+        for entry in entries
+        for kind, path in (("image", entry.image), ("mask", entry.mask))
+        if path is not None
+    ]
+    missing = [(kind, path) for kind, path in named if _is_missing(path)]
+    if missing:
+        kind, path = missing[0]
+        others = f", nor do {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise UserError(
+            f"{kind} {path} does not exist{others} of the {len(named)} files that the list names; "
+            "check the list and the data root (DATASET.PATH, TEST.DATA_ROOT)"
+        )
+
+
+def _is_missing(path: Path) -> bool:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False  # it is there in some way; opening it will say which
+    return False

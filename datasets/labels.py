@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from datasets.files import MISPAIRED, ListEntry, find_misfit, read_mask
-from datasets.records import DatasetRecord
+from datasets.info import DatasetInfo
 from utils.errors import UserError
 
 FEW_WITH_OBJECTS = 0.05
@@ -36,7 +36,7 @@ def read_mask_facts(entry: ListEntry) -> MaskFacts:
 
 
 def labels_of_list(
-    name: str, entries: Sequence[ListEntry], facts: Sequence[MaskFacts], record: DatasetRecord
+    name: str, entries: Sequence[ListEntry], facts: Sequence[MaskFacts], info: DatasetInfo
 ) -> np.ndarray:
     """The labels of a list's images: N×(C − 1) uint8 zeros and ones.
 
@@ -51,17 +51,17 @@ def labels_of_list(
         )
     present = np.stack([each.present for each in facts])
     strange = present.copy()
-    strange[:, : record.num_classes] = False
-    strange[:, record.ignore_index] = False
+    strange[:, : info.num_classes] = False
+    strange[:, info.ignore_index] = False
     if strange.any():
         masks = np.flatnonzero(strange.any(axis=1))
         values = np.flatnonzero(strange[masks[0]])
         raise UserError(
             f"mask {entries[masks[0]].mask} holds {', '.join(map(str, values[:3]))} "
             f"({len(masks)} of the {len(facts)} masks in {name} hold such values): values are "
-            f"classes, 0 to {record.num_classes - 1}, or {record.ignore_index}"
+            f"classes, 0 to {info.num_classes - 1}, or {info.ignore_index}"
         )
-    return present[:, 1 : record.num_classes].astype(np.uint8)
+    return present[:, 1 : info.num_classes].astype(np.uint8)
 
 
 def require_objects(
@@ -79,7 +79,7 @@ def require_objects(
         )
 
 
-def doubts(lists: Sequence[tuple[str, np.ndarray]], record: DatasetRecord) -> list[str]:
+def doubts(lists: Sequence[tuple[str, np.ndarray]], info: DatasetInfo) -> list[str]:
     """What is odd about the labels of a training list, the first, and of others; a line each."""
     (training, labels), *others = lists
     found = []
@@ -87,9 +87,9 @@ def doubts(lists: Sequence[tuple[str, np.ndarray]], record: DatasetRecord) -> li
     if with_objects < FEW_WITH_OBJECTS * len(labels):
         found.append(
             f"only {with_objects} of the {len(labels)} images of {training} have an object; mask "
-            f"values are class indices, 0 to {record.num_classes - 1}"
+            f"values are class indices, 0 to {info.num_classes - 1}"
         )
-    if lacking := [record.classes[1 + index] for index in np.flatnonzero(~labels.any(axis=0))]:
+    if lacking := [info.classes[1 + index] for index in np.flatnonzero(~labels.any(axis=0))]:
         found.append(f"no image of {training} has {' or '.join(lacking)}, which cannot be learnt")
     found += [
         f"no image of {name} has an object, so that its mAP is nan"
@@ -99,15 +99,15 @@ def doubts(lists: Sequence[tuple[str, np.ndarray]], record: DatasetRecord) -> li
     return found
 
 
-def count_table(lists: Sequence[tuple[str, np.ndarray]], record: DatasetRecord) -> str:
+def count_table(lists: Sequence[tuple[str, np.ndarray]], info: DatasetInfo) -> str:
     """How many images of each list have each class, as a table of plain text.
 
     Args:
         lists: names, and labels as `labels_of_list` gives them.
-        record: names the classes.
+        info: names the classes.
     """
     rows = [("images with", *(name for name, _ in lists))]
-    for index, label in enumerate(record.classes[1:]):
+    for index, label in enumerate(info.classes[1:]):
         rows.append((label, *(str(int(labels[:, index].sum())) for _, labels in lists)))
     without = (str(int((~labels.any(axis=1)).sum())) for _, labels in lists)
     rows.append(("no object", *without))

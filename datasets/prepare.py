@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from datasets.check import check
-from datasets.faults import how_to_restore, is_mini_voc, missing
-from datasets.layout import SBD, VOC, VOC_TEST
-from datasets.lists import ListLines, build_lists
-from datasets.records import PASCAL_VOC
-from datasets.sbd_masks import convert_masks
+from datasets.info import PASCAL_VOC
+from datasets.voc.check import check
+from datasets.voc.errors import how_to_restore, is_mini_voc, missing
+from datasets.voc.layout import SBD, VOC, VOC_TEST
+from datasets.voc.lists import ListLines, build_lists
+from datasets.voc.sbd_masks import convert_masks
 from utils.errors import UserError, os_errors_end_in, run_command
 from utils.files import only_process, remove_leftovers, user_path, write_text
 from utils.processes import available_cpus

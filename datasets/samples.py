@@ -25,7 +25,7 @@ class ImageLevelSamples:
 
     Attributes:
         labels: N×(C − 1) uint8 zeros and ones, those of the whole images; to be set before the
-            first sample is taken (`core.training.labels.read_labels`).
+            first sample is taken (`core.training.data.read_labels`).
     """
 
     labels: np.ndarray

@@ -2,22 +2,136 @@
 
 from __future__ import annotations
 
-import torch
-from PIL import Image
-from torch import Tensor
-from torchvision.transforms import v2
+import math
 
-from datasets.crops import PublishedRandomCrop
-from datasets.jitter import FastColorJitter
+import numpy as np
+import torch
+from PIL import Image, ImageStat
+from torch import Tensor
+from torchvision.transforms import ColorJitter, v2
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as F
+
+ATTEMPTS = 10
+RATIOS = (3 / 4, 4 / 3)
+
+
+class PublishedRandomCrop:
+    """A random part of a 3×H×W uint8 image, resized bicubically to 3×crop_size×crop_size.
+
+    torchvision's `RandomResizedCrop` was another one when the method was published (0.2.1): today's
+    draws the logarithm of the ratio, and where no crop fits it takes as much of the image as the
+    ratio allows, stretched, in place of the central square.
+    """
+
+    def __init__(self, crop_size: int, scale: tuple[float, float]) -> None:
+        self.crop_size = crop_size
+        self.scale = scale
+
+    def __call__(self, image: Tensor) -> Tensor:
+        box = draw_crop(image.shape[-2:], self.scale)
+        size = [self.crop_size, self.crop_size]
+        return F.resized_crop(image, *box, size, interpolation=InterpolationMode.BICUBIC)
+
+
+def draw_crop(size: tuple[int, int], scale: tuple[float, float]) -> tuple[int, int, int, int]:
+    """Draw the (top, left, height, width) of a crop from PyTorch's global generator.
+
+    Up to ten times: an area, uniform in `scale` of the image's, and a ratio r, uniform in 3/4 to
+    4/3; width √(area·r), height √(area/r), rounded, the two swapped half of the time. The first one
+    that fits is taken, at a uniform place; if none does, the central square of the shorter side.
+
+    Args:
+        size: (H, W) of the image.
+        scale: lowest and highest share of the image's area, in (0, 1].
+    """
+    height, width = size
+    for share, ratio, turn, down, right in torch.rand(ATTEMPTS, 5, dtype=torch.float64).tolist():
+        area = _between(*scale, share) * height * width
+        ratio = _between(*RATIOS, ratio)
+        sides = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
+        crop_height, crop_width = sides if turn < 0.5 else reversed(sides)
+        if 0 < crop_height <= height and 0 < crop_width <= width:
+            top = int(down * (height - crop_height + 1))
+            left = int(right * (width - crop_width + 1))
+            return top, left, crop_height, crop_width
+    side = min(height, width)
+    return (height - side) // 2, (width - side) // 2, side, side
+
+
+def _between(low: float, high: float, share: float) -> float:
+    return low + share * (high - low)
+
+
+# where on the hue circle, in 85ths of its sixths, R, G and B begin to be less than the largest
+_STARTS = (5 * 85, 3 * 85, 1 * 85)
+
+
+class FastColorJitter(ColorJitter):
+    """torchvision's `ColorJitter` of RGB Pillow images: the same random numbers, the same pixels.
+
+    Most of that one's time goes into Pillow's way back from HSV to RGB.
+    """
+
+    def forward(self, image: Image.Image) -> Image.Image:
+        order, brightness, contrast, saturation, hue = self.get_params(
+            self.brightness, self.contrast, self.saturation, self.hue
+        )
+        changes = (
+            lambda image: scale_levels(image, brightness, 0),
+            lambda image: scale_levels(image, contrast, mean_grey(image)),
+            lambda image: F.adjust_saturation(image, saturation),
+            lambda image: turn_hue(image, hue),
+        )
+        for index in order.tolist():
+            image = changes[index](image)
+        return image
+
+
+def scale_levels(image: Image.Image, factor: float, centre: int) -> Image.Image:
+    """Multiply by `factor` how far the levels of an RGB image are from `centre`, and cut them off.
+
+    Brightness is the distance to black, contrast that to the image's mean grey.
+    """
+    levels = np.arange(256, dtype=np.float32)
+    scaled = (centre + np.float32(factor) * (levels - centre)).clip(0, 255)
+    return image.point(scaled.astype(np.uint8).tolist() * 3)
+
+
+def mean_grey(image: Image.Image) -> int:
+    """The mean of an image's grey levels, rounded."""
+    return int(ImageStat.Stat(image.convert("L")).mean[0] + 0.5)
+
+
+def turn_hue(image: Image.Image, share: float) -> Image.Image:
+    """Turn the hues of an RGB image by a `share` of the circle, in [−0.5, 0.5].
+
+    With the value V, the saturation S and the hue H, in sixths of the circle, a channel that starts
+    at n is V·(1 − S·w), w = clamp(min(k, 4 − k), 0, 1), k = (n + H) mod 6. H and S have 8 bits, so
+    that 85·w is a whole number, which a table gives.
+    """
+    hue, saturation, value = image.convert("HSV").split()
+    largest = np.asarray(value)
+    reach = np.multiply(largest, np.asarray(saturation), dtype=np.float32)
+    reach /= 255 * 85
+    turned = (np.arange(256) + int(share * 255)) % 256
+    channels = []
+    for start in _STARTS:
+        place = (start + 2 * turned) % (6 * 85)
+        weights = np.minimum(place, 4 * 85 - place).clip(0, 85)
+        lack = reach * np.asarray(hue.point(weights.tolist()))
+        channels.append(Image.fromarray(largest - np.rint(lack, out=lack).astype(np.uint8)))
+    return Image.merge("RGB", channels)
+
 
 MEAN = (0.485, 0.456, 0.406)
-DEVIATION = (0.229, 0.224, 0.225)
+STD = (0.229, 0.224, 0.225)
 
 
 def normalise(images: Tensor) -> Tensor:
     """Normalise ...×3×H×W images in [0, 1] by ImageNet's mean and deviation."""
     mean = images.new_tensor(MEAN)[:, None, None]
-    deviation = images.new_tensor(DEVIATION)[:, None, None]
+    deviation = images.new_tensor(STD)[:, None, None]
     return (images - mean).div_(deviation)
 
 
@@ -32,7 +146,7 @@ def train_transform(
     """A random view of a PIL image as a 3×crop_size×crop_size tensor in [0, 1].
 
     A crop of `scale_from` to `scale_to` of the image's area and ratio 3/4 to 4/3, or the central
-    square where none fits (see `draw_crop`), resized bicubically; mirrored half of the time; its
+    square where none fits (see `draw_crop`), resized bicubically; flipped half of the time; its
     colours jittered.
 
     PyTorch resizes eight-bit tensors in a quarter of Pillow's time, to the same pixels but for the

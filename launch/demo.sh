@@ -60,7 +60,7 @@ step "Preparation" "$PYTHON" -m datasets.prepare --root "$DATA_ROOT"
 step "Training" bash launch/run_voc_resnet50.sh --overwrite
 step "Inference" bash launch/infer_val.sh
 picture=$SAVE_DIR/picture.png
-step "Picture" "$PYTHON" -m core.evaluation.picture --data "$DATA_ROOT" --filelist "$FILELIST" \
+step "Picture" "$PYTHON" -m core.evaluation.figure --data "$DATA_ROOT" --filelist "$FILELIST" \
     --masks "$SAVE_DIR" --out "$picture" --dataset "$DATASET"
 step "Evaluation" env EXTRA_ARGS= bash launch/eval_seg.sh
 

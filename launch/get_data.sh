@@ -21,6 +21,6 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
 set_up_python
 # with = a value may begin with a dash
-exec "$PYTHON" -m datasets.get_data --root="$DATA_ROOT" --voc="$VOC" --sbd="$SBD" \
+exec "$PYTHON" -m datasets.voc.get_data --root="$DATA_ROOT" --voc="$VOC" --sbd="$SBD" \
     --voc-test="$VOC_TEST" --voc-url="$VOC_URL" --voc-md5="$VOC_MD5" --sbd-url="$SBD_URL" \
     --sbd-md5="$SBD_MD5" "$@"

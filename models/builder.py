@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from models.backbones import get_backbone_record
-from models.backbones.record import BackboneRecord
+from models.backbones import get_backbone_spec
+from models.backbones.spec import BackboneSpec
 from models.cam import CamBaseline
 from models.layers import FixedStatsBatchNorm2d
 from models.network import Network
@@ -17,10 +17,10 @@ from models.segmentation import SegmentationNetwork
 from utils.errors import UserError
 
 
-def _build_ae(net: Any, num_classes: int, backbone: nn.Module, record: BackboneRecord) -> Network:
+def _build_ae(net: Any, num_classes: int, backbone: nn.Module, spec: BackboneSpec) -> Network:
     return SegmentationNetwork(
         backbone,
-        (record.conv3.channels, record.conv6.channels),
+        (spec.conv3.channels, spec.conv6.channels),
         num_classes,
         aspp_norm=_fixed_norm(net),
         psi=net.SG_PSI,
@@ -31,11 +31,11 @@ def _build_ae(net: Any, num_classes: int, backbone: nn.Module, record: BackboneR
     )
 
 
-def _build_bsl(net: Any, num_classes: int, backbone: nn.Module, record: BackboneRecord) -> Network:
-    return CamBaseline(backbone, record.conv6.channels, num_classes, net.BG_SCORE)
+def _build_bsl(net: Any, num_classes: int, backbone: nn.Module, spec: BackboneSpec) -> Network:
+    return CamBaseline(backbone, spec.conv6.channels, num_classes, net.BG_SCORE)
 
 
-MODELS: Mapping[str, Callable[[Any, int, nn.Module, BackboneRecord], Network]] = MappingProxyType(
+MODELS: Mapping[str, Callable[[Any, int, nn.Module, BackboneSpec], Network]] = MappingProxyType(
     {"ae": _build_ae, "bsl": _build_bsl}
 )
 
@@ -55,11 +55,11 @@ def get_model(net: Any, num_classes: int = 21) -> Network:
     """
     if net.MODEL not in MODELS:
         raise UserError(f"NET.MODEL: unknown model {net.MODEL!r}; known: {', '.join(MODELS)}")
-    record = get_backbone_record(net.BACKBONE)
-    backbone = record.build(_fixed_norm(net))
+    spec = get_backbone_spec(net.BACKBONE)
+    backbone = spec.build(_fixed_norm(net))
     if net.FREEZE_BN:
-        _freeze(backbone, record.frozen)
-    network = MODELS[net.MODEL](net, num_classes, backbone, record)
+        _freeze(backbone, spec.frozen)
+    network = MODELS[net.MODEL](net, num_classes, backbone, spec)
     network.name, network.backbone_name = net.MODEL, net.BACKBONE
     return network
 

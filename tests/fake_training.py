@@ -18,13 +18,13 @@ import pytest
 import torch
 from torch import nn
 
-import core.training.keeper
+import core.training.checkpoint_manager
 import core.training.run
 from core.config import load_config
-from core.training.ends import NotFiniteError
 from core.training.engine import Validation
+from core.training.errors import NotFiniteError
 from core.training.run import RunSettings, train
-from datasets.records import PASCAL_VOC
+from datasets.info import PASCAL_VOC
 from models.network import Network
 
 CPU = torch.device("cpu")
@@ -120,7 +120,7 @@ class FakeRun:
 
             return one_of_them
 
-        real_save_model = core.training.keeper.save_model
+        real_save_model = core.training.checkpoint_manager.save_model
         nothing = SimpleNamespace(
             **dict.fromkeys(
                 ("validation", "checkpoint_score", "pictures", "learning_rates", "flush", "close"),
@@ -128,7 +128,7 @@ class FakeRun:
             )
         )
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(core.training.keeper, "save_model", save_model)
+            patch.setattr(core.training.checkpoint_manager, "save_model", save_model)
             patch.setattr(run, "get_model", lambda *_: OneNumber())
             batches = SimpleNamespace(samples=None, first=lambda _: None)
             both = dict.fromkeys(("train", "val"), batches)
@@ -138,7 +138,7 @@ class FakeRun:
             patch.setattr(run, "train_one_epoch", train_one_epoch)
             patch.setattr(run, "validate", validate)
             patch.setattr(run, "draw_batch", lambda *_: None)
-            patch.setattr(run, "record_run", lambda *_, **__: None)
+            patch.setattr(run, "write_run_info", lambda *_, **__: None)
             patch.setattr(run, "Logbook", lambda *_: nothing)
             patch.setattr(run, "PATIENCE", self.patience)
             patch.setattr("os.fsync", lambda _: None)

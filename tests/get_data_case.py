@@ -15,8 +15,8 @@ from unittest import mock
 
 from loopback_server import LoopbackServer
 
-from datasets import get_data as module
-from datasets.sources import SBD_SOURCE, VOC_SOURCE
+from datasets.voc import get_data as module
+from datasets.voc.archives import SBD_SOURCE, VOC_SOURCE
 from utils.errors import run_command
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -18,7 +18,7 @@ from PIL import Image
 from core.checkpoint import save_model, snapshot_path
 from core.config import load_config
 from datasets.files import write_mask
-from datasets.records import PASCAL_VOC
+from datasets.info import PASCAL_VOC
 from infer_val import main
 from models import get_model
 from utils.errors import run_command

@@ -11,7 +11,7 @@ from golden_recipe import golden_config
 from torch import Tensor, nn
 
 from models import get_model
-from models.backbones.record import BackboneRecord, Tap, WeightsFile
+from models.backbones.spec import BackboneSpec, Tap, WeightsFile
 from models.network import Network
 from utils.errors import UserError
 
@@ -52,7 +52,7 @@ SMALL = {
     "tail.bias": (2,),
 }
 
-RECORD = BackboneRecord(
+RECORD = BackboneSpec(
     name="small",
     build=nn.Identity,
     conv3=Tap(256, 4),

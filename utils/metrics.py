@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+MEASURES = ("iou", "precision", "recall")
+
 
 @dataclass(frozen=True)
 class SegmentationScores:
@@ -142,3 +144,34 @@ def _marginals(histogram: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     zeros = np.zeros(len(numerator), dtype=np.float64)
     return np.divide(numerator, denominator, out=zeros, where=denominator > 0)
+
+
+def means(scores: SegmentationScores, first: int) -> dict[str, float]:
+    """The means of IoU, precision and recall, in [0, 1], over the classes from index `first`."""
+    return {measure: float(getattr(scores, measure)[first:].mean()) for measure in MEASURES}
+
+
+def means_over_occurring(scores: SegmentationScores, first: int) -> dict[str, float] | None:
+    """`means` over those of the classes that occur in the ground truth, and their number `classes`.
+
+    A class that does not occur counts as 0 in `means`, as in the published code, whatever the
+    masks are. None where no class from index `first` occurs.
+    """
+    occurs = scores.pixels[first:] > 0
+    if not occurs.any():
+        return None
+    chosen = {measure: getattr(scores, measure)[first:][occurs] for measure in MEASURES}
+    return {
+        "classes": int(occurs.sum()),
+        **{measure: float(values.mean()) for measure, values in chosen.items()},
+    }
+
+
+def means_of_lacking_groups(scores: SegmentationScores) -> dict[str, dict[str, float]]:
+    """`means_over_occurring` of the "objects" and of all "classes", where some do not occur."""
+    groups = {}
+    for name, first in (("objects", 1), ("classes", 0)):
+        found = means_over_occurring(scores, first)
+        if found and found["classes"] < len(scores.pixels) - first:
+            groups[name] = found
+    return groups

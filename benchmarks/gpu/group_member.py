@@ -46,7 +46,7 @@ def main() -> None:
     found, expected = _gradients_of_part_and_whole(args, group, device)
     everyone = group.gather(float(found.double().sum()))
     assert len(set(everyone)) == 1, everyone
-    if group.is_main:
+    if group.is_rank_zero:
         print(f"{RESULT}{apart(found, expected):.1e}", flush=True)
     leave_group()
 

@@ -18,10 +18,10 @@ from benchmarks.inference_cases import share_of_pixels, two_objects
 from benchmarks.voc_like import photograph
 from core.config import Config, InferenceConfig
 from core.distributed import place
-from core.inference.acceleration import accelerate
 from core.inference.predict import predict
 from core.inference.samples import Sample
-from core.inference.views import cut_views, make_views
+from core.inference.tta import cut_views, tta_views
+from core.precision import accelerate
 from models import get_model
 from models.network import Network
 from utils.crf import crf_inference
@@ -79,7 +79,7 @@ def _make_task(check: Check) -> _Task:
     pixels = photograph()[:22, :23].copy() if check.tiny else photograph()
     test = InferenceConfig(PAD_SIZE=(side, side), FP_CUT_SCORE=0.0, SCALES=(1, 0.5, 1.5, 2.0))
     samples = [Sample(str(number), Image.fromarray(pixels)) for number in range(count)]
-    views, image = make_views(samples[0].size, test), samples[0].image
+    views, image = tta_views(samples[0].size, test), samples[0].image
     cutting = check.milliseconds(lambda: cut_views(views, image, check.on_gpu), 5)
     check.row(f"cutting {len(views)} views on the host (one thread)", f"{cutting:.0f} ms an image")
     inputs = cut_views(views, image).to(check.device)

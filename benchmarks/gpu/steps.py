@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from benchmarks.training_cases import Step, remove_chance, step_config
 from core.config import Config, load_config
 from core.distributed import place
+from core.precision import InPrecision, Precision
 from core.training.losses import Criterion
-from core.training.precision import InPrecision, Precision
 from models import get_model
 from models.network import Network
 

@@ -16,8 +16,8 @@ from benchmarks.gpu.steps import apart, flat, gradients_of, published_step, trai
 from benchmarks.measure import synchronize
 from benchmarks.training_cases import Step, remove_chance, step_config
 from benchmarks.voc_like import write_samples
-from core.distributed import ALONE
-from core.training.loaders import Batches
+from core.distributed import SINGLE
+from core.training.data import Batches
 
 BF16, FP16 = ("TRAIN.AMP", "bf16"), ("TRAIN.AMP", "fp16")
 CHECKPOINT = ("TRAIN.CHECKPOINT", "True")
@@ -143,7 +143,7 @@ def loader(check: Check) -> None:
         for workers in (2,) if check.tiny else (2, 4, 8, 16):
             with check.guarded(f"{workers} workers"):
                 samples = training_samples(entries)
-                batches = Batches(samples, BATCH, workers, check.device, ALONE, training=True)
+                batches = Batches(samples, BATCH, workers, check.device, SINGLE, training=True)
                 _pass(batches, 0, check.device)  # starts the workers
                 begin = time.perf_counter()
                 seen = _pass(batches, 1, check.device)

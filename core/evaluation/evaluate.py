@@ -17,7 +17,7 @@ from datasets.files import (
     require_masks,
     strange_labels,
 )
-from datasets.records import DatasetRecord
+from datasets.info import DatasetInfo
 from utils.errors import UserError
 from utils.metrics import class_agreement, joint_histogram
 from utils.processes import available_cpus
@@ -63,7 +63,7 @@ class Evaluation:
 def evaluate(
     entries: list[ListEntry],
     predict: Predict,
-    record: DatasetRecord,
+    info: DatasetInfo,
     *,
     allow_missing: bool = False,
 ) -> Evaluation:
@@ -73,7 +73,7 @@ def evaluate(
         entries: the images with their ground truth.
         predict: (entry, ground truth H×W) → predicted class indices H×W. It runs in threads; what
             it cannot deliver it raises as `UnusableMaskError`.
-        record: says what values ground truth may have.
+        info: says what values ground truth may have.
         allow_missing: leave out an image whose `predict` raises `UnusableMaskError`.
 
     Raises:
@@ -85,16 +85,16 @@ def evaluate(
 
     def count(entry: ListEntry) -> np.ndarray | UnusableMaskError:
         ground_truth = read_ground_truth(entry)
-        require_classes(ground_truth, entry.mask, record)
+        require_classes(ground_truth, entry.mask, info)
         try:
             prediction = predict(entry, ground_truth)
         except UnusableMaskError as error:
             if not allow_missing:
                 raise
             return error
-        return joint_histogram(ground_truth, prediction, record.num_classes)
+        return joint_histogram(ground_truth, prediction, info.num_classes)
 
-    shape = record.num_classes, record.num_classes + 1
+    shape = info.num_classes, info.num_classes + 1
     result = Evaluation(np.zeros(shape, dtype=np.int64), [], [])
     with ThreadPoolExecutor(max_workers=min(8, available_cpus())) as pool:
         # tqdm's disable=None: a progress bar on a terminal only
@@ -112,20 +112,20 @@ def evaluate(
         raise UserError(f"none of the {len(entries)} images has a usable mask: {last}")
     if not result.histogram.any():
         raise UserError(
-            f"the ground truth, as {entries[0].mask}, is {record.ignore_index} everywhere, which "
-            f"counts nowhere; give masks of class indices, 0 to {record.num_classes - 1}"
+            f"the ground truth, as {entries[0].mask}, is {info.ignore_index} everywhere, which "
+            f"counts nowhere; give masks of class indices, 0 to {info.num_classes - 1}"
         )
     return result
 
 
-def masks_from(folder: str | Path, record: DatasetRecord) -> Predict:
+def masks_from(folder: str | Path, info: DatasetInfo) -> Predict:
     """A `predict` for `evaluate` that reads FOLDER/ID.png; a `UserError` if there is no folder."""
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"the masks' folder {folder} does not exist; infer_val.py writes it")
 
     def predict(entry: ListEntry, ground_truth: np.ndarray) -> np.ndarray:
-        return read_prediction(folder / f"{entry.id}.png", ground_truth.shape, record)
+        return read_prediction(folder / f"{entry.id}.png", ground_truth.shape, info)
 
     return predict
 
@@ -140,7 +140,7 @@ def _require_mask(path: Path) -> None:
         raise UnusableMaskError(MISSING, f"mask {path} does not exist; infer this image first")
 
 
-def read_prediction(path: Path, shape: tuple[int, ...], record: DatasetRecord) -> np.ndarray:
+def read_prediction(path: Path, shape: tuple[int, ...], info: DatasetInfo) -> np.ndarray:
     """Read a predicted mask of the ground truth's H×W `shape`.
 
     Raises:
@@ -160,18 +160,18 @@ def read_prediction(path: Path, shape: tuple[int, ...], record: DatasetRecord) -
             f"mask {path} is {found} pixels (height x width), its ground truth {expected}; "
             "infer this image again",
         )
-    require_classes(mask, path, record)
+    require_classes(mask, path, info)
     return mask
 
 
-def require_classes(mask: np.ndarray, path: Path, record: DatasetRecord) -> None:
+def require_classes(mask: np.ndarray, path: Path, info: DatasetInfo) -> None:
     """Raise `UserError` unless the values of a mask are classes or the ignore index."""
     # most predictions are done with the first comparison, the fastest of all
-    if mask.max(initial=0) < record.num_classes:
+    if mask.max(initial=0) < info.num_classes:
         return
-    strange = strange_labels(mask, record.num_classes, record.ignore_index)
+    strange = strange_labels(mask, info.num_classes, info.ignore_index)
     if strange.size:
         raise UserError(
-            f"mask {path} holds {', '.join(map(str, strange[:3]))}, no classes of {record.name}; "
-            f"convert it to class indices, 0 to {record.num_classes - 1}, or {record.ignore_index}"
+            f"mask {path} holds {', '.join(map(str, strange[:3]))}, no classes of {info.name}; "
+            f"convert it to class indices, 0 to {info.num_classes - 1}, or {info.ignore_index}"
         )

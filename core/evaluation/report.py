@@ -1,82 +1,140 @@
-"""The evaluation's numbers as text: the table of scores and the ranking of images."""
+"""All that is known when an evaluation is done, for the page, the JSON file and TensorBoard."""
 
 from __future__ import annotations
 
-from collections import Counter
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from core.evaluation.evaluate import MISSING, UNREADABLE, WRONG_SIZE, Evaluation, ImageAgreement
-from core.evaluation.numbers import means, means_of_lacking_groups
+import yaml
+
+from core.evaluation.evaluate import evaluate, require_prediction
+from core.evaluation.sources import ORACLE, Evaluated, Variant
+from core.evaluation.text import format_report
+from core.inference.writing import CRF_FOLDER
+from datasets.files import ListEntry, reason
+from datasets.info import DatasetInfo
 from utils.errors import UserError
-from utils.files import write_text
-from utils.metrics import SegmentationScores, segmentation_scores
 
 
-def format_report(evaluation: Evaluation, classes: Sequence[str]) -> str:
-    """The table of scores in per cent, the two blocks of means, and how many images were left out.
+@dataclass(frozen=True)
+class RunRecord:
+    """What infer_val.py has noted of the run that made the masks, beside them.
 
-    Index 0 of `classes` is background; the first block of means is over the others, the objects.
-    Where a class does not occur in the ground truth, the means over those that do follow.
+    Attributes:
+        folder: where that is looked for.
+        environment: environment.yaml's content (command, commit, snapshot, versions), or None
+            where there is no such file.
+        config: config.yaml's text, or None where there is no such file.
+        changed: whether the code differed from the commit, as diff.patch tells; None where there
+            is no such file.
     """
-    scores = segmentation_scores(evaluation.histogram)
-    width = max(len(name) for name in classes)
-    lines = [f"{'class':<{width}}  {'pixels':>12}  {'IoU':>6}  {'precision':>9}  {'recall':>6}"]
-    for index, name in enumerate(classes):
-        lines.append(
-            f"{name:<{width}}  {scores.pixels[index]:>12}  {100 * scores.iou[index]:>6.2f}  "
-            f"{100 * scores.precision[index]:>9.2f}  {100 * scores.recall[index]:>6.2f}"
-        )
-    lines += ["", f"Mean over {len(classes) - 1} objects", *_means(scores, first=1)]
-    lines += ["", f"Mean over all {len(classes)}", *_means(scores, first=0)]
-    lacking = [
-        f"mIoU over {name} that occur ({found['classes']}): {100 * found['iou']:.2f}"
-        for name, found in means_of_lacking_groups(scores).items()
-    ]
-    if lacking:
-        lines += ["", "Classes that no ground truth has count as 0 above", *lacking]
 
-    kinds = Counter(mask.kind for mask in evaluation.left_out)
-    reasons = ", ".join(f"{kinds[kind]} {kind}" for kind in (MISSING, UNREADABLE, WRONG_SIZE))
-    left_out = len(evaluation.left_out)
-    total = len(evaluation.images) + left_out
-    lines += ["", f"{len(evaluation.images)} of {total} images evaluated, {left_out} left out"]
-    if left_out:
-        lines[-1] += f" ({reasons})"
-    return "\n".join(lines)
+    folder: Path
+    environment: dict[str, Any] | None
+    config: str | None
+    changed: bool | None
 
 
-def format_ranking(evaluation: Evaluation, classes: Sequence[str]) -> str:
-    """The images class by class, best TP − FN − FP first, as tab-separated lines with a header.
+@dataclass(frozen=True)
+class Outcome:
+    """An evaluation that is done.
 
-    A class lists the images whose ground truth has it; equal scores keep the order of the list.
-    The score is in pixels, over those whose ground truth is a class.
+    Attributes:
+        info: the data set.
+        filelist: the list's path.
+        entries: its lines.
+        evaluated: what was evaluated, one or more variants, the one without CRF first.
+        run: the run that made the masks; None for the oracle, which takes none.
+        date: when, with its time zone.
     """
-    lines = ["class\tid\tscore"]
-    for index, name in enumerate(classes):
-        images = ranking(evaluation, index)
-        lines += [f"{name}\t{image.id}\t{image.by_class[index]}" for image in images]
-    return "\n".join(lines) + "\n"
+
+    info: DatasetInfo
+    filelist: str
+    entries: list[ListEntry]
+    evaluated: list[Evaluated]
+    run: RunRecord | None
+    date: datetime
+
+    @property
+    def lack_of_crf(self) -> str:
+        """Why masks with CRF were not evaluated, empty if they were or make no sense."""
+        variants = [each.variant for each in self.evaluated]
+        if [variant.name for variant in variants] != ["plain"]:
+            return ""
+        return f"not evaluated: there is no folder {Path(variants[0].source) / CRF_FOLDER}"
 
 
-def ranking(evaluation: Evaluation, index: int) -> list[ImageAgreement]:
-    """The images whose ground truth has a class, highest TP − FN − FP first, else as listed."""
-    having = [image for image in evaluation.images if index in image.by_class]
-    return sorted(having, key=lambda image: image.by_class[index], reverse=True)
+def read_run(masks: str | Path) -> RunRecord:
+    """Read the records beside the masks, or above the folder of those with CRF.
+
+    Raises:
+        UserError: a record is there, but cannot be read.
+    """
+    folder = Path(masks)
+    if folder.name == CRF_FOLDER:
+        folder = folder.parent
+    path = folder / "environment.yaml"
+    text = _read(path)
+    environment = None
+    if text is not None:
+        try:
+            environment = yaml.safe_load(text)
+        except yaml.YAMLError:
+            environment = None
+        if not isinstance(environment, dict):
+            raise UserError(f"{path} holds no record of a run; restore it, or remove it")
+    patch = _read(folder / "diff.patch")
+    changed = None if patch is None else bool(patch)
+    return RunRecord(folder, environment, _read(folder / "config.yaml"), changed)
 
 
-def write_ranking(path: str | Path, evaluation: Evaluation, classes: Sequence[str]) -> None:
-    """Write `format_ranking` to `path` in one step; a `UserError` if it cannot be written."""
+def _read(path: Path) -> str | None:
     try:
-        write_text(path, format_ranking(evaluation, classes))
+        # a patch may quote files of any encoding
+        return path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return None
     except OSError as error:
-        raise UserError(f"cannot write the scores to {path} ({error.strerror})") from error
+        raise UserError(
+            f"cannot read {path} ({reason(error)}); restore it, or remove it"
+        ) from error
 
 
-def _means(scores: SegmentationScores, first: int) -> list[str]:
-    found = means(scores, first)
-    return [
-        f"mIoU: {100 * found['iou']:.2f}",
-        f"mean precision: {100 * found['precision']:.2f}",
-        f"mean recall: {100 * found['recall']:.2f}",
-    ]
+def evaluate_variants(
+    variants: Sequence[Variant],
+    entries: list[ListEntry],
+    filelist: str,
+    info: DatasetInfo,
+    *,
+    allow_missing: bool,
+) -> list[Evaluated]:
+    """Evaluate variants one after the other and print their tables.
+
+    Raises:
+        UserError: see `evaluate`.
+    """
+    if not allow_missing:
+        _require_masks(variants, entries)
+    evaluated = []
+    for variant in variants:
+        if evaluated:
+            print()
+        print(f"{variant.heading(filelist)}\n")
+        evaluation = evaluate(entries, variant.predict, info, allow_missing=allow_missing)
+        for mask in evaluation.left_out:
+            print(f"left out: {mask}", file=sys.stderr)
+        print(format_report(evaluation, info.classes))
+        evaluated.append(Evaluated(variant, evaluation))
+    return evaluated
+
+
+def _require_masks(variants: Sequence[Variant], entries: list[ListEntry]) -> None:
+    """Say that a mask is missing before any are read: the last one's may be looked for last."""
+    for variant in variants:
+        if variant.name != ORACLE:
+            for entry in entries:
+                require_prediction(variant.source, entry)

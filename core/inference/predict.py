@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
@@ -15,13 +15,90 @@ from torch import Tensor, nn
 
 from core.config import InferenceConfig
 from core.devices import out_of_memory
-from core.inference.layout import size_text
-from core.inference.merging import Merger
 from core.inference.samples import Sample
-from core.inference.views import View, cut_views, make_views
+from core.inference.tta import Size, View, cut_views, size_text, tta_views
 from core.precision import tf32
 from utils.ahead import one_ahead
 from utils.errors import UserError
+
+
+class Merger:
+    """Merges the outputs of an image's views one by one, so that views need no room of their own.
+
+    Args:
+        image_size: the image's height and width.
+    """
+
+    def __init__(self, image_size: Size) -> None:
+        self._image_size = image_size
+        self._scores: Tensor | None = None
+        self._present: Tensor | None = None  # indices of the classes summed; None: all
+        # of plain and of flipped views, which are flipped back together in the end
+        self._sums: list[Tensor | float] = [0.0, 0.0]
+        self._counts: list[Tensor | float] = [0.0, 0.0]
+
+    def add_scores(self, scores: Tensor) -> None:
+        """Take in the raw class scores of a group of views, B×(C−1)."""
+        highest = scores.float().sigmoid().amax(dim=0)
+        self._scores = highest if self._scores is None else torch.maximum(self._scores, highest)
+
+    def expect(self, labels: Tensor) -> None:
+        """Spend no time on the masks of objects whose `labels` (C−1) are 0.
+
+        For labels that are known before any masks are added, and that `merged` gets too.
+        """
+        self._present = _background_and(labels).nonzero().flatten()
+
+    def add_masks(self, views: Sequence[View], masks: Tensor) -> None:
+        """Take in the masks of a group of B views: B×C×(window)."""
+        # a view and its flipped one go back to the image's size together
+        start = 0
+        for _, group in groupby(views, key=lambda view: view.frame):
+            alike = list(group)
+            self._add_alike(alike, masks[start : start + len(alike)])
+            start += len(alike)
+
+    def _add_alike(self, views: list[View], masks: Tensor) -> None:
+        """Add views of one frame."""
+        first = views[0]
+        undone = first.undo(masks, self._image_size, self._present)
+        shown: Sequence[Tensor | float] = [1.0] * len(views)  # spares resizing maps of ones
+        if not first.shows_all:
+            shown = first.undo(torch.ones_like(masks[:, :1]), self._image_size)
+        for view, maps, count in zip(views, undone, shown, strict=True):
+            self._sums[view.flipped] += maps
+            self._counts[view.flipped] += count
+
+    @property
+    def scores(self) -> Tensor:
+        """The classes' highest sigmoid score of all views: C−1 values in [0, 1]."""
+        if self._scores is None:
+            raise ValueError("no view was added")
+        return self._scores
+
+    def merged(self, labels: Tensor) -> Tensor:
+        """C×(image_size): each pixel's mean over the views that show it.
+
+        `labels` (C−1) is zero for the objects whose masks become 0.
+        """
+        kept = _background_and(labels)
+        mean = _joined(self._sums) / _joined(self._counts)
+        if self._present is None:
+            return mean.mul_(kept[:, None, None])
+        merged = mean.new_zeros(len(kept), *self._image_size)
+        merged[self._present] = mean
+        return merged
+
+
+def _joined(parts: Sequence[Tensor | float]) -> Tensor | float:
+    """The sum of what is plain and what is flipped."""
+    plain, flipped = parts
+    return plain + (flipped.flip(-1) if isinstance(flipped, Tensor) else flipped)
+
+
+def _background_and(labels: Tensor) -> Tensor:
+    """C−1 labels as C ones and zeros, the background's, which is always there, first."""
+    return torch.cat([labels.new_ones(1), (labels > 0).to(labels.dtype)])
 
 
 class Prediction(NamedTuple):
@@ -126,7 +203,7 @@ def _cut_groups(
                 f"{sample.id} comes without labels, which TEST.USE_GT_LABELS asks for; give them, "
                 "or set TEST.USE_GT_LABELS False"
             )
-        views = make_views(sample.size, test)
+        views = tta_views(sample.size, test)
         pixels, budget = math.prod(views[0].window), test.BATCH_SIZE * math.prod(test.PAD_SIZE)
         size = max(1, min(test.BATCH_SIZE, budget // pixels))
         for start in range(0, len(views), size):
@@ -152,7 +229,7 @@ def _predict_sample(
         groups = _cut_groups([sample], test, pinned=False)
         prediction = _attempt(model, sample, groups, test, device, room)
     if room.pixels < before:
-        window = make_views(sample.size, test)[0].window
+        window = tta_views(sample.size, test)[0].window
         views = int(room.pixels // math.prod(window))
         print(
             f"the GPU's memory is short; going on with {views} views of {size_text(window)} at a "
@@ -198,7 +275,7 @@ def _make_room(
     """Halve the group of views that memory was short for; raise where that is not to be mended."""
     if not out_of_memory(error):
         raise error
-    window = make_views(sample.size, test)[0].window
+    window = tta_views(sample.size, test)[0].window
     if largest > 1:
         room.pixels = largest // 2 * math.prod(window)
         return

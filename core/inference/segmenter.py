@@ -15,14 +15,14 @@ from core.checkpoint import load_model
 from core.config import Config, InferenceConfig, load_config
 from core.devices import require_working
 from core.distributed import place, select_device
-from core.inference.acceleration import accelerate
-from core.inference.labels import label_vector
+from core.inference.image_labels import label_vector
 from core.inference.predict import Room, predict, predict_with_scores
-from core.inference.results import label_map
 from core.inference.samples import Sample
+from core.inference.writing import label_map
+from core.precision import accelerate
 from datasets.files import read_image
 from datasets.images import to_rgb
-from datasets.records import PASCAL_VOC, DatasetRecord
+from datasets.info import PASCAL_VOC, DatasetInfo
 from models import get_model
 from utils.crf import crf_inference
 from utils.errors import UserError
@@ -56,19 +56,19 @@ class Segmenter:
             `device`; TEST.AMP and TEST.COMPILE change how it computes.
         test: the settings.
         device: where the model is.
-        record: names the classes.
+        info: names the classes.
 
     Raises:
         UserError: PyTorch cannot compute as TEST.AMP and TEST.COMPILE say.
     """
 
     def __init__(
-        self, model: nn.Module, test: InferenceConfig, device: torch.device, record: DatasetRecord
+        self, model: nn.Module, test: InferenceConfig, device: torch.device, info: DatasetInfo
     ) -> None:
         self.model = accelerate(model, test, device)
         self.test = test
         self.device = device
-        self.record = record
+        self.info = info
         self._room = Room()
 
     @classmethod
@@ -77,7 +77,7 @@ class Segmenter:
         path: str | Path,
         cfg: Config | str | Path,
         device: str | torch.device = "auto",
-        record: DatasetRecord = PASCAL_VOC,
+        info: DatasetInfo = PASCAL_VOC,
     ) -> Segmenter:
         """The network of a snapshot, published or ours.
 
@@ -86,24 +86,24 @@ class Segmenter:
             cfg: the configuration or its YAML file; NET says what network it is, TEST how images
                 are seen.
             device: auto, cuda, mps, cpu, or a device of PyTorch's.
-            record: of the data set that it was trained on.
+            info: of the data set that it was trained on.
 
         Raises:
             UserError: a file is missing or does not fit; the configuration is wrong; there is no
                 such device.
         """
         cfg = cfg if isinstance(cfg, Config) else load_config(cfg)
-        if record.num_classes != cfg.TEST.NUM_CLASSES:
+        if info.num_classes != cfg.TEST.NUM_CLASSES:
             raise UserError(
-                f"TEST.NUM_CLASSES is {cfg.TEST.NUM_CLASSES}, but {record.name} has "
-                f"{record.num_classes} classes; set it to {record.num_classes}"
+                f"TEST.NUM_CLASSES is {cfg.TEST.NUM_CLASSES}, but {info.name} has "
+                f"{info.num_classes} classes; set it to {info.num_classes}"
             )
         if isinstance(device, str):
             device = select_device(device)
             require_working([device])
-        model = get_model(cfg.NET, num_classes=record.num_classes)
+        model = get_model(cfg.NET, num_classes=info.num_classes)
         load_model(model, user_path(path))
-        return cls(place(model, device), cfg.TEST, device, record)
+        return cls(place(model, device), cfg.TEST, device, info)
 
     def predict(
         self,
@@ -124,7 +124,7 @@ class Segmenter:
             UserError: the image or a label cannot be used; no labels where TEST.USE_GT_LABELS
                 demands them; see `predict_with_scores`.
         """
-        known = None if labels is None else label_vector(labels, self.record.classes)
+        known = None if labels is None else label_vector(labels, self.info.classes)
         opened = _open(image)
         name = str(image) if isinstance(image, (str, Path)) else "the image"
         sample = Sample(name, opened, labels=known)
@@ -133,7 +133,7 @@ class Segmenter:
         if crf:
             present_only = self.test.CRF_PRESENT_ONLY
             merged = crf_inference(np.array(opened), merged, present_only=present_only)
-        found = label_map(merged, self.test.MIN_CONFIDENCE, self.record.ignore_index)
+        found = label_map(merged, self.test.MIN_CONFIDENCE, self.info.ignore_index)
         return Segmentation(found.astype(np.uint8), merged, scores)
 
     def predict_stream(self, samples: Iterable[Sample]) -> Iterator[tuple[Sample, np.ndarray]]:

@@ -10,12 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from core.distributed import ALONE, Group, interleave
-from core.precision import tf32
-from core.training.ends import NotFiniteError
-from core.training.loaders import Batches
+from core.distributed import SINGLE, Group, interleave
+from core.precision import Precision, tf32
+from core.training.data import Batches
+from core.training.errors import NotFiniteError
 from core.training.losses import Criterion
-from core.training.precision import Precision
 from datasets.transforms import normalise
 from utils.metrics import average_precision
 from utils.progress import track
@@ -86,7 +85,7 @@ def train_one_epoch(
     epoch: int,
     device: torch.device,
     precision: Precision,
-    group: Group = ALONE,
+    group: Group = SINGLE,
     stop: StopRequest | None = None,
 ) -> dict[str, float]:
     """Take a step for every batch of the epoch; returns the mean of each loss, over the group.
@@ -123,7 +122,7 @@ def validate(
     epoch: int,
     device: torch.device,
     name: str,
-    group: Group = ALONE,
+    group: Group = SINGLE,
     stop: StopRequest | None = None,
 ) -> Validation:
     """Losses and average precision over the validation set called `name`, as of `epoch`.
@@ -169,7 +168,7 @@ def _track(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The batches of an epoch; the main process shows how far the group is, in images."""
     items = batches.epoch(epoch)
-    if not group.is_main:
+    if not group.is_rank_zero:
         return items
     done, total = 0, batches.images_of_all
 

@@ -9,15 +9,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from core.config import Config
-from datasets.records import DatasetRecord
+from datasets.info import DatasetInfo
 from utils.errors import UserError
 
 
-def require_usable_loss(loss: str, record: DatasetRecord) -> None:
+def require_usable_loss(loss: str, info: DatasetInfo) -> None:
     """Raise `UserError` where NET.LOSS would be 0 whatever the network says of this data set."""
-    if loss == "Hinge" and record.num_classes == 2:
+    if loss == "Hinge" and info.num_classes == 2:
         raise UserError(
-            f"NET.LOSS Hinge compares objects with each other, but {record.name} has one; set it "
+            f"NET.LOSS Hinge compares objects with each other, but {info.name} has one; set it "
             "to SoftMargin"
         )
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from models.backbones import get_backbone_record
+from models.backbones import get_backbone_spec
 from models.network import Network
 from utils.errors import UserError
 
@@ -27,7 +27,7 @@ def build_optimizer(model: Network, net: Any) -> torch.optim.Optimizer:
         net: the NET section of the configuration.
     """
     groups = _group_parameters(model)
-    multipliers = get_backbone_record(net.BACKBONE).lr_multipliers
+    multipliers = get_backbone_spec(net.BACKBONE).lr_multipliers
     options = [
         {
             "params": parameters,

@@ -9,39 +9,38 @@ from pathlib import Path
 
 import torch
 
-from core.compiling import require_compiler
 from core.config import Config
 from core.devices import gpus_used
 from core.distributed import (
-    ALONE,
+    SINGLE,
     Group,
     broadcast_buffers,
-    main_goes_first,
     parallelise,
+    rank_zero_first,
     sync_batch_norm,
 )
-from core.precision import tf32
-from core.provenance import record_run
-from core.training.ends import readable_ends
+from core.precision import InPrecision, Precision, require_compiler, tf32
+from core.run_info import write_run_info
+from core.training.checkpoint_manager import SnapshotKeeper, discard_existing, discard_leftovers
+from core.training.config_check import check_plan
+from core.training.data import read_labels, training_batches, validation_batches
 from core.training.engine import Validation, describe, train_one_epoch, validate
-from core.training.keeper import SnapshotKeeper, discard_existing, discard_leftovers
-from core.training.labels import read_labels
-from core.training.loaders import training_batches, validation_batches
-from core.training.logbook import Logbook, discard_logs, draw_batch
+from core.training.errors import readable_ends
 from core.training.losses import Criterion, require_usable_loss
 from core.training.optimizer import build_optimizer
-from core.training.plan import check_plan
-from core.training.precision import InPrecision, Precision
-from core.training.start import find_start, load_weights, restore
-from core.training.state import (
+from core.training.resume import (
     LAST,
     LastState,
     best_score_of_last,
+    find_start,
+    load_weights,
     make_last,
+    restore,
     save_last,
     way_back,
 )
-from datasets.records import DatasetRecord
+from core.training.tensorboard import Logbook, discard_logs, draw_batch
+from datasets.info import DatasetInfo
 from datasets.samples import mix_seed
 from models import get_model
 from utils.errors import InterruptionError, UserError, os_errors_end_in
@@ -72,10 +71,10 @@ class RunSettings:
     overwrite: bool
     seed: int
     device: torch.device
-    group: Group = ALONE
+    group: Group = SINGLE
 
 
-def train(config: Config, record: DatasetRecord, settings: RunSettings) -> None:
+def train(config: Config, info: DatasetInfo, settings: RunSettings) -> None:
     """Carry out a run, alone in its folder.
 
     Raises:
@@ -85,18 +84,18 @@ def train(config: Config, record: DatasetRecord, settings: RunSettings) -> None:
     missing = [_missing(folder), _missing(settings.logs)]
     with ExitStack() as lock:
         # the main process holds it for all; only then may they look at what is in the folder
-        with main_goes_first(group):
-            if group.is_main:
+        with rank_zero_first(group):
+            if group.is_rank_zero:
                 # the loaders' processes outlive a main process that is killed by seconds, and
                 # hold it
                 with os_errors_end_in("choose another --snapshot-dir"):
                     lock.enter_context(only_process(folder, "training run", PATIENCE))
         run = None
         try:
-            run = TrainingRun(config, record, settings)
+            run = TrainingRun(config, info, settings)
             run.run()
         except BaseException:
-            if group.is_main and not (run and run.takes_over):
+            if group.is_rank_zero and not (run and run.takes_over):
                 for folders in missing:
                     _remove_empty(folders)
             raise
@@ -129,7 +128,7 @@ class TrainingRun:
         UserError: data, weights or snapshots are missing or do not fit; see the functions called.
     """
 
-    def __init__(self, config: Config, record: DatasetRecord, settings: RunSettings) -> None:
+    def __init__(self, config: Config, info: DatasetInfo, settings: RunSettings) -> None:
         start = find_start(settings.snapshots, settings.resume, settings.overwrite, settings.seed)
         self.start = start.epoch if start else 0
         self.goes_on = start is not None
@@ -139,19 +138,19 @@ class TrainingRun:
         # the epoch that `last` is to train next, once it is this run's
         self.saved: int | None = None
         check_plan(config, start, settings.device, settings.group)
-        require_usable_loss(config.NET.LOSS, record)
+        require_usable_loss(config.NET.LOSS, info)
         self.config = config
-        self.record = record
+        self.info = info
         self.settings = settings
         self.group = group = settings.group
         device = settings.device
-        self.train_batches = training_batches(config, record, settings.seed, device, group)
-        self.val_batches = validation_batches(config, record, device, group)
+        self.train_batches = training_batches(config, info, settings.seed, device, group)
+        self.val_batches = validation_batches(config, info, device, group)
         self.criterion = Criterion(config)
         self.stop = StopRequest()
 
         torch.manual_seed(settings.seed)
-        self.network = get_model(config.NET, record.num_classes)
+        self.network = get_model(config.NET, info.num_classes)
         load_weights(self.network, config, start)
         if config.TRAIN.SYNC_BN:
             sync_batch_norm(self.network)
@@ -192,7 +191,7 @@ class TrainingRun:
             if not asked:
                 raise
             status = 128 + (self.stop.signal or signal.SIGTERM)
-            if not self.group.is_main:
+            if not self.group.is_rank_zero:
                 raise SystemExit(status) from error
             raise InterruptionError(f"interrupted; {self._how_to_go_on()}", status) from error
 
@@ -216,22 +215,22 @@ class TrainingRun:
         if self.group.any(self.stop.signal is not None, self.settings.device):
             raise StoppedError
         self.takes_over = True
-        if self.group.is_main:
+        if self.group.is_rank_zero:
             self._take_over_folder()
         if self.goes_on:
             self.saved = self.start
-        if self.group.is_main:
+        if self.group.is_rank_zero:
             self._open_logs()
         for epoch in range(self.start, last + 1):
             if epoch % self.config.TRAIN.VAL_INTERVAL == 0:
                 self._validate(epoch)
-            if self.group.is_main:
+            if self.group.is_rank_zero:
                 self._picture(epoch)
             with tf32(self.config.TRAIN.TF32):
                 self._train(epoch)
             self._save_last(epoch + 1)
         self._validate(last + 1)
-        if self.group.is_main:
+        if self.group.is_rank_zero:
             self.logbook.close()
 
     def _require_same_plan(self) -> None:
@@ -250,10 +249,10 @@ class TrainingRun:
                 )
 
     def _read_labels(self) -> None:
-        lists = [(self.record.train_list, self.train_batches.samples)]
+        lists = [(self.info.train_list, self.train_batches.samples)]
         for writer, batches in self.val_batches.items():
-            lists.append((self.record.val_lists[writer], batches.samples))
-        read_labels(lists, self.record, self.group, self.stop)
+            lists.append((self.info.val_lists[writer], batches.samples))
+        read_labels(lists, self.info, self.group, self.stop)
 
     def _take_over_folder(self) -> None:
         """Discard what is void of an earlier part of the run, but for its best score."""
@@ -274,23 +273,23 @@ class TrainingRun:
     def _open_logs(self) -> None:
         settings = self.settings
         if settings.overwrite:
-            discard_logs(settings.logs, self.record)
+            discard_logs(settings.logs, self.info)
         mark = f"_e{self.start:03d}" if self.goes_on else ""
         facts = {"seed": settings.seed, "processes": self.group.size}
         facts["tf32"] = self.config.TRAIN.TF32
         devices = gpus_used(settings.device, spread=self.group.size == 1)
-        record_run(settings.logs, self.config, devices, mark, **facts)
-        self.logbook = Logbook(settings.logs, self.record, self.start)
+        write_run_info(settings.logs, self.config, devices, mark, **facts)
+        self.logbook = Logbook(settings.logs, self.info, self.start)
         self.pictured = self.val_batches["train"].first(PICTURED_IMAGES)
 
     def _picture(self, epoch: int) -> None:
-        image = draw_batch(self.eval_model, self.pictured, self.record, self.settings.device)
+        image = draw_batch(self.eval_model, self.pictured, self.info, self.settings.device)
         self.logbook.pictures(image, epoch)
         self.logbook.learning_rates(self.optimizer, epoch)
         self.logbook.flush()
 
     def _save_last(self, epoch: int, goes_back: bool = False) -> None:
-        if self.group.is_main:
+        if self.group.is_rank_zero:
             save_last(
                 self.settings.snapshots,
                 self.network,
@@ -318,7 +317,7 @@ class TrainingRun:
             self.stop,
         )
         broadcast_buffers(self.network, self.group)
-        if self.group.is_main:
+        if self.group.is_rank_zero:
             print(f"epoch {epoch}, trained: {describe(losses)}", flush=True)
 
     def _validate(self, epoch: int) -> None:
@@ -328,13 +327,13 @@ class TrainingRun:
             result = validate(
                 self.eval_model, batches, self.criterion, epoch, device, name, self.group, self.stop
             )
-            if self.group.is_main:
+            if self.group.is_rank_zero:
                 self._report(name, result, epoch)
 
     def _report(self, name: str, result: Validation, epoch: int) -> None:
         self.logbook.validation(name, result, epoch)
         mean = 100 * result.mean_average_precision
-        file = self.record.val_lists[name]
+        file = self.info.val_lists[name]
         print(f"epoch {epoch}, {file}: mAP {mean:.2f}, {describe(result.losses)}", flush=True)
         if name == "val" and epoch >= self.config.TRAIN.PRETRAIN:
             self._keep_if_best(1 - result.losses["loss"], epoch)
@@ -350,7 +349,7 @@ class TrainingRun:
 
 def _seed_all(seed: int, epoch: int, device: torch.device, group: Group) -> None:
     """Seed all that draws from PyTorch in an epoch; each process and each GPU draws its own."""
-    if not group.is_main:
+    if not group.is_rank_zero:
         torch.manual_seed(mix_seed(seed, epoch, group.rank))
         return
     torch.manual_seed(mix_seed(seed, epoch))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from datasets.faults import prepare_command
 from datasets.mini_voc.generate import MiniVocSettings, generate
+from datasets.voc.errors import prepare_command
 from utils.errors import UserError, run_command
 from utils.files import user_path
 

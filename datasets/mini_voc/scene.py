@@ -85,7 +85,7 @@ def _arrange(
 def _random_pose(
     kind: ObjectClass, number: int, size: tuple[int, int], rng: np.random.Generator
 ) -> _Pose:
-    """A pose inside the image, of an area drawn from `AREA_SHARE`; mirrored half of the time."""
+    """A pose inside the image, of an area drawn from `AREA_SHARE`; flipped half of the time."""
     extent = np.array(size[::-1], dtype=float)
     stretch = rng.uniform(0.9, 1.1)
     matrix = rotation(rng.uniform(-kind.lean, kind.lean)) @ np.diag([stretch, 1 / stretch])

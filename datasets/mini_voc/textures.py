@@ -60,8 +60,8 @@ def dots(u: np.ndarray, v: np.ndarray) -> np.ndarray:
 def leaves(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """Pointed leaves of the second tone, leaning to the left and to the right row by row."""
     x, y = _cell(u * 0.7, v * 0.7)
-    mirrored = np.where(np.floor(v * 0.7) % 2 == 0, x, -x)
-    along, across = mirrored + y, np.abs(mirrored - y)
+    flipped = np.where(np.floor(v * 0.7) % 2 == 0, x, -x)
+    along, across = flipped + y, np.abs(flipped - y)
     return _step((0.45 - 1.1 * along**2 - 1.5 * across) * 5)
 
 

@@ -8,7 +8,7 @@ from functools import partial
 import torchvision
 from torch import Tensor, nn
 
-from models.backbones.record import BackboneRecord, Tap, WeightsFile
+from models.backbones.spec import BackboneSpec, Tap, WeightsFile
 from models.recomputing import Recomputing
 
 
@@ -47,8 +47,8 @@ class ResNet(Recomputing):
 
 def _record(
     name: str, make: Callable[..., torchvision.models.ResNet], weights: WeightsFile
-) -> BackboneRecord:
-    return BackboneRecord(
+) -> BackboneSpec:
+    return BackboneSpec(
         name=name,
         build=partial(ResNet, make),
         conv3=Tap(channels=256, stride=4),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.backbones.record import BackboneRecord, Tap, WeightsFile
+from models.backbones.spec import BackboneSpec, Tap, WeightsFile
 from models.layers import init_from_scratch
 from models.recomputing import Recomputing
 
@@ -130,7 +130,7 @@ class ResNet38(Recomputing):
         return conv3, F.relu(self.bn7(x))
 
 
-RESNET38 = BackboneRecord(
+RESNET38 = BackboneSpec(
     name="resnet38",
     build=ResNet38,
     conv3=Tap(channels=256, stride=4),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.backbones.record import BackboneRecord, Tap, WeightsFile
+from models.backbones.spec import BackboneSpec, Tap, WeightsFile
 from models.layers import init_from_scratch
 from models.recomputing import Recomputing
 
@@ -77,7 +77,7 @@ def _max_pool(x: Tensor, stride: int) -> Tensor:
     return F.max_pool2d(x, kernel_size=3, stride=stride, padding=1)
 
 
-VGG16_20M = BackboneRecord(
+VGG16_20M = BackboneSpec(
     name="vgg16",
     build=VGG16,
     conv3=Tap(channels=256, stride=4),

@@ -10,8 +10,8 @@ from benchmarks import file_cases, growth_inference, inference_cases, straightfo
 from benchmarks.meters import tensor_peak
 from benchmarks.voc_like import blobs, photograph, write_samples
 from core.config import InferenceConfig
-from core.inference.merging import Merger
-from core.inference.views import make_views
+from core.inference.predict import Merger
+from core.inference.tta import tta_views
 from datasets.transforms import normalise
 from utils.metrics import confusion_matrix
 
@@ -20,7 +20,7 @@ LABELS = torch.tensor([1.0, 0.0, 0.0])
 
 
 def test_merging():
-    views = make_views(SIZE, InferenceConfig(PAD_SIZE=(33, 35)))
+    views = tta_views(SIZE, InferenceConfig(PAD_SIZE=(33, 35)))
     masks = torch.rand(len(views), 4, 33, 35)
     merger = Merger(SIZE)
     merger.expect(LABELS)
@@ -31,7 +31,7 @@ def test_merging():
 
 def test_memory_of_merging_does_not_grow_with_the_views():
     def peak(scales: tuple[float, ...]) -> int:
-        views = make_views(SIZE, InferenceConfig(PAD_SIZE=SIZE, SCALES=scales))
+        views = tta_views(SIZE, InferenceConfig(PAD_SIZE=SIZE, SCALES=scales))
         masks = torch.rand(len(views), 4, *SIZE)
         merger = Merger(SIZE)
         return tensor_peak(lambda: merger.add_masks(views, masks))[1]

@@ -9,7 +9,7 @@ from inference_command import infer, make_workplace
 from training_command import MINI, REPOSITORY, SETTINGS
 
 import eval_seg
-from core.inference import mask_list
+from core.inference import pseudo_label_list
 
 
 def run(folder: Path, door: str, words: list[str], redirection: str) -> int:
@@ -62,5 +62,5 @@ def test_names_that_are_not_utf_8_reach_every_file(tmp_path, monkeypatch):
     eval_seg.main()
     assert rb"odd\udcff/list.txt" in (place / odd / "page/index.html").read_bytes()
     monkeypatch.setattr(sys, "argv", ["mask_list", *common, "--out", f"{odd}/masks.txt"])
-    mask_list.main()
+    pseudo_label_list.main()
     assert (place / odd / "masks.txt").read_bytes() == b"image01.jpg odd\xff/out/image01.png\n"

@@ -14,10 +14,10 @@ from core import distributed
 from core.distributed import (
     LAST_WORDS,
     Group,
-    main_speaks_first,
-    membership,
     parallelise,
     place,
+    process_group,
+    rank_zero_speaks_first,
     select_device,
 )
 from utils.errors import InterruptionError, UserError
@@ -142,7 +142,7 @@ def silences(monkeypatch):
 def test_only_the_end_of_another_process_is_not_said_at_once(silences, error, expected, waits):
     found = None
     try:
-        with membership():
+        with process_group():
             if error is not None:
                 raise error
     except BaseException as caught:
@@ -153,7 +153,7 @@ def test_only_the_end_of_another_process_is_not_said_at_once(silences, error, ex
 
 @pytest.mark.parametrize(("rank", "waits"), [(0, False), (1, True)])
 def test_what_all_most_likely_say_is_said_by_the_main_process(silences, rank, waits):
-    with pytest.raises(UserError), main_speaks_first(Group(rank, 2)):
+    with pytest.raises(UserError), rank_zero_speaks_first(Group(rank, 2)):
         raise UserError("a mistake")
     assert len(silences) == waits
 
@@ -185,10 +185,10 @@ def test_mistakes_about_devices_are_said_by_the_main_process(
 
 def test_an_interruption_is_left_to_torchrun_to_tell(tmp_path, monkeypatch):
     monkeypatch.delenv(LAST_WORDS, raising=False)
-    with pytest.raises(InterruptionError), membership():
+    with pytest.raises(InterruptionError), process_group():
         raise InterruptionError("interrupted", 143)
     monkeypatch.setenv(LAST_WORDS, str(tmp_path / "words"))
-    with pytest.raises(SystemExit) as end, membership():
+    with pytest.raises(SystemExit) as end, process_group():
         raise InterruptionError("interrupted", 143)
     assert end.value.code == 143
     assert (tmp_path / "words").read_text() == "interrupted"
@@ -208,11 +208,11 @@ def leave_slowly():
 
 def main():
     distributed.leave_group = leave_slowly
-    with distributed.membership():
+    with distributed.process_group():
         group, _ = distributed.join_group("cpu")
-        if not group.is_main:
+        if not group.is_rank_zero:
             raise UserError("the cause")
-        group.wait()
+        group.barrier()
 
 run_command(main)
 """

@@ -14,8 +14,8 @@ from small_network import RECORD, SmallNetwork, message
 from torch import nn
 
 from core.checkpoint import load_file, load_model, load_pretrained, read_weights
-from core.training.precision import Precision
-from core.training.state import load_last, save_last
+from core.precision import Precision
+from core.training.resume import load_last, save_last
 
 
 def prefixed(content, prefix):

@@ -15,11 +15,11 @@ import torch
 from golden_recipe import entries, golden_config
 from loopback_server import LoopbackServer
 
-import core.weights_files
+import core.weights
 from core.checkpoint import find_snapshot, load_model, load_pretrained
 from core.config import load_config
 from core.get_weights import NAMES, main
-from core.weights_files import ITEMS, SNAPSHOT, SNAPSHOT_FOLDER
+from core.weights import ITEMS, SNAPSHOT, SNAPSHOT_FOLDER
 from models import get_model
 from models.backbones import BACKBONES
 from utils.errors import UserError
@@ -48,7 +48,7 @@ def imagenet_file(backbone):
 
 @pytest.fixture(scope="module")
 def files():
-    weights = {record.weights.filename: imagenet_file(name) for name, record in BACKBONES.items()}
+    weights = {spec.weights.filename: imagenet_file(name) for name, spec in BACKBONES.items()}
     return {**weights, SNAPSHOT.filename: small_file(entries("resnet38", "ae"))}
 
 
@@ -110,9 +110,9 @@ def test_the_configurations_name_these_paths(backbone):
     config = load_config(REPOSITORY / f"configs/voc_{backbone}.yaml")
     assert backbone == config.NET.BACKBONE
     assert Path(config.NET.PRE_WEIGHTS_PATH) == weights_path(backbone)
-    record = BACKBONES[backbone]
-    assert record.weights.sha256_prefix in record.weights.filename
-    assert bool(record.weights.sha256_prefix) == backbone.startswith("resnet") & (
+    spec = BACKBONES[backbone]
+    assert spec.weights.sha256_prefix in spec.weights.filename
+    assert bool(spec.weights.sha256_prefix) == backbone.startswith("resnet") & (
         backbone != "resnet38"
     )
 
@@ -161,7 +161,7 @@ def test_the_name_of_a_file_holds_its_checksum(get, tmp_path, monkeypatch, files
     digest = hashlib.sha256(files["resnet50-19c8e357.pth"]).hexdigest()
     item = ITEMS[name]
     right = replace(item, file=replace(item.file, sha256_prefix=digest[:8]))
-    monkeypatch.setattr(core.weights_files, "ITEMS", {name: right})
+    monkeypatch.setattr(core.weights, "ITEMS", {name: right})
     get(name)
     assert everything(tmp_path) == {tmp_path / weights_path(name)}
 
@@ -188,7 +188,7 @@ def test_a_page_in_the_files_place_is_refused(get, server, tmp_path):
 
 def test_without_names_all_are_got(get, server, monkeypatch):
     asked = []
-    monkeypatch.setattr(core.weights_files, "get", lambda name, mirror: asked.append(name))
+    monkeypatch.setattr(core.weights, "get", lambda name, mirror: asked.append(name))
     get()
     assert asked == list(ITEMS)
     get("vgg16", "snapshot", "vgg16")
@@ -203,7 +203,7 @@ def test_every_backbones_weights_can_be_named():
 @pytest.mark.parametrize("name", NAMES)
 def test_without_a_mirror_the_official_address_is_asked(name, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(core.weights_files, "download", lambda urls, *_, **__: asked.extend(urls))
+    monkeypatch.setattr(core.weights, "download", lambda urls, *_, **__: asked.extend(urls))
     monkeypatch.chdir(tmp_path)
     run(monkeypatch, name)
     file = SNAPSHOT if name == "snapshot" else BACKBONES[name].weights
@@ -238,7 +238,7 @@ def test_what_is_there_needs_no_folder_that_can_be_written_to(get, server, tmp_p
         raise UserError("no")
 
     # for root every folder can be written to
-    monkeypatch.setattr(core.weights_files, "require_writable_folder", refuse)
+    monkeypatch.setattr(core.weights, "require_writable_folder", refuse)
     get("vgg16")
     with pytest.raises(UserError, match=r"^no$"):
         get("resnet38")

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from core.config import InferenceConfig, load_config
-from core.distributed import ALONE
+from core.distributed import SINGLE
 from core.inference.samples import check_samples
-from core.training.loaders import training_batches, validation_batches
+from core.training.data import training_batches, validation_batches
 from datasets.files import ListEntry, read_list
-from datasets.records import PASCAL_VOC
+from datasets.info import PASCAL_VOC
 from utils.errors import UserError
 
 MINI = Path(__file__).parents[2] / "configs" / "mini_resnet50.yaml"
@@ -30,9 +30,9 @@ def test_training(root):
     config = load_config(MINI, ["DATASET.PATH", str(root)])
     first = read_list(root / PASCAL_VOC.train_list, root)[0].image
     with pytest.raises(UserError, match=f"image {first} does not exist, nor do 79 more of the 80"):
-        training_batches(config, PASCAL_VOC, 0, CPU, ALONE)
+        training_batches(config, PASCAL_VOC, 0, CPU, SINGLE)
     with pytest.raises(UserError, match=r"bash launch/get_data\.sh"):
-        validation_batches(config, PASCAL_VOC, CPU, ALONE)
+        validation_batches(config, PASCAL_VOC, CPU, SINGLE)
 
 
 def test_inference(tmp_path):

@@ -14,11 +14,10 @@ from torch import Tensor, nn
 from training_command import train
 
 from core.config import Config, TrainConfig, load_config
-from core.distributed import ALONE
-from core.precision import require_speed, tf32
+from core.distributed import SINGLE
+from core.precision import InPrecision, Precision, require_speed, tf32
+from core.training.config_check import check_plan
 from core.training.losses import Criterion
-from core.training.plan import check_plan
-from core.training.precision import InPrecision, Precision
 from models.cam import CamBaseline
 from models.network import Network
 from utils.errors import UserError
@@ -208,9 +207,9 @@ def test_looking_for_support_draws_no_random_numbers():
 def test_float16_on_a_cpu_is_refused_before_training():
     config = Config(TRAIN=TrainConfig(AMP="fp16"))
     with pytest.raises(UserError, match=r"TRAIN\.AMP fp16 takes a CPU .*bf16"):
-        check_plan(config, None, CPU, ALONE)
-    check_plan(config, None, torch.device("mps"), ALONE)
-    check_plan(Config(TRAIN=TrainConfig(AMP="bf16")), None, CPU, ALONE)
+        check_plan(config, None, CPU, SINGLE)
+    check_plan(config, None, torch.device("mps"), SINGLE)
+    check_plan(Config(TRAIN=TrainConfig(AMP="bf16")), None, CPU, SINGLE)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from get_data_case import assert_done, get_data, mirror_of, pack
 from loopback_server import LoopbackServer
 
 from datasets.mini_voc.generate import MiniVocSettings, generate
-from datasets.sources import SBD_SOURCE, VOC_SOURCE
+from datasets.voc.archives import SBD_SOURCE, VOC_SOURCE
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from datasets.crops import draw_crop
-from datasets.transforms import train_transform
+from datasets.transforms import draw_crop, train_transform
 
 DRAWS = 3000
 SCALE = (0.9, 1.0)
@@ -122,14 +121,14 @@ def test_a_view_shows_the_central_square_unstretched(width, height):
     transform.transforms = [step for step in transform.transforms if "Jitter" not in str(step)]
     side = 333
     centres = (np.arange(111) + 0.5) * side / 111 - 0.5
-    mirrored = []
+    flipped = []
     for seed in range(8):
         torch.manual_seed(seed)
         view = transform(Image.fromarray(pixels)).numpy() * 255 * 2
-        mirrored.append(view[0, 0, 0] > view[0, 0, -1])
-        if mirrored[-1]:
+        flipped.append(view[0, 0, 0] > view[0, 0, -1])
+        if flipped[-1]:
             view = view[..., ::-1]
         # eight bits hold every other column, and the resize rounds once more
         assert np.abs(view[0] - ((width - side) // 2 + centres)).max() < 4
         assert np.abs(view[1] - ((height - side) // 2 + centres[:, None])).max() < 4
-    assert len(set(mirrored)) == 2
+    assert len(set(flipped)) == 2

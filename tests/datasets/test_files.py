@@ -12,7 +12,7 @@ from datasets.files import (
     require_unique_ids,
     write_mask,
 )
-from datasets.records import DATASETS, PASCAL_VOC, get_record
+from datasets.info import DATASETS, PASCAL_VOC, get_dataset_info
 from utils.errors import UserError
 
 
@@ -118,6 +118,6 @@ def test_the_voc_record():
 
 
 def test_records_are_found_by_name():
-    assert get_record("pascal_voc") is DATASETS["pascal_voc"]
+    assert get_dataset_info("pascal_voc") is DATASETS["pascal_voc"]
     with pytest.raises(UserError, match="known: pascal_voc"):
-        get_record("coco")
+        get_dataset_info("coco")

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from datasets.check import Finding, Sample, check_sample
 from datasets.files import read_image, read_mask
 from datasets.images import image_suffixes, to_rgb
+from datasets.voc.check import Finding, Sample, check_sample
 from utils.errors import UserError
 
 RANDOM = np.random.default_rng(0)

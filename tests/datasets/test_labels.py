@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from datasets.files import ListEntry
+from datasets.info import PASCAL_VOC
 from datasets.labels import (
     count_table,
     doubts,
@@ -16,7 +17,6 @@ from datasets.labels import (
     read_mask_facts,
     require_objects,
 )
-from datasets.records import PASCAL_VOC
 from utils.errors import UserError
 
 

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image, ImageColor
 from scipy.io import loadmat
 
+from datasets.info import PASCAL_VOC
 from datasets.mini_voc.classes import OBJECTS
 from datasets.mini_voc.scene import draw_scene
-from datasets.records import PASCAL_VOC
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TRAIN, VAL = 60, 32

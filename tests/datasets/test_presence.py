@@ -4,8 +4,7 @@ import shutil
 
 import pytest
 
-from datasets.files import ListEntry, read_list
-from datasets.presence import require_files
+from datasets.files import ListEntry, read_list, require_files
 from utils.errors import UserError
 
 

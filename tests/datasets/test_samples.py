@@ -9,12 +9,13 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from core.distributed import interleave
-from datasets.crops import PublishedRandomCrop, draw_crop
 from datasets.files import ListEntry
+from datasets.info import PASCAL_VOC
 from datasets.labels import labels_of_list, read_mask_facts
-from datasets.records import PASCAL_VOC
 from datasets.samples import EpochSampler, ImageLevelSamples, load_batch, mix_seed
 from datasets.transforms import (
+    PublishedRandomCrop,
+    draw_crop,
     normalise,
     to_unit_tensor,
     train_transform,
@@ -96,8 +97,8 @@ def test_random_views_mirror_half_of_the_time_and_jitter_colours():
     transform = train_transform(16, 0.9, 1.0)
     torch.manual_seed(0)
     views = torch.stack([transform(Image.fromarray(pixels)) for _ in range(200)])
-    mirrored = (views[..., :8].mean((1, 2, 3)) > views[..., 8:].mean((1, 2, 3))).float().mean()
-    assert 0.35 < mirrored < 0.65
+    flipped = (views[..., :8].mean((1, 2, 3)) > views[..., 8:].mean((1, 2, 3))).float().mean()
+    assert 0.35 < flipped < 0.65
     bright = views.amax((1, 2, 3))
     assert bright.std() > 0.03  # brightness varies by up to 30 %
     assert not torch.allclose(bright, torch.tensor(180 / 255), atol=0.02)

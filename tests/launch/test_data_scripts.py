@@ -16,7 +16,7 @@ def test_data_takes_its_values_from_the_environment(checkout: Checkout) -> None:
     result = checkout.run("get_data.sh", "--no-official", **variables)
     assert result.returncode == 0, result.stderr
     (call,) = checkout.calls()
-    assert call[:2] == ["-m", "datasets.get_data"] and call[-1] == "--no-official"
+    assert call[:2] == ["-m", "datasets.voc.get_data"] and call[-1] == "--no-official"
     assert dict(option.split("=", 1) for option in call[2:-1]) == {
         "--root": "my data",
         "--voc": "/some where/VOC2012",

@@ -51,7 +51,7 @@ def test_the_demo_goes_from_set_up_to_tables(mini: Checkout, model: str) -> None
     assert (after(infer, "--resume"), after(infer, "--mask-output-dir")) == ("best", masks)
     assert after(infer, "--infer-list") == f"{ROOT}/val_voc.txt"
     assert infer[15:] == settings
-    assert picture[:2] == ["-m", "core.evaluation.picture"]
+    assert picture[:2] == ["-m", "core.evaluation.figure"]
     assert (after(picture, "--masks"), after(picture, "--data")) == (masks, ROOT)
     assert [after(call, "--masks") for call in tables] == [masks, f"{masks}/crf"]
     assert all(after(call, "--data") == ROOT and "--set" not in call for call in tables)

@@ -8,7 +8,7 @@ from launch_checkout import Checkout
 import eval_seg
 import infer_val
 import train
-from core.evaluation import picture
+from core.evaluation import figure
 
 EXTRA = {"EXTRA_ARGS": "--set NET.LR 0.5"}
 
@@ -84,8 +84,8 @@ def test_demo(checkout: Checkout) -> None:
     assert train.parse_args(doors["train.py"]).overwrite
     assert infer_val.parse_args(doors["infer_val.py"]).resume == "best"
     assert eval_seg.parse_args(doors["eval_seg.py"]).data == "data/mini_voc"
-    (arguments,) = (call[2:] for call in checkout.calls() if "core.evaluation.picture" in call)
-    args = picture.parse_args(arguments)
+    (arguments,) = (call[2:] for call in checkout.calls() if "core.evaluation.figure" in call)
+    args = figure.parse_args(arguments)
     assert (args.data, args.dataset) == ("data/mini_voc", "pascal_voc")
     assert args.filelist == "data/mini_voc/val_voc.txt"
     assert args.out == args.masks / "picture.png"

@@ -7,7 +7,7 @@ import pytest
 from launch_checkout import Checkout
 
 import infer_val
-from core.inference import mask_list, pack
+from core.inference import pseudo_label_list, voc_submission
 
 INFER = {"EXP": "baselines", "RUN_ID": "v01", "SNAPSHOT": "best"}
 TEST = "results/baselines/v01_test"
@@ -46,8 +46,8 @@ def test_the_test_split_is_segmented_and_packed(with_data: Checkout) -> None:
     assert "TEST.MIN_CONFIDENCE is 0" in result.stdout
 
     for call, masks, name in zip(packs, (TEST, f"{TEST}/crf"), ("", "_crf"), strict=True):
-        assert call[:2] == ["-m", "core.inference.pack"]
-        args = pack.parse_args(call[2:])
+        assert call[:2] == ["-m", "core.inference.voc_submission"]
+        args = voc_submission.parse_args(call[2:])
         assert (args.masks, args.out) == (Path(masks), Path(f"{TEST}/comp6_test_cls{name}.tgz"))
         assert (args.filelist, args.data, args.dataset) == ("data/test.txt", "data", "pascal_voc")
     assert result.stdout.splitlines()[-1] == f"SAVE_DIR={TEST}"
@@ -66,8 +66,8 @@ def test_pseudo_labels_are_made_and_listed(with_data: Checkout) -> None:
     assert settings(infer) == {**expected, "TEST.MIN_CONFIDENCE": "0.7"}
 
     for call, masks, name in zip(lists, (PSEUDO, f"{PSEUDO}/crf"), ("", "_crf"), strict=True):
-        assert call[:2] == ["-m", "core.inference.mask_list"]
-        args = mask_list.parse_args(call[2:])
+        assert call[:2] == ["-m", "core.inference.pseudo_label_list"]
+        args = pseudo_label_list.parse_args(call[2:])
         assert (args.masks, args.out) == (Path(masks), Path(f"{PSEUDO}/pseudo_labels{name}.txt"))
         assert (args.filelist, args.data) == ("data/train_augvoc.txt", "data")
 

@@ -9,7 +9,7 @@ import torch
 from layer_checks import check_default_bias, check_dropout, check_kaiming_normal, dropouts, recorded
 from torch import nn
 
-from models.backbones import BACKBONES, get_backbone_record
+from models.backbones import BACKBONES, get_backbone_spec
 from models.backbones.resnet38 import Bottleneck
 from models.backbones.vgg16 import VGG16
 from models.layers import FixedStatsBatchNorm2d, init_from_scratch
@@ -21,7 +21,7 @@ CONV6 = {"resnet38": (4096, 8), "vgg16": (1024, 8), "resnet50": (2048, 16), "res
 def shape_only(name: str, norm_layer: type[nn.BatchNorm2d] = nn.BatchNorm2d) -> nn.Module:
     """A backbone without memory for its weights."""
     with torch.device("meta"):
-        return get_backbone_record(name).build(norm_layer)
+        return get_backbone_spec(name).build(norm_layer)
 
 
 @pytest.fixture(scope="module")
@@ -36,17 +36,17 @@ def test_the_four_published_backbones_are_known():
 
 def test_unknown_backbone_lists_the_known_ones():
     with pytest.raises(UserError, match=r"resnet18.*resnet38, vgg16, resnet50, resnet101"):
-        get_backbone_record("resnet18")
+        get_backbone_spec("resnet18")
 
 
 @pytest.mark.parametrize("size", [(97, 129), (96, 128), (33, 41)])
 @pytest.mark.parametrize("name", list(CONV6))
 def test_shapes_of_the_two_maps(name, size):
-    record = get_backbone_record(name)
-    assert (record.conv3.channels, record.conv3.stride) == (256, 4)
-    assert (record.conv6.channels, record.conv6.stride) == CONV6[name]
+    spec = get_backbone_spec(name)
+    assert (spec.conv3.channels, spec.conv3.stride) == (256, 4)
+    assert (spec.conv6.channels, spec.conv6.stride) == CONV6[name]
     maps = shape_only(name)(torch.empty(2, 3, *size, device="meta"))
-    for found, tap in zip(maps, (record.conv3, record.conv6), strict=True):
+    for found, tap in zip(maps, (spec.conv3, spec.conv6), strict=True):
         grid = [math.ceil(length / tap.stride) for length in size]
         assert list(found.shape) == [2, tap.channels, *grid]
 
@@ -139,6 +139,6 @@ def test_all_batch_normalisation_is_of_the_given_class(name, count, norm_layer):
 
 def test_residual_branches_of_a_fresh_resnet_start_at_zero():
     """Untrained, every block but those with a projection gives the rectified input."""
-    block = get_backbone_record("resnet50").build(nn.BatchNorm2d).layer1[1].eval()
+    block = get_backbone_spec("resnet50").build(nn.BatchNorm2d).layer1[1].eval()
     features = torch.randn(2, 256, 5, 5)
     torch.testing.assert_close(block(features), features.relu())

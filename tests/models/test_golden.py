@@ -32,13 +32,13 @@ NAMES = [f"{b}_{m}" for b in BACKBONES for m in ("ae", "ae_96x128", "bsl")]
 class Case(NamedTuple):
     """A golden record, the snapshot it speaks of, and the network that read it from a file."""
 
-    record: dict
+    spec: dict
     snapshot: dict[str, Tensor]
     network: Network
 
     @property
     def pair(self) -> tuple[str, str]:
-        return self.record["backbone"], self.record["model"]
+        return self.spec["backbone"], self.spec["model"]
 
 
 def close(found: Tensor | np.ndarray | list, expected: list, rel: float = 1e-4, abs_=1e-5) -> None:
@@ -48,15 +48,15 @@ def close(found: Tensor | np.ndarray | list, expected: list, rel: float = 1e-4, 
 
 @pytest.fixture(scope="module", params=NAMES)
 def case(request, tmp_path_factory):
-    record = golden(request.param)
-    backbone, model = record["backbone"], record["model"]
-    snapshot = published_weights(backbone, model, record["salt"])
+    spec = golden(request.param)
+    backbone, model = spec["backbone"], spec["model"]
+    snapshot = published_weights(backbone, model, spec["salt"])
     path = tmp_path_factory.mktemp("golden") / "model_enc_e000Xs0.000.pth"
     torch.save(snapshot, path)
     network = quiet_network(backbone, model)
     load_model(network, path)
     path.unlink()
-    yield Case(record, snapshot, network)
+    yield Case(spec, snapshot, network)
     gc.collect()
 
 
@@ -71,7 +71,7 @@ def test_optimizer_groups(case):
     net = golden_config(*case.pair, LR=0.001, WEIGHT_DECAY=0.0005)
     names = {p: name.removeprefix("backbone.") for name, p in case.network.named_parameters()}
     groups = build_optimizer(case.network, net).param_groups
-    for group, want in zip(groups, case.record["groups"], strict=True):
+    for group, want in zip(groups, case.spec["groups"], strict=True):
         assert sorted(names[p] for p in group["params"]) == sorted(want["params"])
         assert group["lr"] == pytest.approx(want["lr"])
         assert group["weight_decay"] == pytest.approx(want["weight_decay"])
@@ -84,12 +84,12 @@ def test_evaluation(case):
     float32 moves it by 1e-5 and more, as kernels have it.
     """
     network = case.network.eval()
-    images = golden_images(case.record)[0].double()
+    images = golden_images(case.spec)[0].double()
     with torch.no_grad(), default_gate(network), in_float64(network):
         scores, masks = network(images)
         conv6 = network.backbone(images)[1]
-    want = case.record["eval"]
-    close(torch.stack([conv6.mean(), conv6.std()]), case.record["conv6_mean_std"])
+    want = case.spec["eval"]
+    close(torch.stack([conv6.mean(), conv6.std()]), case.spec["conv6_mean_std"])
     close(scores, want["cls"])
     assert list(masks.shape) == want["masks_shape"]
     close(masks.mean(dim=(2, 3)), want["masks_mean"])
@@ -98,13 +98,13 @@ def test_evaluation(case):
 
 def test_training_step(case):
     network = case.network.train()
-    images, raw, labels = golden_images(case.record)
+    images, raw, labels = golden_images(case.spec)
     outputs = network(images, raw, labels, with_masks=True)
     loss_cls = nn.functional.multilabel_soft_margin_loss(outputs["cls"], labels)
     loss = loss_cls + (outputs["loss_mask"].mean() if "loss_mask" in outputs else 0)
     loss.backward()
 
-    want = case.record["train"]
+    want = case.spec["train"]
     close(outputs["cls"], want["cls"], abs_=1e-4)
     close(outputs["fg"], want["fg"])
     close(loss_cls, [want["loss_cls"]])

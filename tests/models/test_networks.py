@@ -66,7 +66,7 @@ def batch(size: tuple[int, int] = SIZE, classes: int = CLASSES) -> tuple[Tensor,
     labels = torch.zeros(len(PRESENT), classes - 1)
     for row, present in zip(labels, PRESENT, strict=True):
         row[list(present)] = 1
-    # mirrored, for PAMR could not tell an image from its raw one
+    # flipped, for PAMR could not tell an image from its raw one
     return 4 * raw.flip(-1) - 2, raw, labels
 
 

@@ -60,8 +60,8 @@ def test_memory_layout_does_not_matter(scene):
     scattered = np.moveaxis(np.ascontiguousarray(np.moveaxis(probabilities, 0, 2)), 2, 0)
     assert not scattered.flags.c_contiguous
     assert np.array_equal(crf_inference(wide[::2, ::2], scattered), expected)
-    mirrored = crf_inference(image[:, ::-1][:, ::-1], probabilities[:, :, ::-1][:, :, ::-1])
-    assert np.array_equal(mirrored, expected)
+    flipped = crf_inference(image[:, ::-1][:, ::-1], probabilities[:, :, ::-1][:, :, ::-1])
+    assert np.array_equal(flipped, expected)
 
 
 def test_arrays_that_cannot_be_written_to(scene):

@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image
 
 from core.evaluation.evaluate import Evaluation, ImageAgreement, Predict, UnusableMaskError
-from core.evaluation.report import ranking
+from core.evaluation.text import ranking
 from datasets.files import ListEntry, read_pair
-from datasets.records import DatasetRecord
+from datasets.info import DatasetInfo
 from utils.drawing import blend, colorize
 from utils.metrics import joint_histogram, segmentation_scores
 from utils.processes import available_cpus
@@ -64,7 +64,7 @@ def best_and_worst(
 
 
 def draw_examples(
-    entries: Sequence[ListEntry], predicts: Sequence[Predict], record: DatasetRecord
+    entries: Sequence[ListEntry], predicts: Sequence[Predict], info: DatasetInfo
 ) -> dict[str, Example]:
     """Draw images, by their ids.
 
@@ -72,17 +72,17 @@ def draw_examples(
         UserError: an image cannot be read, or has another size than its ground truth.
     """
     with ThreadPoolExecutor(max_workers=min(8, available_cpus())) as pool:
-        drawn = pool.map(lambda entry: draw_example(entry, predicts, record), entries)
+        drawn = pool.map(lambda entry: draw_example(entry, predicts, info), entries)
         return {entry.id: example for entry, example in zip(entries, drawn, strict=True)}
 
 
-def draw_example(entry: ListEntry, predicts: Sequence[Predict], record: DatasetRecord) -> Example:
+def draw_example(entry: ListEntry, predicts: Sequence[Predict], info: DatasetInfo) -> Example:
     """Draw one image with its ground truth and every variant's prediction."""
     photograph, ground_truth = read_pair(entry)
     image = np.array(photograph)
 
     def overlay(mask: np.ndarray) -> str:
-        return thumbnail(blend(image, colorize(mask, record.palette), ALPHA))[0]
+        return thumbnail(blend(image, colorize(mask, info.palette), ALPHA))[0]
 
     predictions: list[Prediction | None] = []
     for predict in predicts:
@@ -91,7 +91,7 @@ def draw_example(entry: ListEntry, predicts: Sequence[Predict], record: DatasetR
         except UnusableMaskError:
             predictions.append(None)
             continue
-        scores = segmentation_scores(joint_histogram(ground_truth, mask, record.num_classes))
+        scores = segmentation_scores(joint_histogram(ground_truth, mask, info.num_classes))
         predictions.append(Prediction(overlay(mask), scores.iou))
     picture, size = thumbnail(image)
     return Example(size, picture, overlay(ground_truth), predictions)

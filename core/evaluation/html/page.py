@@ -8,12 +8,12 @@ from typing import Any
 
 from core.evaluation.html import render
 from core.evaluation.html.examples import best_and_worst, draw_examples
-from core.evaluation.numbers import MEASURES, means, means_of_lacking_groups
-from core.evaluation.outcome import Outcome, RunRecord
-from core.evaluation.variants import Evaluated
-from datasets.records import DatasetRecord
+from core.evaluation.report import Outcome, RunRecord
+from core.evaluation.sources import Evaluated
+from datasets.info import DatasetInfo
 from utils.errors import UserError
 from utils.files import write_text
+from utils.metrics import MEASURES, means, means_of_lacking_groups
 
 PAGE = "index.html"
 MEASURE_TITLES = ("IoU", "precision", "recall")
@@ -39,7 +39,7 @@ def write_page(folder: str | Path, outcome: Outcome) -> Path:
 
 def build_page(outcome: Outcome) -> str:
     """The page as HTML. It reads the images that it shows, and no others."""
-    evaluated, record = outcome.evaluated, outcome.record
+    evaluated, info = outcome.evaluated, outcome.info
     classes = _classes(outcome)
     shown = {image.id for each in classes for image in (*each["best"], *each["worst"])}
     evaluated_ids = [[image.id for image in each.evaluation.images] for each in evaluated]
@@ -49,20 +49,20 @@ def build_page(outcome: Outcome) -> str:
         about=_about(outcome),
         listed=len(outcome.entries),
         comparable=all(ids == evaluated_ids[0] for ids in evaluated_ids),
-        variants=[_variant(each, record.classes) for each in evaluated],
+        variants=[_variant(each, info.classes) for each in evaluated],
         measures=MEASURE_TITLES,
-        means=_means(evaluated, record.num_classes),
+        means=_means(evaluated, info.num_classes),
         classes=classes,
         columns=[
             ("pixels", len(classes[0]["pixels"])),
             *((title, len(evaluated)) for title in MEASURE_TITLES),
         ],
-        ignored=_colour(record, record.ignore_index),
+        ignored=_colour(info, info.ignore_index),
         shown=SHOWN,
         examples=draw_examples(
             [entry for entry in outcome.entries if entry.id in shown],
             [each.variant.predict for each in evaluated],
-            record,
+            info,
         ),
         run=_run(outcome.run) if outcome.run else None,
     )
@@ -72,7 +72,7 @@ def _about(outcome: Outcome) -> dict[str, str]:
     counts = dict.fromkeys(len(each.evaluation.images) for each in outcome.evaluated)
     images = " and ".join(f"{count:,}" for count in counts)
     return {
-        "data set": outcome.record.name,
+        "data set": outcome.info.name,
         "list": outcome.filelist,
         "images": f"{images} of {len(outcome.entries):,} evaluated",
         **{each.variant.title: each.variant.source for each in outcome.evaluated},
@@ -132,13 +132,13 @@ def _classes(outcome: Outcome) -> list[dict[str, Any]]:
     if all((counts == pixels[0]).all() for counts in pixels):
         pixels = pixels[:1]
     classes = []
-    for index, name in enumerate(outcome.record.classes):
+    for index, name in enumerate(outcome.info.classes):
         best, worst = best_and_worst(outcome.evaluated[0].evaluation, index, SHOWN)
         classes.append(
             {
                 "index": index,
                 "name": name,
-                "colour": _colour(outcome.record, index),
+                "colour": _colour(outcome.info, index),
                 "pixels": [int(counts[index]) for counts in pixels],
                 "measures": [
                     [float(getattr(score, measure)[index]) for score in scores]
@@ -159,6 +159,6 @@ def _run(run: RunRecord) -> dict[str, Any]:
     return {"folder": run.folder, "facts": facts, "config": run.config}
 
 
-def _colour(record: DatasetRecord, index: int) -> str:
-    red, green, blue = record.palette[3 * index : 3 * index + 3]
+def _colour(info: DatasetInfo, index: int) -> str:
+    red, green, blue = info.palette[3 * index : 3 * index + 3]
     return f"rgb({red} {green} {blue})"

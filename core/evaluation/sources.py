@@ -1,0 +1,108 @@
+"""What there is to evaluate: a folder's masks, those with CRF in it, or the oracle's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from core.evaluation.evaluate import Evaluation, Predict, masks_from
+from core.inference.writing import CRF_FOLDER
+from datasets.info import DatasetInfo
+from utils.metrics import SegmentationScores, segmentation_scores
+
+
+def oracle_mask(ground_truth: np.ndarray, size: tuple[int, int], num_classes: int) -> np.ndarray:
+    """Take the ground truth's objects one by one to a smaller grid and back.
+
+    Object c's zeros and ones go to h×w and back to H×W, both bilinear with corners not aligned
+    and without antialiasing; above 0.5 the pixel is c, where no object is it is background (0).
+    Other values, the ignore index among them, belong to no object. Since the objects' values sum
+    to at most 1 in every pixel, no two exceed 0.5.
+
+    Args:
+        ground_truth: H×W class indices.
+        size: (h, w) of the grid.
+        num_classes: number of classes, background included.
+
+    Returns:
+        H×W class indices of the ground truth's type.
+    """
+    # torch takes seconds to import, and evaluating masks does without it
+    import torch
+    import torch.nn.functional as F
+
+    mask = np.zeros_like(ground_truth)
+    objects = np.unique(ground_truth)
+    for index in objects[(objects > 0) & (objects < num_classes)]:
+        full = torch.from_numpy((ground_truth == index).astype(np.float32))[None, None]
+        grid = F.interpolate(full, size=size, mode="bilinear", align_corners=False)
+        back = F.interpolate(grid, size=full.shape[2:], mode="bilinear", align_corners=False)
+        mask[back[0, 0].numpy() > 0.5] = index
+    return mask
+
+
+ORACLE = "oracle"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One kind of predictions.
+
+    Attributes:
+        name: `plain`, `crf` or `oracle`, for machines.
+        title: the same for readers.
+        source: what it is made from: the masks' folder, or the oracle's grid as `128x128`.
+        predict: gives the masks, see `evaluate`.
+    """
+
+    name: str
+    title: str
+    source: str
+    predict: Predict
+
+    def heading(self, filelist: str) -> str:
+        """The line above its table."""
+        if self.name == ORACLE:
+            return f"Oracle: the ground truth of {filelist}, taken to {self.source} and back"
+        return f"Masks of {self.source} against {filelist}"
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A variant and what `evaluate` counted of it."""
+
+    variant: Variant
+    evaluation: Evaluation
+
+    @property
+    def scores(self) -> SegmentationScores:
+        return segmentation_scores(self.evaluation.histogram)
+
+
+def mask_variants(folder: str | Path, info: DatasetInfo) -> list[Variant]:
+    """The masks FOLDER/ID.png and, where there is such a folder, FOLDER/crf/ID.png."""
+    variants = [mask_variant(folder, info)]
+    refined = Path(folder) / CRF_FOLDER
+    if refined.is_dir():
+        variants.append(mask_variant(refined, info))
+    return variants
+
+
+def mask_variant(folder: str | Path, info: DatasetInfo) -> Variant:
+    """The masks FOLDER/ID.png; a `UserError` if there is no folder."""
+    with_crf = Path(folder).name == CRF_FOLDER
+    name, title = ("crf", "with CRF") if with_crf else ("plain", "without CRF")
+    return Variant(name, title, str(folder), masks_from(folder, info))
+
+
+def oracle_variant(size: tuple[int, int], info: DatasetInfo) -> Variant:
+    """The ground truth taken to `size` (height, width) pixels and back; it needs no masks."""
+    grid = "x".join(map(str, size))
+    return Variant(
+        ORACLE,
+        "oracle",
+        grid,
+        lambda _entry, ground_truth: oracle_mask(ground_truth, size, info.num_classes),
+    )

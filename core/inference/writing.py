@@ -1,0 +1,252 @@
+"""What inference leaves of an image: masks, their CRF versions, pictures and probabilities.
+
+Worker processes import this module; it stays free of PyTorch so that they start at once and small.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+from PIL import Image
+
+from datasets.files import write_mask
+from utils.crf import crf_inference
+from utils.drawing import blend, colorize, side_by_side
+from utils.errors import UserError
+from utils.files import atomic_path
+from utils.processes import interrupts_held_back, process_pool
+
+
+def save_probabilities(path: str | Path, merged: np.ndarray) -> None:
+    """Write C×H×W float32 merged masks as a compressed .npz, in one step.
+
+    It holds `masks` (K×H×W, those of the K classes that are not 0 everywhere), `classes` (their K
+    indices) and `num_classes` (C). They stay float32: half of that would make near classes equal,
+    and the argmax of what is read another one than what was written.
+    """
+    present = np.flatnonzero(merged.any(axis=(1, 2)))
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(
+            file, masks=merged[present], classes=present, num_classes=np.array(len(merged))
+        )
+
+
+def load_probabilities(path: str | Path) -> np.ndarray:
+    """Read what `save_probabilities` has written: C×H×W float32 merged masks, background first.
+
+    They are as the network's views were merged, after TEST.BG_POW; their argmax is ID.png (but
+    where TEST.MIN_CONFIDENCE left a pixel out), and `utils.crf.crf_inference` takes them.
+
+    Raises:
+        UserError: the file is missing, damaged or of another kind.
+    """
+    try:
+        with np.load(path) as file:
+            masks, classes = file["masks"], file["classes"]
+            whole = np.zeros((int(file["num_classes"]), *masks.shape[1:]), dtype=np.float32)
+            whole[classes] = masks
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{path} does not exist; infer_val.py --save-probabilities writes such files"
+        ) from error
+    except (OSError, EOFError, KeyError, IndexError, TypeError, ValueError, AttributeError,
+            zipfile.BadZipFile, zlib.error) as error:  # fmt: skip
+        raise UserError(
+            f"{path} cannot be read as merged masks ({error}); infer this image again with "
+            "--save-probabilities"
+        ) from error
+    return whole
+
+
+CRF_FOLDER = "crf"
+PICTURE_FOLDER = "vis"
+PROBABILITY_FOLDER = "prob"
+# from what files show to their folder and suffix
+KINDS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "masks": ("", ".png"),
+        "masks with CRF": (CRF_FOLDER, ".png"),
+        "pictures": (PICTURE_FOLDER, ".png"),
+        "merged masks": (PROBABILITY_FOLDER, ".npz"),
+    }
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What the network says of an image.
+
+    Attributes:
+        id: names the files.
+        image: H×W×3 uint8, RGB.
+        merged: C×H×W float32 merged masks, background first, after BG_POW.
+        ground_truth: H×W class indices, or None where there is none.
+    """
+
+    id: str
+    image: np.ndarray
+    merged: np.ndarray
+    ground_truth: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What is written of every image, and where.
+
+    Attributes:
+        folder: takes ID.png, crf/ID.png, vis/ID.png and prob/ID.npz.
+        palette: 768 values, R, G and B of each mask index.
+        ignore_index: the mask value of pixels that are left out.
+        crf: whether there are masks with CRF.
+        crf_present_only: whether the CRF knows only the classes that an image's masks have.
+        min_confidence: the least share of a pixel's masks that its class must have, or it is left
+            out; in [0, 1].
+        probabilities: whether the merged masks are kept.
+    """
+
+    folder: Path
+    palette: tuple[int, ...]
+    ignore_index: int
+    crf: bool = True
+    crf_present_only: bool = False
+    min_confidence: float = 0.0
+    probabilities: bool = False
+
+    @property
+    def kinds(self) -> list[str]:
+        """The keys of KINDS that are written."""
+        wanted = {"masks with CRF": self.crf, "merged masks": self.probabilities}
+        return [kind for kind in KINDS if wanted.get(kind, True)]
+
+    def folder_of(self, kind: str) -> Path:
+        """Where files of a kind go."""
+        return self.folder / KINDS[kind][0]
+
+    def path(self, kind: str, image_id: str) -> Path:
+        """An image's file of a kind."""
+        return self.folder_of(kind) / f"{image_id}{KINDS[kind][1]}"
+
+
+def label_map(probabilities: np.ndarray, min_confidence: float, ignore_index: int) -> np.ndarray:
+    """The class with the highest value at each pixel, if it is high enough.
+
+    Args:
+        probabilities: C×H×W floats from 0 on; those of a pixel need not sum to one.
+        min_confidence: `ignore_index` stands where max_c p_c < min_confidence · Σ_c p_c, or where
+            all are 0. With 0 that is nowhere.
+        ignore_index: see there.
+
+    Returns:
+        H×W class indices; of equal classes the lowest.
+    """
+    labels = probabilities.argmax(axis=0)
+    if min_confidence > 0:
+        highest, total = probabilities.max(axis=0), probabilities.sum(axis=0)
+        labels[(highest < min_confidence * total) | (total == 0)] = ignore_index
+    return labels
+
+
+def write_result(result: Result, outputs: Outputs) -> None:
+    """Write the files of an image, each of them whole or not at all, ID.png last.
+
+    ID.png and crf/ID.png are palette PNGs of class indices, without and with CRF; vis/ID.png is an
+    RGB picture of both and, where there is one, the ground truth, each 0.7 of the palette's colours
+    and 0.3 of the image; prob/ID.npz keeps the merged masks.
+
+    Raises:
+        UserError: a file cannot be written, or pydensecrf is not installed.
+        RuntimeError: anything else went wrong; it names the image.
+    """
+    try:
+        _write(result, outputs)
+    except UserError:
+        raise
+    except OSError as error:
+        raise UserError(
+            f"cannot write the results of {result.id} below {outputs.folder}: "
+            f"{error.strerror or error}"
+        ) from error
+    except Exception as error:
+        raise RuntimeError(f"the results of {result.id} could not be made: {error}") from error
+
+
+def _write(result: Result, outputs: Outputs) -> None:
+    limit = (outputs.min_confidence, outputs.ignore_index)
+    masks = {"masks": label_map(result.merged, *limit)}
+    if outputs.crf:
+        refined = crf_inference(result.image, result.merged, present_only=outputs.crf_present_only)
+        masks["masks with CRF"] = label_map(refined, *limit)
+    drawn = [*masks.values()]
+    if result.ground_truth is not None:
+        drawn.append(result.ground_truth)
+    panels = [blend(result.image, colorize(mask, outputs.palette), 0.7) for mask in drawn]
+
+    with atomic_path(outputs.path("pictures", result.id)) as temporary:
+        Image.fromarray(side_by_side(panels)).save(temporary, format="PNG")
+    if outputs.probabilities:
+        save_probabilities(outputs.path("merged masks", result.id), result.merged)
+    # the mask itself last: where it is, the others are
+    for kind, mask in reversed(masks.items()):
+        write_mask(outputs.path(kind, result.id), mask, outputs.palette)
+
+
+MAX_BYTES = 1 << 30
+"""Of the merged masks that wait or are at work: those of 68 images of VOC, of one from a camera."""
+
+
+@contextmanager
+def result_writer(outputs: Outputs, workers: int) -> Iterator[Callable[[Result], None]]:
+    """Give a function that hands a result to `workers` processes to write (0: writes it itself).
+
+    At most two results a worker wait, and no more than `MAX_BYTES`, but at least one; then the
+    function blocks. An error of a worker is raised by the next call, or when the context ends,
+    which is when all is written; results that still wait are then dropped.
+
+    Raises:
+        UserError: see `write_result`; or a worker died, or none can be started.
+        RuntimeError: see `write_result`.
+    """
+    if workers == 0:
+        yield lambda result: write_result(result, outputs)
+        return
+
+    pool = process_pool(workers, "give --workers 0, which needs none")
+    pending: dict[Future[None], Result] = {}
+
+    def collect(most: int, most_bytes: int) -> None:
+        """Wait until no more than that is pending; raise the errors of what has ended."""
+        while True:
+            for future in [future for future in pending if future.done()]:
+                future.result()
+                del pending[future]
+            size = sum(result.merged.nbytes for result in pending.values())
+            if not pending or (len(pending) <= most and size <= most_bytes):
+                return
+            wait(pending, return_when=FIRST_COMPLETED)
+
+    def submit(result: Result) -> None:
+        collect(2 * workers - 1, MAX_BYTES - result.merged.nbytes)
+        with interrupts_held_back():  # this may start a process
+            pending[pool.submit(write_result, result, outputs)] = result
+
+    try:
+        yield submit
+        collect(0, 0)
+    except BrokenProcessPool as error:
+        names = [result.id for result in pending.values()]
+        images = f", at work on {' or '.join(names)}" if names else ""
+        raise UserError(
+            f"a process that makes masks died, perhaps for want of memory{images}; try fewer "
+            "--workers, or --workers 0 to see why"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,54 @@
+"""Whether a run can be carried out as it is configured, as far as is known before it starts."""
+
+from __future__ import annotations
+
+import torch
+
+from core.config import Config
+from core.distributed import Group
+from core.precision import require_speed
+from core.training.resume import LastState, Start
+from utils.errors import UserError
+
+
+def check_plan(config: Config, start: Start, device: torch.device, group: Group) -> None:
+    """Raise `UserError` where the configuration, the start and the machine do not go together."""
+    require_speed("TRAIN.AMP", config.TRAIN.AMP, device)
+    last = config.TRAIN.NUM_EPOCHS
+    # of a last state, the validation that ends the run may be all that is left
+    if start and start.epoch > last + isinstance(start, LastState):
+        raise UserError(
+            f"--resume: {start.path} was taken after the last epoch ({last}); raise "
+            "TRAIN.NUM_EPOCHS to go on"
+        )
+    if last + 1 < config.TRAIN.PRETRAIN:
+        raise UserError(
+            f"TRAIN.NUM_EPOCHS {last} ends before TRAIN.PRETRAIN {config.TRAIN.PRETRAIN}, from "
+            "which on models are scored: no snapshot would be saved; raise the one or lower the "
+            "other"
+        )
+    on_gpus, processes = device.type == "cuda", group.size
+    if config.TRAIN.SYNC_BN and not (on_gpus and processes > 1):
+        raise UserError(
+            "TRAIN.SYNC_BN wants several processes with a GPU each: start them with NPROC=2 (or "
+            "more) before the launch script, or leave it out"
+        )
+    devices = torch.cuda.device_count() if on_gpus and processes == 1 else processes
+    if config.TRAIN.COMPILE and config.TRAIN.CHECKPOINT:
+        raise UserError(
+            "TRAIN.COMPILE and TRAIN.CHECKPOINT do not go together: compiled layers decide "
+            "themselves what they compute again; choose one of them"
+        )
+    if config.TRAIN.COMPILE and devices > processes:
+        raise UserError(
+            f"TRAIN.COMPILE takes a process for each GPU: start {devices} of them with "
+            f"NPROC={devices} before the launch script, show one GPU with CUDA_VISIBLE_DEVICES, "
+            "or leave it out"
+        )
+    share = -(-config.TRAIN.BATCH_SIZE // devices)
+    if not config.NET.FREEZE_BN and config.TRAIN.BATCH_SIZE % share == 1 % share:
+        raise UserError(
+            f"TRAIN.BATCH_SIZE {config.TRAIN.BATCH_SIZE} leaves a device with one image, whose "
+            "pooled features give BatchNorm nothing to take statistics of, and with "
+            "NET.FREEZE_BN False it trains; change the batch size or the number of GPUs"
+        )

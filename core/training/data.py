@@ -1,0 +1,269 @@
+"""What training reads: batches of its lists, and the image labels of all of them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from core.config import Config
+from core.distributed import Group
+from datasets.files import ListEntry, read_list, require_files, require_masks
+from datasets.info import DatasetInfo
+from datasets.labels import (
+    MaskFacts,
+    count_table,
+    doubts,
+    labels_of_list,
+    read_mask_facts,
+    require_objects,
+)
+from datasets.samples import EpochSampler, ImageLevelSamples, load_batch
+from datasets.transforms import train_transform, unit_range, val_transform
+from utils.ahead import one_ahead
+from utils.errors import UserError
+from utils.processes import FEW_ITEMS, available_cpus
+from utils.progress import LINES_IN_A_LOG, track
+from utils.signals import StoppedError, StopRequest
+from utils.workers import Workers
+
+SMALLER_BATCHES = "lower TRAIN.BATCH_SIZE or DATASET.CROP_SIZE, and go on with --resume auto"
+FEWER_WORKERS = "lower TRAIN.NUM_WORKERS (--workers), and go on with --resume auto"
+
+
+class Batches:
+    """The batches of one file list: (raw images B×3×H×W in [0, 1], labels B×(C − 1)).
+
+    Of several processes, each has its part of every batch.
+
+    Args:
+        samples: the list's; views in [0, 1], or of uint8, which are scaled here.
+        batch_size: of all processes together.
+        workers: processes that load images; 0 lets this one load them.
+        device: where batches will go; for a GPU they are pinned.
+        group: the processes that share the batches.
+        training: in random order, without a last batch that is not full.
+    """
+
+    def __init__(
+        self,
+        samples: ImageLevelSamples,
+        batch_size: int,
+        workers: int,
+        device: torch.device,
+        group: Group,
+        *,
+        training: bool,
+    ) -> None:
+        self.samples = samples
+        self.share = batch_size // group.size
+        self.sampler = EpochSampler(
+            len(samples), samples.seed, batch_size if training else None, group.rank, group.size
+        )
+        self.workers = workers
+        self.pinned = device.type == "cuda"
+
+    def __len__(self) -> int:
+        return -(-len(self.sampler) // self.share)
+
+    @property
+    def images_of_all(self) -> int:
+        """The number of images that all processes pass in an epoch."""
+        return self.sampler.length_of_all
+
+    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of an epoch, in its order.
+
+        Raises:
+            UserError: an image cannot be used, memory is short, or a process that loads images
+                cannot be started or died.
+        """
+        self.sampler.epoch = epoch
+        keys = list(self.sampler)
+        keys = [keys[start : start + self.share] for start in range(0, len(keys), self.share)]
+        try:
+            yield from self._load(keys)
+        except MemoryError as error:
+            remedy = FEWER_WORKERS if self.workers else SMALLER_BATCHES
+            raise UserError(f"memory is short for loading images; {remedy}") from error
+
+    def _load(self, keys: list[list[tuple[int, int]]]) -> Iterator[tuple[Tensor, Tensor]]:
+        load = partial(load_batch, self.samples)
+        count = min(self.workers, len(keys))
+        if count == 0:
+            yield from map(self._to_tensors, map(load, keys))
+            return
+        # one thread in each: there are others, and OpenMP's do not survive a fork
+        one_thread = partial(torch.set_num_threads, 1)
+        with (
+            Workers(load, count, "loads images", FEWER_WORKERS, one_thread) as workers,
+            # what is left to do here would hold up the network
+            closing(one_ahead(map(self._to_tensors, workers.map(keys)))) as batches,
+        ):
+            yield from batches
+
+    def _to_tensors(self, arrays: tuple[np.ndarray, np.ndarray]) -> tuple[Tensor, Tensor]:
+        views, labels = map(torch.from_numpy, arrays)
+        batch = unit_range(views), labels
+        return tuple(tensor.pin_memory() for tensor in batch) if self.pinned else batch
+
+    def first(self, count: int) -> tuple[Tensor, Tensor]:
+        """The first images of the list, whatever part of it falls to this process."""
+        keys = [(0, index) for index in range(min(count, len(self.samples)))]
+        return self._to_tensors(load_batch(self.samples, keys))
+
+    def names(self, epoch: int, step: int) -> list[str]:
+        """The images of the batch at `step` of an epoch."""
+        self.sampler.epoch = epoch
+        indices = self.sampler.indices()[step * self.share : (step + 1) * self.share]
+        return [self.samples.entries[index].id for index in indices]
+
+
+def training_batches(
+    config: Config, info: DatasetInfo, seed: int, device: torch.device, group: Group
+) -> Batches:
+    """Random views of the training list in random order; a last batch that is not full is dropped.
+
+    Raises:
+        UserError: the list cannot be read, names files that are missing, holds less than one batch,
+            or the processes do not divide a batch.
+    """
+    if config.TRAIN.BATCH_SIZE % group.size:
+        raise UserError(
+            f"TRAIN.BATCH_SIZE {config.TRAIN.BATCH_SIZE} is the size over all processes, and "
+            f"{group.size} of them cannot have equal parts of it; choose a multiple"
+        )
+    data = config.DATASET
+    transform = train_transform(data.CROP_SIZE, data.SCALE_FROM, data.SCALE_TO, torch.uint8)
+    batches = _batches(config, info, info.train_list, transform, seed, device, group, training=True)
+    if len(batches) == 0:
+        raise UserError(
+            f"TRAIN.BATCH_SIZE {config.TRAIN.BATCH_SIZE} exceeds the "
+            f"{batches.sampler.length} images of {info.train_list}: there is no full batch"
+        )
+    return batches
+
+
+def validation_batches(
+    config: Config, info: DatasetInfo, device: torch.device, group: Group
+) -> dict[str, Batches]:
+    """The validation lists by the writer of their scores; each image whole, always the same.
+
+    Raises:
+        UserError: a list cannot be read, or has fewer images than there are processes.
+    """
+    transform = val_transform(config.DATASET.CROP_SIZE, torch.uint8)
+    batches = {
+        writer: _batches(config, info, name, transform, 0, device, group, training=False)
+        for writer, name in info.val_lists.items()
+    }
+    for writer, each in batches.items():
+        if each.sampler.length < group.size:
+            raise UserError(
+                f"{info.val_lists[writer]} has {each.sampler.length} images, which cannot be "
+                f"spread over {group.size} processes; take fewer"
+            )
+    return batches
+
+
+def _batches(
+    config: Config,
+    info: DatasetInfo,
+    name: str,
+    transform: Callable[[Image.Image], Tensor],
+    seed: int,
+    device: torch.device,
+    group: Group,
+    *,
+    training: bool,
+) -> Batches:
+    root = Path(config.DATASET.PATH)
+    entries = read_list(root / name, root, info)
+    require_masks(entries, "training reads labels from it")
+    require_files(entries)
+    samples = ImageLevelSamples(entries, transform, seed)
+    train = config.TRAIN
+    return Batches(samples, train.BATCH_SIZE, train.NUM_WORKERS, device, group, training=training)
+
+
+MAX_THREADS = 8
+
+
+def read_labels(
+    lists: Sequence[tuple[str, ImageLevelSamples]],
+    info: DatasetInfo,
+    group: Group,
+    stop: StopRequest | None = None,
+) -> None:
+    """Give samples their labels, and print how many images of each list have each class.
+
+    Each process reads its share of the masks, so that all of them must call this; the main one
+    prints, and warns of what is odd. Masks whose images have another size are found here, too.
+
+    Args:
+        lists: the training list first, then those for validation, by their names.
+        info: the data set's.
+        group: the processes that train together.
+
+    Raises:
+        UserError: a mask cannot be read or has values that are no classes; a mask and its image
+            differ in size; no image of the training list has an object.
+        StoppedError: one of the processes was requested to stop.
+    """
+    entries = list(dict.fromkeys(entry for _, samples in lists for entry in samples.entries))
+    facts = dict(zip(entries, _read_together(entries, group, stop), strict=True))
+    found = []
+    for name, samples in lists:
+        of_list = [facts[entry] for entry in samples.entries]
+        samples.labels = labels_of_list(name, samples.entries, of_list, info)
+        if not found:
+            require_objects(name, samples.labels, of_list, info.num_classes)
+        found.append((name, samples.labels))
+    if group.is_rank_zero:
+        print(count_table(found, info), flush=True)
+        for doubt in doubts(found, info):
+            print(f"warning: {doubt}", file=sys.stderr)
+
+
+def _read_together(
+    entries: Sequence[ListEntry], group: Group, stop: StopRequest | None
+) -> list[MaskFacts]:
+    """What all masks hold; the first error of any process is raised in all of them."""
+    own = entries[group.rank :: group.size]
+    try:
+        part = _read(own, shows=group.is_rank_zero and len(entries) > FEW_ITEMS, stop=stop)
+    except (UserError, StoppedError) as error:
+        part = error
+    facts: list[MaskFacts | None] = [None] * len(entries)
+    for rank, other in enumerate(group.gather(part)):
+        if isinstance(other, (UserError, StoppedError)):
+            raise other
+        facts[rank :: group.size] = other
+    return facts
+
+
+def _read(
+    entries: Sequence[ListEntry], shows: bool, stop: StopRequest | None = None
+) -> list[MaskFacts]:
+    facts = []
+    with ThreadPoolExecutor(min(MAX_THREADS, available_cpus())) as pool:
+        read = pool.map(read_mask_facts, entries)
+        if shows:
+            every = max(1, len(entries) // LINES_IN_A_LOG)
+            read = track(read, len(entries), "mask", "reading labels", every)
+        try:
+            for found in read:
+                if stop is not None and stop.signal is not None:
+                    raise StoppedError
+                facts.append(found)
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return facts

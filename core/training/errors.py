@@ -1,0 +1,41 @@
+"""How training ends when something goes wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from core.devices import out_of_memory
+from utils.errors import UserError
+
+
+class NotFiniteError(UserError):
+    """Losses or weights are not finite; the text ends where a way to go on is to be named."""
+
+
+@contextmanager
+def readable_ends(way_back: Callable[[], str]) -> Iterator[None]:
+    """Turn what memory, disks and learning rates do to the body into `UserError`s.
+
+    Args:
+        way_back: how a run that has diverged goes on, see `core.training.resume.way_back`.
+    """
+    # auto, which starts again where there is no last state yet
+    remedy = "make room there, or make it writable, and go on with --resume auto"
+    try:
+        yield
+    except OSError as error:
+        # sockets and pipes have no names; disks are not to blame for them
+        if error.filename is None:
+            raise
+        raise UserError(f"{error}; {remedy}") from error
+    except NotFiniteError as error:
+        raise UserError(f"{error}, or lower NET.LR and {way_back()}") from error
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        raise UserError(
+            "the GPU's memory does not hold this network and batch; set TRAIN.AMP bf16 or "
+            "TRAIN.CHECKPOINT True, lower TRAIN.BATCH_SIZE or DATASET.CROP_SIZE, or use more "
+            f"GPUs ({str(error).splitlines()[0]})"
+        ) from error

@@ -1,0 +1,307 @@
+"""The `last` state: a run between two epochs, from which it goes on as if nothing had happened.
+
+All that is random in an epoch follows from the seed, the epoch's number and the process, so the
+first two are the whole random state that there is to keep, as long as processes stay as many.
+
+`last` may hold weights that have diverged, which no loss has shown yet. So the `previous` state, an
+epoch before, is kept until an epoch that started from `last` has ended, and with finite losses.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from core.checkpoint import (
+    Snapshot,
+    find_snapshot,
+    list_snapshots,
+    load_file,
+    load_model,
+    load_pretrained,
+    load_state,
+    save_file,
+    snapshot_content,
+)
+from core.config import Config
+from core.precision import Precision
+from core.training.errors import NotFiniteError
+from core.training.optimizer import optimizer_state, restore_optimizer
+from core.weights_check import WeightsError
+from models.backbones import get_backbone_spec
+from models.network import Network
+from utils.errors import UserError
+from utils.files import atomic_path
+
+LAST = "last.pth"
+PREVIOUS = "previous.pth"
+
+
+@dataclass(frozen=True)
+class LastState:
+    """What the file holds.
+
+    Attributes:
+        path: the file.
+        epoch: the one to train next.
+        best_score: the highest score so far, -inf before the first.
+        seed: of the run.
+        model: the weights under their published names.
+        optimizer: see `optimizer_state`.
+        precision: the gradients' scale, where they have one.
+    """
+
+    path: Path
+    epoch: int
+    best_score: float
+    seed: int
+    model: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    precision: dict[str, Any]
+
+
+def save_last(
+    folder: Path,
+    model: Network,
+    optimizer: torch.optim.Optimizer,
+    precision: Precision,
+    *,
+    epoch: int,
+    best_score: float,
+    seed: int,
+    goes_back: bool = False,
+) -> None:
+    """Write the state of a run that is to train `epoch` next; `last` so far becomes `previous`.
+
+    Args:
+        goes_back: the run goes on from a snapshot, so that both states so far are void.
+
+    Raises:
+        NotFiniteError: a weight is not finite; the earlier states stay.
+        UserError: the file cannot be written; the earlier states stay.
+    """
+    content = snapshot_content(model)
+    broken = [name for name, tensor in content.items() if not tensor.isfinite().all()]
+    if broken:
+        # a finite loss may have had gradients that are not
+        raise NotFiniteError(
+            f"before epoch {epoch}{precision.caution}: weights are not finite ({broken[0]} for "
+            f"one of {len(broken)}); look at the losses above"
+        )
+    state = {
+        "epoch": epoch,
+        "best_score": best_score,
+        "seed": seed,
+        "model": content,
+        "optimizer": optimizer_state(optimizer),
+        "precision": precision.state_dict(),
+    }
+    if goes_back:
+        (folder / PREVIOUS).unlink(missing_ok=True)
+    save_file(state, folder / LAST, earlier=None if goes_back else folder / PREVIOUS)
+
+
+def make_last(path: Path) -> None:
+    """Let a run go on from the state at `path`: if that is `previous`, `last` becomes the same."""
+    if path.name != LAST:
+        with atomic_path(path.with_name(LAST)) as temporary:
+            shutil.copyfile(path, temporary)
+
+
+def has_last(folder: Path) -> bool:
+    """Whether there is a state that `load_last` finds."""
+    return _path_of_last(folder).exists()
+
+
+def load_last(folder: Path) -> LastState:
+    """Read the newest state of the run in `folder`.
+
+    Raises:
+        UserError: there is none, or the file is damaged or something else.
+    """
+    path = _path_of_last(folder)
+    if not path.exists():
+        # without --resume, a run beside snapshots is refused
+        remedy = way_back(folder) if list_snapshots(folder) else "leave out --resume to start"
+        raise UserError(
+            f"--resume last: there is no {folder / LAST}, which is written after each epoch; "
+            f"{remedy}"
+        )
+    return _load(path)
+
+
+def load_previous(folder: Path) -> LastState:
+    """Read the state of the run in `folder` that is an epoch before its last one.
+
+    Raises:
+        UserError: there is none, or the file is damaged or something else.
+    """
+    path = folder / PREVIOUS
+    if not path.exists():
+        raise UserError(
+            f"--resume previous: there is no {path}, which is written from the second epoch on; "
+            f"{way_back(folder, useless=PREVIOUS)}"
+        )
+    return _load(path)
+
+
+def best_score_of_last(folder: Path) -> float:
+    """The best score that the run's newest state knows of, -inf where it is of no use."""
+    try:
+        return load_last(folder).best_score
+    except UserError:
+        return -math.inf
+
+
+def way_back(folder: Path, epoch: float = math.inf, useless: str = LAST) -> str:
+    """How a run goes on one of whose states is of no use, as words that follow "and".
+
+    Args:
+        epoch: the one that was to be trained; snapshots of later ones are of another branch of the
+            run, or of others. A state of this epoch is what the run has just started from.
+        useless: the name of the state's file.
+    """
+    for name in (LAST, PREVIOUS):
+        state = None if name == useless else _epoch_of(folder / name)
+        if state is not None and state < epoch:
+            word = name.removesuffix(".pth")
+            return f"go on with --resume {word} (RESUME={word})"
+        if state == epoch:  # and so is a snapshot of it
+            epoch -= 1
+    before = [each for each in list_snapshots(folder) if each.epoch <= epoch]
+    if before:
+        best = max(before, key=lambda each: (each.score, each.epoch)).suffix
+        return f"go on with --resume {best} (RESUME={best})"
+    return "start again with --overwrite"
+
+
+def _path_of_last(folder: Path) -> Path:
+    # a process may have been killed between the two renamings of `save_last`
+    return folder / (LAST if (folder / LAST).exists() else PREVIOUS)
+
+
+def _load(path: Path) -> LastState:
+    try:
+        return _read(path)
+    except WeightsError as error:
+        raise _of_no_use(path, error.fault) from error
+    except TypeError as error:
+        raise _of_no_use(path, "is not the state of a run") from error
+
+
+def _read(path: Path) -> LastState:
+    return LastState(path, **load_file(path))
+
+
+def _epoch_of(path: Path) -> int | None:
+    """The epoch that the state at `path` is to train next; None if there is none of use."""
+    try:
+        return _read(path).epoch
+    except (UserError, TypeError):
+        return None
+
+
+def _of_no_use(path: Path, fault: str) -> UserError:
+    return UserError(f"{path} {fault}; {way_back(path.parent, useless=path.name)}")
+
+
+Start = Snapshot | LastState | None
+
+
+def find_start(folder: Path, resume: str, overwrite: bool, seed: int) -> Start:
+    """What a run goes on from, None for a fresh one.
+
+    Args:
+        folder: of the run's snapshots.
+        resume: a snapshot's suffix, `best`, `last`, `previous` (the state before that), `auto`
+            (`last` where there is one) or "".
+        overwrite: an earlier run of this name is to be discarded.
+        seed: of this run.
+
+    Raises:
+        UserError: there is no such thing, it was made with another seed, or an earlier run would be
+            trained over.
+    """
+    if resume and overwrite:
+        raise UserError("--resume goes on with a run, --overwrite discards it: give one of them")
+    if resume in ("last", "previous") or (resume == "auto" and has_last(folder)):
+        state = load_previous(folder) if resume == "previous" else load_last(folder)
+        if state.seed != seed:
+            raise UserError(
+                f"{state.path} is of a run with --random-seed {state.seed}, not {seed}; give that "
+                "one to go on with it"
+            )
+        return state
+    if resume not in ("", "auto"):
+        return find_snapshot(folder, resume)
+    if not overwrite:
+        refuse_existing(folder)
+    return None
+
+
+def refuse_existing(folder: Path) -> None:
+    """Raise `UserError` if the run's folder already holds snapshots or a state to go on from."""
+    existing = [snapshot.suffix for snapshot in list_snapshots(folder)]
+    if has_last(folder):
+        existing.append("last")
+    if existing:
+        raise UserError(
+            f"{folder} already holds a run ({', '.join(existing)}); go on with --resume SUFFIX "
+            "(RESUME=), choose another RUN_ID (--run), or discard it with --overwrite"
+        )
+
+
+def load_weights(network: Network, config: Config, start: Start) -> None:
+    """Bring the network's weights to where the run starts, and say which they are.
+
+    Raises:
+        UserError: files are missing, damaged or of another network.
+    """
+    net = config.NET
+    backbone = get_backbone_spec(net.BACKBONE)
+    if isinstance(start, LastState):
+        load_state(network, start.model, start.path)
+        print(f"resuming from {start.path}, with epoch {start.epoch}", flush=True)
+    elif start:
+        print(f"resuming from {load_model(network, start.path)}", flush=True)
+    elif net.PRE_WEIGHTS_PATH:
+        print(load_pretrained(network, backbone, net.PRE_WEIGHTS_PATH), flush=True)
+    elif net.FREEZE_BN:
+        raise UserError(
+            "NET.PRE_WEIGHTS_PATH is empty, but training starts from ImageNet weights: `bash "
+            f"launch/get_weights.sh {backbone.name}` gets them; set it to "
+            f"models/weights/{backbone.weights.filename}, or train from scratch with --set "
+            "NET.FREEZE_BN False"
+        )
+
+
+def restore(start: Start, optimizer: torch.optim.Optimizer, precision: Precision) -> float:
+    """Bring optimizer and precision to where the run starts; returns the best score it knows of.
+
+    A snapshot that has no optimizer's state, as a published one, leaves it as it is.
+
+    Raises:
+        UserError: a file is damaged, or of another optimizer or network.
+    """
+    if start is None:
+        return -math.inf
+    if isinstance(start, LastState):
+        restore_optimizer(optimizer, start.optimizer, start.path)
+        precision.load_state_dict(start.precision)
+        return start.best_score
+    later = [each.suffix for each in list_snapshots(start.path.parent) if each.epoch > start.epoch]
+    if later:
+        print(f"later snapshots stay, and `best` may mean them: {', '.join(later)}", flush=True)
+    path = start.optimizer_path
+    if not path.exists():
+        print(f"no {path}: the optimizer starts anew", flush=True)
+        return start.score
+    content = load_file(path)
+    restore_optimizer(optimizer, content, path)
+    return float(content.get("best_score", start.score))

@@ -1,0 +1,211 @@
+"""Whether weights are those of a network; if not, what they are and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from core.config import Config
+from core.published import published_state
+from models import get_model
+from models.backbones import BACKBONES
+from models.builder import MODELS
+from utils.errors import UserError
+
+# the least share of entries in common at which weights are called a network's
+MIN_OVERLAP = 0.5
+
+Entries = frozenset[tuple[str, tuple[int, ...]]]
+
+
+@dataclass(frozen=True)
+class WeightsLabel:
+    """What weights are of.
+
+    Attributes:
+        backbone: as NET.BACKBONE calls it.
+        model: of a snapshot, as NET.MODEL calls it; "" for ImageNet weights, of the backbone alone.
+    """
+
+    backbone: str
+    model: str = ""
+
+    def __str__(self) -> str:
+        if self.model:
+            return f"a snapshot of {self.model} with {self.backbone}"
+        return f"ImageNet weights of {self.backbone}"
+
+
+def recognise(state: Mapping[str, Tensor]) -> WeightsLabel | None:
+    """The network that weights are of, even if some entries are not as they should be.
+
+    None if it is no network of ours.
+    """
+    found = _entries(state)
+    overlaps = {
+        label: len(found & entries) / max(1, len(found | entries))
+        for label, entries in _known().items()
+    }
+    best = max(overlaps, key=overlaps.__getitem__)
+    return best if overlaps[best] >= MIN_OVERLAP else None
+
+
+@cache
+def _known() -> Mapping[WeightsLabel, Entries]:
+    """Every network's entries."""
+    known = {}
+    # on this device tensors have a shape but no memory
+    with torch.device("meta"):
+        for backbone, spec in BACKBONES.items():
+            weights = spec.build(nn.BatchNorm2d).state_dict()
+            known[WeightsLabel(backbone)] = _entries(weights)
+            for model in MODELS:
+                network = get_model(replace(Config().NET, MODEL=model, BACKBONE=backbone))
+                known[WeightsLabel(backbone, model)] = _entries(published_state(network))
+    return known
+
+
+def _entries(state: Mapping[str, Tensor]) -> Entries:
+    # old files have no batch counters
+    return frozenset(
+        (name, tuple(tensor.shape))
+        for name, tensor in state.items()
+        if not name.endswith("num_batches_tracked")
+    )
+
+
+class WeightsError(UserError):
+    """A weights file that cannot be used.
+
+    Attributes:
+        fault: what is wrong, as the end of a sentence that begins with the file.
+    """
+
+    def __init__(self, path: str | Path, fault: str, remedy: str) -> None:
+        super().__init__(f"{path} {fault}; {remedy}")
+        self.fault = fault
+
+
+def require_tensors(path: str | Path, content: Any) -> None:
+    """Raise `WeightsError` unless a file's content is a dictionary of ordinary tensors."""
+    if found := _strange_content(content):
+        raise WeightsError(
+            path,
+            f"is no weights file: expected a dictionary of tensors, {found}",
+            "take another file, or save the network's state_dict alone",
+        )
+
+
+def require_match(
+    path: str | Path,
+    found: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
+    needed: WeightsLabel | None,
+    remedy: str,
+) -> None:
+    """Raise `WeightsError` unless the weights are those of a network, and finite.
+
+    Args:
+        path: the file that they are of.
+        found: what it holds.
+        expected: entries of the same names, shapes and kinds of number.
+        needed: what these are of, if it is a network that the configuration names.
+        remedy: where to get others.
+    """
+    missing = [name for name in expected if name not in found]
+    unknown = [name for name in found if name not in expected]
+    both = [name for name in expected if name in found]
+    shapes = [
+        f"{name} is {_shape(found[name])}, the network's is {_shape(expected[name])}"
+        for name in both
+        if found[name].shape != expected[name].shape
+    ]
+    kinds = [
+        f"{name} holds {_dtype(found[name])}, the network's {_dtype(expected[name])}"
+        for name in both
+        if found[name].shape == expected[name].shape and _kind(found[name]) != _kind(expected[name])
+    ]
+    faults = [
+        f"it lacks {_some(missing)}" if missing else "",
+        f"the network does not have {_some(unknown)}" if unknown else "",
+        _some(shapes),
+        _some(kinds),
+    ]
+    if any(faults):
+        label = recognise(found)
+        matched = len(both) - len(shapes) - len(kinds)
+        parts = [_identity(label, needed), *faults]
+        raise WeightsError(
+            path,
+            f"does not fit: {'; '.join(filter(None, parts))}; {matched} of the network's "
+            f"{len(expected)} entries match",
+            ", or ".join(filter(None, [_changes(label, needed), remedy])),
+        )
+    broken = [name for name in both if not found[name].isfinite().all()]
+    if broken:
+        raise WeightsError(path, f"holds weights that are not finite: {_some(broken)}", remedy)
+
+
+def _strange_content(content: Any) -> str:
+    if not isinstance(content, Mapping):
+        return f"found {_type(content)}"
+    if not content:
+        return "found an empty dictionary"
+    if not any(isinstance(value, Tensor) for value in content.values()):
+        return f"found a dictionary with {_some([repr(name) for name in content])}"
+    for name, value in content.items():
+        if not isinstance(value, Tensor):
+            return f"but its entry {name!r} is {_type(value)}"
+        if value.is_meta or value.layout != torch.strided:
+            kind = "without values" if value.is_meta else f"of layout {value.layout}"
+            return f"but its entry {name!r} is a tensor {kind}"
+    return ""
+
+
+def _identity(found: WeightsLabel | None, needed: WeightsLabel | None) -> str:
+    if found and found == needed:
+        return f"it is nearly {needed}"
+    looks = f"it looks like {found}" if found else "it is of no network known here"
+    return f"{looks}, needed is {needed}" if needed else looks
+
+
+def _changes(found: WeightsLabel | None, needed: WeightsLabel | None) -> str:
+    """What to set for a network that these weights do fit."""
+    if not found or not needed or bool(found.model) != bool(needed.model):
+        return ""
+    changes = []
+    if found.backbone != needed.backbone:
+        changes.append(f"set CONFIG (--cfg) to a configuration with NET.BACKBONE {found.backbone}")
+    if found.model != needed.model:
+        changes.append(f"give --set NET.MODEL {found.model}")
+    return " and ".join(changes)
+
+
+def _kind(tensor: Tensor) -> str:
+    if tensor.is_complex():
+        return "complex"
+    return "real" if tensor.is_floating_point() else "whole"
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _type(value: Any) -> str:
+    name = type(value).__name__
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+
+
+def _shape(tensor: Tensor) -> str:
+    return "×".join(map(str, tensor.shape)) or "scalar"
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

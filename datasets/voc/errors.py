@@ -1,0 +1,112 @@
+"""What can be wrong with a file under a data root, and what to do about it."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+from datasets.voc.archives import SBD_TRAINVAL, VOC_TEST_IMAGES, VOC_TRAINVAL, Collection
+from datasets.voc.layout import MINI_VOC_MARKER, SBD
+from utils.errors import UserError
+
+
+class DataError(UserError):
+    """Something wrong with one file or folder of the data.
+
+    Attributes:
+        path: where it is.
+        problem: what is wrong.
+        remedy: what to do.
+    """
+
+    def __init__(self, path: Path, problem: str, remedy: str) -> None:
+        # all three are the exception's arguments: as such they come through from other processes
+        super().__init__(path, problem, remedy)
+        self.path, self.problem, self.remedy = path, problem, remedy
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem}; {self.remedy}"
+
+
+def missing(root: Path, path: Path) -> DataError:
+    """The error of `root`/`path`, which is not there: of the highest folder that is not, if any.
+
+    `path` belongs to one of the collections and, as in all functions here, starts at `root`.
+    """
+    collection = _collection_of(path)
+    if not (root / collection.path).is_dir():
+        remedy = how_to_restore(root, collection.path)
+        return DataError(root / collection.path, f"there is no {collection.name}", remedy)
+    folders = [folder for folder in path.parents if folder.is_relative_to(collection.path)]
+    gone = next((folder for folder in reversed(folders) if not (root / folder).exists()), path)
+    return DataError(root / gone, "missing", how_to_restore(root, gone))
+
+
+def how_to_restore(root: Path, path: Path) -> str:
+    """What to do where `root`/`path` is missing or broken."""
+    there = (root / path).exists()
+    if path.is_relative_to(SBD.png_folder):
+        return f"{'delete it and ' if there else ''}run `{prepare_command(root)}`"
+    if is_mini_voc(root):
+        command = _python_command("datasets.mini_voc", "--out", root)
+        return f"{'delete it and ' if there else ''}draw mini-VOC again: {command}"
+    collection = _collection_of(path)
+    if not (root / collection.path).is_dir():
+        return _how_to_get(root, collection)
+    parts = (root / part for part in (path, *path.parents[:-1]))
+    link = next((part for part in parts if part.is_symlink()), None)
+    if link:
+        return f"mend your copy ({link} is a link to {link.resolve()})"
+    return f"delete {root / collection.top} and run `{_get_command(root, collection)}`"
+
+
+def how_to_replace(root: Path, path: Path) -> str:
+    """What to do where `root`/`path` belongs to another copy than is wanted."""
+    if is_mini_voc(root):
+        return "choose another data root, for this one holds mini-VOC"
+    return _how_to_get(root, _collection_of(path))
+
+
+def _how_to_get(root: Path, collection: Collection) -> str:
+    top = root / collection.top
+    in_the_way = top.exists() or top.is_symlink()
+    return (
+        f"{f'remove {top} and ' if in_the_way else ''}run `{_get_command(root, collection)}`, "
+        f"which takes the folder or the archive that {collection.variable}=PATH before it names"
+        + (", or else downloads it" if collection.source else "")
+    )
+
+
+def prepare_command(root: Path) -> str:
+    """The command that converts masks and writes lists under `root`."""
+    return _python_command("datasets.prepare", "--root", root)
+
+
+def get_data_command(root: Path) -> str:
+    """The command that brings VOC and SBD under `root`."""
+    variable = "" if root == Path("data") else f"DATA_ROOT={shlex.quote(str(root))} "
+    return f"{variable}bash launch/get_data.sh"
+
+
+def is_mini_voc(root: Path) -> bool:
+    """Whether mini-VOC was drawn into `root`."""
+    return (root / MINI_VOC_MARKER).is_file()
+
+
+def _get_command(root: Path, collection: Collection) -> str:
+    variable = "" if collection.source else f"{collection.variable}=PATH "
+    return variable + get_data_command(root)
+
+
+def _python_command(module: str, option: str, root: Path) -> str:
+    # the Python that runs now has what the module needs; one of the system's may not
+    python = Path(sys.executable)
+    if python.is_relative_to(Path.cwd()):
+        python = python.relative_to(Path.cwd())
+    return shlex.join([str(python), "-m", module, option, str(root)])
+
+
+def _collection_of(path: Path) -> Collection:
+    collections = (VOC_TRAINVAL, SBD_TRAINVAL, VOC_TEST_IMAGES)
+    return next(each for each in collections if path.is_relative_to(each.path))

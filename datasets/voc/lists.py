@@ -1,0 +1,138 @@
+"""The rule of the file lists: from the data sets' own id files to lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from datasets.files import list_columns, reason
+from datasets.voc.errors import DataError, how_to_restore, missing
+from datasets.voc.layout import SBD, VOC, VOC_TEST, parse_ids
+
+# A file list before it is written: (image, mask) or (image,), relative to the data root, by id.
+ListLines = list[tuple[Path, ...]]
+SHOWN_LINES = 2
+
+
+@dataclass(frozen=True)
+class ListRule:
+    """How a list comes from id files.
+
+    Attributes:
+        id_files: relative to the data root.
+        lines: from the ids in each of these, in this order, to the list.
+    """
+
+    id_files: tuple[Path, ...]
+    lines: Callable[..., ListLines]
+
+
+def voc_lines(ids: set[str]) -> ListLines:
+    """VOC's images and masks."""
+    return [(VOC.image(i), VOC.mask(i)) for i in sorted(ids)]
+
+
+def augmented_lines(
+    voc_train: set[str], voc_val: set[str], sbd_train: set[str], sbd_val: set[str]
+) -> ListLines:
+    """(SBD train ∪ SBD val ∪ VOC train) without VOC val; SBD's files wherever SBD has the id."""
+    sbd = sbd_train | sbd_val
+    sources = {i: SBD if i in sbd else VOC for i in (sbd | voc_train) - voc_val}
+    return [(source.image(i), source.mask(i)) for i, source in sorted(sources.items())]
+
+
+def voc_test_lines(ids: set[str]) -> ListLines:
+    """The images of VOC's test set, which has no masks."""
+    return [(VOC_TEST.image(i),) for i in sorted(ids)]
+
+
+TEST_LIST = "test.txt"
+_VOC_TRAIN, _VOC_VAL = VOC.id_file("train"), VOC.id_file("val")
+LIST_RULES: Mapping[str, ListRule] = MappingProxyType(
+    {
+        "train_voc.txt": ListRule((_VOC_TRAIN,), voc_lines),
+        "val_voc.txt": ListRule((_VOC_VAL,), voc_lines),
+        "train_augvoc.txt": ListRule(
+            (_VOC_TRAIN, _VOC_VAL, SBD.id_file("train"), SBD.id_file("val")), augmented_lines
+        ),
+        TEST_LIST: ListRule((VOC_TEST.id_file("test"),), voc_test_lines),
+    }
+)
+
+
+def list_rules(root: Path) -> dict[str, ListRule]:
+    """The rules of the lists that should be in `root`: test.txt only where there is a voc_test."""
+    has_test = (root / VOC_TEST.path).is_dir()
+    return {name: rule for name, rule in LIST_RULES.items() if name != TEST_LIST or has_test}
+
+
+def build_lists(root: Path) -> dict[str, ListLines]:
+    """The lists that should be in `root`, each sorted by id.
+
+    Raises `DataError` for an id file that is missing or empty.
+    """
+    return {
+        name: rule.lines(*(read_ids(root, file) for file in rule.id_files))
+        for name, rule in list_rules(root).items()
+    }
+
+
+def read_ids(root: Path, file: Path) -> set[str]:
+    """The ids in `root`/`file`, one a line.
+
+    Raises `DataError` if it is missing, has none or one that is no file name; `PermissionError` if
+    it may not be read.
+    """
+    try:
+        return parse_ids(root / file)
+    except FileNotFoundError as error:
+        raise missing(root, file) from error
+    except PermissionError:
+        raise
+    except OSError as error:
+        problem = f"this id file cannot be read ({reason(error)})"
+        raise DataError(root / file, problem, how_to_restore(root, file)) from error
+    except ValueError as error:
+        raise DataError(root / file, str(error), how_to_restore(root, file)) from error
+
+
+def read_lines(path: Path) -> list[tuple[int, str]] | None:
+    """The lines of a list that are not blank, with their numbers; None if it is missing."""
+    try:
+        # bytes that are no text make a line that no list has
+        text = path.read_text(encoding="utf-8-sig", errors="replace")
+    except FileNotFoundError:
+        return None
+    lines = enumerate(text.splitlines(), start=1)
+    return [(number, line) for number, line in lines if line.strip()]
+
+
+def describe_difference(lines: Sequence[tuple[int, str]], expected: ListLines) -> str:
+    """What tells a list from the expected one, whose order does not count; "" if nothing does."""
+    belonging, seen = set(expected), set()
+    foreign, double = [], []
+    for number, line in lines:
+        columns = list_columns(line)
+        if columns not in belonging:
+            foreign.append(f"line {number}: {line}")
+        elif columns in seen:
+            double.append(f"line {number}: {line}")
+        seen.add(columns)
+    lacking = [" ".join(map(str, columns)) for columns in expected if columns not in seen]
+    kinds = (
+        ("missing by the id files", lacking),
+        ("not in the id files", foreign),
+        ("there twice", double),
+    )
+    return ", ".join(
+        f"{len(some)} line{'s' * (len(some) > 1)} {kind} ({_shorten(some)})"
+        for kind, some in kinds
+        if some
+    )
+
+
+def _shorten(lines: Sequence[str]) -> str:
+    shown = "; ".join(lines[:SHOWN_LINES])
+    return f"{shown}; ..." if len(lines) > SHOWN_LINES else shown

@@ -1,0 +1,62 @@
+"""What the rest of the system must know of a backbone without building it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A feature map that a backbone gives: its channels, and input pixels per step (stride)."""
+
+    channels: int
+    stride: int
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """Where weights come from; `bash launch/get_weights.sh` fetches them.
+
+    Attributes:
+        url: the file's address, which ends in its name.
+        mebibytes: about its size.
+        sha256_prefix: the first hexadecimal digits of its SHA-256, or "" where none is known.
+    """
+
+    url: str
+    mebibytes: int
+    sha256_prefix: str = ""
+
+    @property
+    def filename(self) -> str:
+        """The file's name, in models/weights/ too."""
+        return self.url.rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """A backbone's builder and its fixed facts.
+
+    Attributes:
+        name: what NET.BACKBONE calls it.
+        build: makes the network; given the class of its batch normalisation layers. Called with
+            images B×3×H×W, the network returns the two taps' maps, (conv3, conv6).
+        conv3, conv6: the taps.
+        frozen: prefixes of the parameters that are not trained on top of ImageNet weights.
+        lr_multipliers: of the learning rate, for pretrained weights, pretrained biases, new
+            weights and new biases.
+        weights: the ImageNet weights.
+        ignored_weights: prefixes of that file's entries that belong to its classifier.
+    """
+
+    name: str
+    build: Callable[[type[nn.BatchNorm2d]], nn.Module]
+    conv3: Tap
+    conv6: Tap
+    frozen: tuple[str, ...]
+    lr_multipliers: tuple[float, float, float, float]
+    weights: WeightsFile
+    ignored_weights: tuple[str, ...]

@@ -1,0 +1,85 @@
+"""TRAIN.AMP and TRAIN.CHECKPOINT as a user gives them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from core.config import Config, load_config
+from utils.errors import UserError
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+SETTINGS = {
+    "NET.BACKBONE": "vgg16",
+    "DATASET.CROP_SIZE": "16",
+    "TRAIN.BATCH_SIZE": "20",
+    "TRAIN.NUM_WORKERS": "0",
+    "TRAIN.NUM_EPOCHS": "0",
+    "TRAIN.PRETRAIN": "0",
+    "TRAIN.AMP": "bf16",
+    "TRAIN.CHECKPOINT": "True",
+}
+
+
+def from_yaml(tmp_path: Path, text: str) -> Config:
+    path = tmp_path / "config.yaml"
+    path.write_text(f"TRAIN:\n  {text}\n")
+    return load_config(path)
+
+
+def test_both_are_off_by_default():
+    train = load_config().TRAIN
+    assert (train.AMP, train.CHECKPOINT) == ("off", False)
+
+
+@pytest.mark.parametrize("word", ["off", "'off'", "Off", "false"])
+def test_off_in_a_file(tmp_path, word):
+    assert from_yaml(tmp_path, f"AMP: {word}").TRAIN.AMP == "off"
+
+
+@pytest.mark.parametrize("word", ["off", "False", "false", "bf16", "fp16"])
+def test_set_on_the_command_line(word):
+    config = load_config(None, ["TRAIN.AMP", word])
+    expected = word if word.endswith("16") else "off"
+    assert expected == config.TRAIN.AMP
+    assert yaml.safe_load(config.to_yaml())["TRAIN"]["AMP"] == expected
+
+
+@pytest.mark.parametrize("word", ["on", "True", "16", "float16", "None"])
+def test_other_precisions_are_refused(word):
+    with pytest.raises(UserError, match=r"TRAIN\.AMP"):
+        load_config(None, ["TRAIN.AMP", word])
+
+
+def test_false_is_no_word_for_other_keys():
+    with pytest.raises(UserError, match=r"TEST\.METHOD must be text"):
+        load_config(None, ["TEST.METHOD", "False"])
+    with pytest.raises(UserError, match=r"TRAIN\.CHECKPOINT must be true or false"):
+        load_config(None, ["TRAIN.CHECKPOINT", "off"])
+
+
+def test_a_network_trains_with_both(mini_voc, tmp_path):
+    words = ["DATASET.PATH", str(mini_voc), *(w for pair in SETTINGS.items() for w in pair)]
+    mini = REPOSITORY / "configs" / "mini_resnet50.yaml"
+    command = [sys.executable, REPOSITORY / "train.py", "--cfg", mini, "--device", "cpu"]
+    result = subprocess.run(
+        [*command, "--set", *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    (path,) = (tmp_path / "snapshots").rglob("model_enc_e001*.pth")
+    state = torch.load(path, weights_only=True)
+    lines = (REPOSITORY / "tests/golden/state_dict_vgg16_ae.txt").read_text().splitlines()
+    assert [line.split()[0] for line in lines] == list(state)
+    assert {value.dtype for value in state.values()} == {torch.float32, torch.int64}
+    # two steps were taken, and BatchNorm saw each batch once though it was computed twice
+    assert state["fc8_x.1.num_batches_tracked"] == 2
