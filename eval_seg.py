@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from collections.abc import Sequence
 from datetime import datetime
 
 from core.evaluation.html.page import write_page
 from core.evaluation.json_report import write_json
-from core.evaluation.report import Outcome, evaluate_variants, read_run
-from core.evaluation.sources import mask_variant, mask_variants, oracle_variant
+from core.evaluation.report import Report, evaluate_sources, read_run_info
+from core.evaluation.sources import mask_sources, oracle_source
 from core.evaluation.tensorboard import require_tensorboard, snapshot_step, write_events
 from core.evaluation.text import write_ranking
 from datasets.files import read_list, require_unique_ids
@@ -24,25 +23,38 @@ from utils.files import (
     require_writable_folder,
     user_path,
 )
+from utils.streams import go_on_unread
 
 
 def main() -> None:
     args = parse_args()
+    if args.report or args.json or args.tensorboard or args.log_scores:
+        go_on_unread()
     info = get_dataset_info(args.dataset)
     entries = read_list(args.filelist, args.data, info)
-    # without these options the table of the masks alone is all that is asked for
-    keeps_more = any((args.report, args.json, args.tensorboard))
-    run = None
     if args.oracle_from is None or args.report:
         require_unique_ids(entries, args.filelist)
-    if args.oracle_from is None:
-        if keeps_more:
-            variants = mask_variants(args.masks, info)
-        else:
-            variants = [mask_variant(args.masks, info)]
-        run = read_run(args.masks) if keeps_more else None
+    run = None
+    if args.oracle_from is not None:
+        sources = [oracle_source(args.oracle_from, info)]
     else:
-        variants = [oracle_variant(args.oracle_from, info)]
+        sources = mask_sources(args.masks, info)
+        if args.report or args.json or args.tensorboard:
+            run = read_run_info(args.masks)
+    require_writable_outputs(args)
+
+    results = evaluate_sources(
+        sources, entries, args.filelist, info, allow_missing=args.allow_missing
+    )
+    date = datetime.now().astimezone()
+    report = Report(info, args.filelist, entries, results, run, date)
+    if report.lack_of_crf:
+        print(f"\nwith CRF: {report.lack_of_crf}")
+    write_outputs(args, report)
+
+
+def require_writable_outputs(args: argparse.Namespace) -> None:
+    """Raise `UserError` for what cannot be written, before the work of an evaluation."""
     for option, folder in (("--report", args.report), ("--tensorboard", args.tensorboard)):
         if folder:
             require_writable_folder(folder, option)
@@ -53,34 +65,34 @@ def main() -> None:
         require_tensorboard()
         require_utf_8(args.tensorboard, "--tensorboard")
 
-    evaluated = evaluate_variants(
-        variants, entries, args.filelist, info, allow_missing=args.allow_missing
-    )
-    if args.log_scores:
-        write_ranking(args.log_scores, evaluated[0].evaluation, info.classes)
 
-    date = datetime.now().astimezone()
-    outcome = Outcome(info, args.filelist, entries, evaluated, run, date)
-    if keeps_more:
-        print(f"\nwith CRF: {outcome.lack_of_crf}" if outcome.lack_of_crf else "")
+def write_outputs(args: argparse.Namespace, report: Report) -> None:
+    """Write the files that were asked for, and print where they are."""
+    if args.log_scores:
+        _, evaluation = report.results[0]
+        write_ranking(args.log_scores, evaluation, report.info.classes)
+    if (args.json or args.tensorboard or args.report) and not report.lack_of_crf:
+        print()
     if args.json:
-        write_json(args.json, outcome)
+        write_json(args.json, report)
         print(f"numbers: {args.json}")
     if args.tensorboard:
-        step = snapshot_step(run) if args.step is None else args.step
-        for folder in write_events(args.tensorboard, outcome, step):
+        step = snapshot_step(report.run) if args.step is None else args.step
+        for folder in write_events(args.tensorboard, report, step):
             print(f"events of step {step}: {folder}")
     if args.report:
-        print(f"report: {write_page(args.report, outcome)}")
+        print(f"report: {write_page(args.report, report)}")
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--data", metavar="ROOT", type=expanded, default="./data", help="data root")
     parser.add_argument(
         "--filelist", metavar="LIST", type=expanded, required=True, help="lines of `IMAGE MASK`"
     )
-    parser.add_argument("--masks", metavar="DIR", type=expanded, help="folder of the masks, ID.png")
+    parser.add_argument(
+        "--masks", metavar="DIR", type=expanded, help="folder of the masks, ID.png and crf/ID.png"
+    )
     parser.add_argument(
         "--oracle-from",
         metavar="HxW",
@@ -91,7 +103,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--log-scores",
         metavar="FILE",
         type=user_path,
-        help="write each class's images here by TP − FN − FP, best first",
+        help="write each class's images here by TP − FN − FP (without CRF), best first",
     )
     parser.add_argument("--dataset", default="pascal_voc", help=f"one of {', '.join(DATASETS)}")
     parser.add_argument(
@@ -99,23 +111,20 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="leave out images whose mask is missing, unreadable or wrongly sized, and count them",
     )
-    more = parser.add_argument_group(
-        "more than the table", "Each of these evaluates the masks in DIR/crf too, if there are any."
-    )
-    more.add_argument(
+    parser.add_argument(
         "--report",
         metavar="DIR",
         type=user_path,
         help="write a page here, index.html: tables, confusion matrix, best and worst images",
     )
-    more.add_argument("--json", metavar="FILE", type=user_path, help="write the numbers here")
-    more.add_argument(
+    parser.add_argument("--json", metavar="FILE", type=user_path, help="write the numbers here")
+    parser.add_argument(
         "--tensorboard",
         metavar="DIR",
         type=user_path,
         help="write the scores here as scalars, to eval and eval_crf",
     )
-    more.add_argument(
+    parser.add_argument(
         "--step", type=int, help="of the scalars (the epoch of the masks' snapshot, else 0)"
     )
     args = parser.parse_args(argv)
@@ -135,6 +144,4 @@ def grid_size(text: str) -> tuple[int, int]:
 
 
 if __name__ == "__main__":
-    # files that are asked for are written even where nobody reads the table
-    files = ("--report", "--json", "--tensorboard", "--log-scores")
-    run_command(main, prints_result=not any(word.startswith(files) for word in sys.argv))
+    run_command(main, prints_result=True)

@@ -89,7 +89,7 @@ def require_snapshot(args: argparse.Namespace) -> Path:
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     add_common_arguments(parser)
     parser.add_argument(
         "--infer-list",

@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     add_common_arguments(parser)
     parser.add_argument(
         "--overwrite", action="store_true", help="discard an earlier run of this name"

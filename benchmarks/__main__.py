@@ -16,6 +16,7 @@ from benchmarks.report import head, line, machine, split_readme, write_json, wri
 from core.distributed import select_device
 from utils.errors import UserError, run_command
 from utils.files import require_writable_file, user_path
+from utils.streams import go_on_unread
 
 README = Path(__file__).with_name("README.md")
 CASES: Mapping[str, Builders] = {
@@ -37,6 +38,8 @@ BUDGET = 10.0
 
 def main() -> None:
     args = _parse_arguments()
+    if args.json or args.readme:
+        go_on_unread()
     device = select_device(args.device)
     if args.json:
         require_writable_file(args.json, "--json")
@@ -55,7 +58,9 @@ def main() -> None:
 
 
 def _parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks", description=__doc__, allow_abbrev=False
+    )
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda or auto")
     parser.add_argument("--threads", type=int, default=2, help="of PyTorch on the CPU (default: 2)")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these cases alone")
@@ -99,5 +104,4 @@ def _measure_all(
 
 
 if __name__ == "__main__":
-    files = ("--json", "--readme")
-    run_command(main, prints_result=not any(word.startswith(files) for word in sys.argv))
+    run_command(main, prints_result=True)

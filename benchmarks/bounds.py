@@ -92,7 +92,9 @@ def inference_share(device: torch.device) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser("python -m benchmarks.bounds", description=__doc__)
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.bounds", description=__doc__, allow_abbrev=False
+    )
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda or auto")
     parser.add_argument("--threads", type=int, default=2, help="of PyTorch on the CPU (default: 2)")
     args = parser.parse_args()

@@ -60,6 +60,7 @@ def _parse_arguments() -> argparse.Namespace:
         "python -m benchmarks.gpu_check",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument(

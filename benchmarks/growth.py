@@ -105,7 +105,9 @@ def draw(rows: Sequence[Row], path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser("python -m benchmarks.growth", description=__doc__)
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.growth", description=__doc__, allow_abbrev=False
+    )
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda or auto")
     parser.add_argument("--threads", type=int, default=2, help="of PyTorch on the CPU (default: 2)")
     parser.add_argument("--output", type=user_path, default=PICTURE, help="the picture, a PNG")

@@ -36,7 +36,7 @@ CLASSES_REFINED = 6
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--device", default="auto", help="auto, cuda or cpu (default: auto)")
     parser.add_argument("--backbones", nargs="+", choices=BACKBONES, default=BACKBONES)
     args = parser.parse_args()

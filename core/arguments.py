@@ -16,7 +16,8 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     add("--dataset", default="pascal_voc", help="name of the data set (default: %(default)s)")
     add("--cfg", required=True, type=user_path, help="configuration file (YAML)")
     add("--exp", default="main", help="experiment name (default: %(default)s)")
-    add("--run", default="v01", help="name of the run (default: %(default)s)")
+    # torchrun without `--` would take --run for an abbreviation of an option of its own
+    add("--run", "--run-id", default="v01", help="name of the run (default: %(default)s)")
     add(
         "--resume",
         default="",

@@ -38,7 +38,9 @@ def main() -> None:
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m core.get_weights", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m core.get_weights", description=__doc__, allow_abbrev=False
+    )
     parser.add_argument(
         "names", metavar="NAME", nargs="*", help=f"of {', '.join(NAMES)} (default: all)"
     )

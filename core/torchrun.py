@@ -1,9 +1,10 @@
 """`python -m core.torchrun OPTIONS SCRIPT.py ARGUMENTS`: torchrun, with readable ends.
 
-torchrun itself takes abbreviations of its options from the script's arguments (--run for
---run-path), and ends with a traceback of its own and status 1 whatever happened. This passes the
-arguments on untouched, and ends with the status of the process that failed first, whose own message
-stands above. That the work was interrupted is only said where nothing else ended it.
+torchrun itself reads abbreviations of its options among the script's arguments (--run for
+--run-path) unless `--` stands before the script, and ends with a traceback of its own and status 1
+whatever happened. This passes the arguments on untouched, and ends with the status of the process
+that failed first, whose own message stands above. That the work was interrupted is only said where
+nothing else ended it.
 """
 
 from __future__ import annotations

@@ -25,7 +25,9 @@ from utils.processes import available_cpus
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m datasets.prepare", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m datasets.prepare", description=__doc__, allow_abbrev=False
+    )
     parser.add_argument(
         "--root", type=user_path, default=Path("data"), help="the data root (default: data)"
     )

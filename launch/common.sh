@@ -104,7 +104,14 @@ require_number() {
     [ -z "${!1}" ] || [[ ${!1} =~ ^[1-9][0-9]*$ ]] || fail "$1 must be a number from 1, found ${!1}"
 }
 
-# Append torchrun and its options to python_command, for NPROC processes on NNODES machines.
+# set_command SCRIPT.py ARGUMENT ...: put it into the array python_command, with torchrun in front if
+# NPROC (processes on this machine) or NNODES (machines) is set
+set_command() {
+    python_command=("$PYTHON")
+    [ -z "$NPROC$NNODES" ] || add_torchrun
+    python_command+=("$@")
+}
+
 add_torchrun() {
     local processes=${NPROC:-1} cores
     # processes that share a machine's cores get equal parts of them
@@ -122,6 +129,10 @@ add_torchrun() {
 
 # --OPTION=REMEDY: what a script that calls add_further_arguments refuses
 refused_options=()
+# of them, what train.py and infer_val.py share
+# shellcheck disable=SC2034 # for the bodies that source this
+run_options=("--dataset=set DATASET" "--cfg=set CONFIG" "--exp=set EXP" "--run=set RUN_ID"
+    "--run-id=set RUN_ID")
 
 # add_further_arguments ARGUMENT ...: append the shell words of EXTRA_ARGS, then the arguments, to
 # the array python_command. xargs knows quotes but, unlike eval, expands nothing:
@@ -147,13 +158,10 @@ add_further_arguments() {
 # Append one argument to python_command. Options that a variable gives are refused: the log's name
 # and the folders of results, made from the variables, would tell of something else.
 add_argument() {
-    local refused option name=${1%%=*}
+    local refused name=${1%%=*}
     for refused in "${refused_options[@]}"; do
-        option=${refused%%=*}
-        # Python takes abbreviations too
-        if [ "${#name}" -gt 2 ] && [[ $option == "$name"* ]]; then
+        [ "$name" != "${refused%%=*}" ] ||
             fail "$name is not for further arguments: ${refused#*=}"
-        fi
     done
     python_command+=("$1")
 }

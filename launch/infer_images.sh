@@ -63,14 +63,11 @@ require_number NPROC
 choose_snapshot
 set_up_python
 
-refused_options=("--dataset=set DATASET" "--cfg=set CONFIG" "--exp=set EXP" "--run=set RUN_ID"
-    "--resume=set SNAPSHOT" "--snapshot=set SNAPSHOT" "--infer-list=name it first"
-    "--labels=set LABELS" "--mask-output-dir=set OUTPUT")
+refused_options=("${run_options[@]}" "--resume=set SNAPSHOT" "--snapshot=set SNAPSHOT"
+    "--infer-list=name it first" "--labels=set LABELS" "--mask-output-dir=set OUTPUT")
 NNODES="" # images are shared by the processes of one machine
-python_command=("$PYTHON")
-[ -z "$NPROC" ] || add_torchrun
-python_command+=(infer_val.py --dataset "$DATASET" --cfg "$CONFIG" "${snapshot_arguments[@]}"
-    --infer-list "$IMAGES" --mask-output-dir "$OUTPUT")
+set_command infer_val.py --dataset "$DATASET" --cfg "$CONFIG" "${snapshot_arguments[@]}" \
+    --infer-list "$IMAGES" --mask-output-dir "$OUTPUT"
 [ -z "$LABELS" ] || python_command+=(--labels "$LABELS")
 # some of the configurations take labels from masks, which own images do not have; a CRF over all
 # classes takes gigabytes for an image of a camera

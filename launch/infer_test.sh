@@ -28,7 +28,5 @@ say "TEST.USE_GT_LABELS is False here: test images have no masks to take labels 
     "TEST.MIN_CONFIDENCE is 0: the server wants a class at every pixel"
 # last, so that nothing before takes it back
 python_command+=(--set TEST.DATA_ROOT "$DATA_ROOT" TEST.USE_GT_LABELS False TEST.MIN_CONFIDENCE 0)
-then=(core.inference.voc_submission comp6_test_cls tgz --dataset "$DATASET"
-    --data "$DATA_ROOT" --filelist "$FILELIST")
-check_before "${then[@]}"
-run_inference infer_then "${then[@]}"
+infer_then core.inference.voc_submission comp6_test_cls tgz --dataset "$DATASET" \
+    --data "$DATA_ROOT" --filelist "$FILELIST"

@@ -30,7 +30,5 @@ say "TEST.USE_GT_LABELS is True here: masks keep to the classes that an image is
 # last, so that nothing before takes it back
 python_command+=(--set TEST.DATA_ROOT "$DATA_ROOT" TEST.USE_GT_LABELS True
     TEST.MIN_CONFIDENCE "$MIN_CONFIDENCE")
-then=(core.inference.pseudo_label_list pseudo_labels txt --data "$DATA_ROOT"
-    --filelist "$FILELIST")
-check_before "${then[@]}"
-run_inference infer_then "${then[@]}"
+infer_then core.inference.pseudo_label_list pseudo_labels txt --data "$DATA_ROOT" \
+    --filelist "$FILELIST"

@@ -9,16 +9,11 @@ require_number NPROC
 require_number NNODES
 choose_python
 
-refused_options=("--dataset=set DATASET" "--cfg=set CONFIG" "--exp=set EXP" "--run=set RUN_ID"
-    "--resume=set RESUME")
-python_command=("$PYTHON")
-[ -z "$NPROC$NNODES" ] || add_torchrun
-python_command+=(train.py --dataset "$DATASET" --cfg "$CONFIG" --exp "$EXP" --run "$RUN_ID")
+refused_options=("${run_options[@]}" "--resume=set RESUME")
+set_command train.py --dataset "$DATASET" --cfg "$CONFIG" --exp "$EXP" --run "$RUN_ID"
 [ -z "$SNAPSHOT_DIR" ] || python_command+=(--snapshot-dir "$SNAPSHOT_DIR")
 [ -z "$LOGDIR" ] || python_command+=(--logdir "$LOGDIR")
-if [ -n "$RESUME" ]; then
-    python_command+=(--resume "$RESUME")
-fi
+[ -z "$RESUME" ] || python_command+=(--resume "$RESUME")
 if [ -n "$MODEL_SETTINGS" ]; then
     read -ra settings <<<"$MODEL_SETTINGS"
     python_command+=(--set "${settings[@]}")

@@ -1,16 +1,13 @@
 """A data root for the tests of reports."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
+from in_process import run_main
 from PIL import Image
 
 from datasets.files import write_mask
 from datasets.info import PASCAL_VOC
+from eval_seg import main
 
-ROOT = Path(__file__).parents[1]
 SIZE = (6, 8)
 NAMES = [f"2007_{number:06d}" for number in range(9)]
 CLASSES = (1, 2, 20)
@@ -44,22 +41,14 @@ def make_data(root, names, seed=0):
 
 def eval_seg(data, *arguments):
     """Run the command in the data root, on its list."""
-    command = [sys.executable, ROOT / "eval_seg.py", "--data", data, "--filelist", "list.txt"]
-    return subprocess.run(
-        [*map(str, command), *map(str, arguments)],
-        cwd=data,
-        env={"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run_main(main, "--data", data, "--filelist", "list.txt", *arguments, cwd=data)
 
 
 def table(data, masks):
-    """What is printed for a folder without any of the options that keep more."""
+    """What is printed for the masks of one folder, before what follows them."""
     done = eval_seg(data, "--masks", masks)
     assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout
+    return done.stdout.partition("left out\n")[0] + "left out\n"
 
 
 def slow_counts(data, masks):

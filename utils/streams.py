@@ -48,6 +48,15 @@ def safe_streams(ends_unread: bool) -> Iterator[None]:
         sys.stdout, sys.stderr = before
 
 
+def go_on_unread() -> None:
+    """Let the body of `safe_streams` go on from here where standard output cannot be written.
+
+    For a command whose output is its result, but which was asked for files too.
+    """
+    if isinstance(sys.stdout, _Output):
+        sys.stdout.ends_unread = False
+
+
 def _occupy_descriptors() -> None:
     # the next file that is opened would get the number of a closed stream, and with it the output
     # of libraries and other processes
@@ -73,7 +82,7 @@ class _Output:
     def __init__(self, stream: TextIO | None, ends_unread: bool) -> None:
         self._stream = stream or io.TextIOWrapper(io.FileIO(os.devnull, "w"))
         self._is_own = stream is None
-        self._ends_unread = ends_unread
+        self.ends_unread = ends_unread
         self._has_failed = False
         if hasattr(self._stream, "reconfigure"):
             with suppress(OSError):  # it writes what it held back
@@ -97,7 +106,7 @@ class _Output:
 
     def finish(self) -> None:
         """Write what is held back, or drop it: Python would try once more, and complain."""
-        self._ends_unread = False
+        self.ends_unread = False
         self.flush()
         if self._is_own:
             self._stream.close()
@@ -106,7 +115,7 @@ class _Output:
                 _lead_nowhere(self._stream.fileno())
 
     def _fail(self, error: OSError) -> None:
-        if self._ends_unread:
+        if self.ends_unread:
             self._has_failed = True
             kind = UnreadOutputError if isinstance(error, BrokenPipeError) else LostOutputError
             raise kind(error.errno, error.strerror) from None

@@ -15,7 +15,9 @@ from utils.files import user_path
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser("python -m benchmarks.gpu", description=__doc__)
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.gpu", description=__doc__, allow_abbrev=False
+    )
     parser.add_argument("section", choices=SECTIONS)
     parser.add_argument("--device", default="cuda", help="cuda (default) or cpu")
     parser.add_argument("--tiny", action="store_true", help="tiny sizes")

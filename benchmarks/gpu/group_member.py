@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def _parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("backend", choices=("nccl", "gloo"))
     parser.add_argument("kind", choices=("plain", "sync_bn", "checkpoint"))
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))

@@ -19,7 +19,12 @@ from datasets.files import (
 )
 from datasets.info import DatasetInfo
 from utils.errors import UserError
-from utils.metrics import class_agreement, joint_histogram
+from utils.metrics import (
+    SegmentationScores,
+    class_agreement,
+    joint_histogram,
+    segmentation_scores,
+)
 from utils.processes import available_cpus
 
 MISSING = "missing"
@@ -59,6 +64,17 @@ class Evaluation:
     images: list[ImageAgreement]
     left_out: list[UnusableMaskError]
 
+    @property
+    def scores(self) -> SegmentationScores:
+        return segmentation_scores(self.histogram)
+
+    def add(self, image_id: str, counts: np.ndarray) -> None:
+        """Add one image's K × (K + 1) label pairs."""
+        np.add(self.histogram, counts, out=self.histogram)
+        agreement, present = class_agreement(counts), np.flatnonzero(counts.sum(axis=1))
+        by_class = {int(index): int(agreement[index]) for index in present}
+        self.images.append(ImageAgreement(image_id, by_class))
+
 
 def evaluate(
     entries: list[ListEntry],
@@ -84,15 +100,12 @@ def evaluate(
     require_masks(entries, "evaluate with a list whose lines are `IMAGE MASK`")
 
     def count(entry: ListEntry) -> np.ndarray | UnusableMaskError:
-        ground_truth = read_ground_truth(entry)
-        require_classes(ground_truth, entry.mask, info)
         try:
-            prediction = predict(entry, ground_truth)
+            return _label_pairs(entry, predict, info)
         except UnusableMaskError as error:
             if not allow_missing:
                 raise
             return error
-        return joint_histogram(ground_truth, prediction, info.num_classes)
 
     shape = info.num_classes, info.num_classes + 1
     result = Evaluation(np.zeros(shape, dtype=np.int64), [], [])
@@ -102,20 +115,29 @@ def evaluate(
         for entry, counts in zip(entries, counted, strict=True):
             if isinstance(counts, UnusableMaskError):
                 result.left_out.append(counts)
-                continue
-            np.add(result.histogram, counts, out=result.histogram)
-            agreement, present = class_agreement(counts), np.flatnonzero(counts.sum(axis=1))
-            by_class = {int(index): int(agreement[index]) for index in present}
-            result.images.append(ImageAgreement(entry.id, by_class))
+            else:
+                result.add(entry.id, counts)
+    _require_pixels(result, entries, info)
+    return result
+
+
+def _label_pairs(entry: ListEntry, predict: Predict, info: DatasetInfo) -> np.ndarray:
+    """One image's K × (K + 1) label pairs."""
+    ground_truth = read_ground_truth(entry)
+    require_classes(ground_truth, entry.mask, info)
+    return joint_histogram(ground_truth, predict(entry, ground_truth), info.num_classes)
+
+
+def _require_pixels(result: Evaluation, entries: list[ListEntry], info: DatasetInfo) -> None:
     if not result.images:
-        last = result.left_out[-1]
-        raise UserError(f"none of the {len(entries)} images has a usable mask: {last}")
+        raise UserError(
+            f"none of the {len(entries)} images has a usable mask: {result.left_out[-1]}"
+        )
     if not result.histogram.any():
         raise UserError(
-            f"the ground truth, as {entries[0].mask}, is {info.ignore_index} everywhere, which "
-            f"counts nowhere; give masks of class indices, 0 to {info.num_classes - 1}"
+            f"the ground truth, as {entries[0].mask}, is {info.ignore_index} everywhere; "
+            f"give masks of class indices, 0 to {info.num_classes - 1}"
         )
-    return result
 
 
 def masks_from(folder: str | Path, info: DatasetInfo) -> Predict:
@@ -133,11 +155,6 @@ def masks_from(folder: str | Path, info: DatasetInfo) -> Predict:
 def require_prediction(folder: str | Path, entry: ListEntry) -> None:
     """Raise `UnusableMaskError` unless there is a mask FOLDER/ID.png of the entry."""
     _require_mask(Path(folder) / f"{entry.id}.png")
-
-
-def _require_mask(path: Path) -> None:
-    if not path.exists():
-        raise UnusableMaskError(MISSING, f"mask {path} does not exist; infer this image first")
 
 
 def read_prediction(path: Path, shape: tuple[int, ...], info: DatasetInfo) -> np.ndarray:
@@ -162,6 +179,11 @@ def read_prediction(path: Path, shape: tuple[int, ...], info: DatasetInfo) -> np
         )
     require_classes(mask, path, info)
     return mask
+
+
+def _require_mask(path: Path) -> None:
+    if not path.exists():
+        raise UnusableMaskError(MISSING, f"mask {path} does not exist; infer this image first")
 
 
 def require_classes(mask: np.ndarray, path: Path, info: DatasetInfo) -> None:

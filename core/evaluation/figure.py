@@ -65,7 +65,7 @@ def spread(entries: list[ListEntry], count: int) -> list[ListEntry]:
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--data", metavar="ROOT", type=expanded, default="./data", help="data root")
     parser.add_argument(
         "--filelist", metavar="LIST", type=expanded, required=True, help="lines of `IMAGE MASK`"

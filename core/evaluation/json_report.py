@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from core.evaluation.report import Outcome
-from core.evaluation.sources import Evaluated
+from core.evaluation.evaluate import Evaluation
+from core.evaluation.report import Report
+from core.evaluation.sources import MaskSource
 from utils.errors import UserError
 from utils.files import write_text
 from utils.metrics import MEASURES, means, means_over_occurring
@@ -16,7 +17,7 @@ FORMAT = 1
 """Of the JSON file; it grows when a reader of an earlier one would read it wrongly."""
 
 
-def numbers(outcome: Outcome) -> dict[str, Any]:
+def numbers(report: Report) -> dict[str, Any]:
     """The evaluation as plain values. Shares are in [0, 1] and not rounded.
 
     format: `FORMAT`.
@@ -24,7 +25,7 @@ def numbers(outcome: Outcome) -> dict[str, Any]:
     dataset, list: the data set's name and the list's path.
     classes: the names in index order; the first is background, the others are the objects.
     run: environment.yaml's content, which infer_val.py keeps beside the masks, or null.
-    evaluations: one object a variant:
+    evaluations: one object a source of masks:
         name: `plain` (without CRF), `crf` or `oracle`.
         source: the folder of the masks, or the oracle's grid as `128x128`.
         images: how many are `listed` and how many of them `evaluated`.
@@ -37,30 +38,30 @@ def numbers(outcome: Outcome) -> dict[str, Any]:
         histogram: pixels, a row for each class of the ground truth and a column for each predicted
             one; a last column holds those predicted as no class.
     """
-    run = outcome.run and outcome.run.environment
+    run = report.run and report.run.environment
     return {
         "format": FORMAT,
-        "date": outcome.date.isoformat(timespec="seconds"),
-        "dataset": outcome.info.name,
-        "list": outcome.filelist,
-        "classes": list(outcome.info.classes),
+        "date": report.date.isoformat(timespec="seconds"),
+        "dataset": report.info.name,
+        "list": report.filelist,
+        "classes": list(report.info.classes),
         "run": run,
-        "evaluations": [_numbers(each, outcome) for each in outcome.evaluated],
+        "evaluations": [_numbers(*result, report) for result in report.results],
     }
 
 
-def write_json(path: str | Path, outcome: Outcome) -> None:
+def write_json(path: str | Path, report: Report) -> None:
     """Write `numbers` to `path` in one step; a `UserError` if it cannot be written."""
-    # default=str: YAML reads dates from a record, JSON knows none
-    text = json.dumps(numbers(outcome), indent=1, default=str)
+    # default=str: environment.yaml may hold dates, which JSON does not know
+    text = json.dumps(numbers(report), indent=1, default=str)
     try:
         write_text(path, text + "\n")
     except OSError as error:
         raise UserError(f"cannot write the numbers to {path} ({error.strerror})") from error
 
 
-def _numbers(evaluated: Evaluated, outcome: Outcome) -> dict[str, Any]:
-    evaluation, scores = evaluated.evaluation, evaluated.scores
+def _numbers(source: MaskSource, evaluation: Evaluation, report: Report) -> dict[str, Any]:
+    scores = evaluation.scores
     per_class = [
         {
             "index": index,
@@ -68,12 +69,12 @@ def _numbers(evaluated: Evaluated, outcome: Outcome) -> dict[str, Any]:
             "pixels": int(scores.pixels[index]),
             **{measure: float(getattr(scores, measure)[index]) for measure in MEASURES},
         }
-        for index, name in enumerate(outcome.info.classes)
+        for index, name in enumerate(report.info.classes)
     ]
     return {
-        "name": evaluated.variant.name,
-        "source": evaluated.variant.source,
-        "images": {"listed": len(outcome.entries), "evaluated": len(evaluation.images)},
+        "name": source.name,
+        "source": source.origin,
+        "images": {"listed": len(report.entries), "evaluated": len(evaluation.images)},
         "left_out": [{"kind": mask.kind, "message": str(mask)} for mask in evaluation.left_out],
         "per_class": per_class,
         "mean": {"objects": means(scores, first=1), "all": means(scores, first=0)},

@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from core.evaluation.evaluate import evaluate, require_prediction
-from core.evaluation.sources import ORACLE, Evaluated, Variant
+from core.evaluation.evaluate import Evaluation, evaluate, require_prediction
+from core.evaluation.sources import ORACLE, PLAIN, MaskSource
 from core.evaluation.text import format_report
 from core.inference.writing import CRF_FOLDER
 from datasets.files import ListEntry, reason
@@ -21,11 +21,40 @@ from utils.errors import UserError
 
 
 @dataclass(frozen=True)
-class RunRecord:
-    """What infer_val.py has noted of the run that made the masks, beside them.
+class Report:
+    """An evaluation that is done.
 
     Attributes:
-        folder: where that is looked for.
+        info: the data set.
+        filelist: the list's path.
+        entries: its lines.
+        results: each source of masks, the one without CRF first, and what was counted of it.
+        run: the run that made the masks; None for the oracle, which takes none.
+        date: when, with its time zone.
+    """
+
+    info: DatasetInfo
+    filelist: str
+    entries: list[ListEntry]
+    results: list[tuple[MaskSource, Evaluation]]
+    run: RunInfo | None
+    date: datetime
+
+    @property
+    def lack_of_crf(self) -> str:
+        """Why masks with CRF were not evaluated, empty if they were or make no sense."""
+        sources = [source for source, _ in self.results]
+        if [source.name for source in sources] != [PLAIN]:
+            return ""
+        return f"not evaluated: there is no folder {Path(sources[0].origin) / CRF_FOLDER}"
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What infer_val.py wrote beside the masks about the run that made them.
+
+    Attributes:
+        folder: where the files are looked for.
         environment: environment.yaml's content (command, commit, snapshot, versions), or None
             where there is no such file.
         config: config.yaml's text, or None where there is no such file.
@@ -39,57 +68,71 @@ class RunRecord:
     changed: bool | None
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """An evaluation that is done.
-
-    Attributes:
-        info: the data set.
-        filelist: the list's path.
-        entries: its lines.
-        evaluated: what was evaluated, one or more variants, the one without CRF first.
-        run: the run that made the masks; None for the oracle, which takes none.
-        date: when, with its time zone.
-    """
-
-    info: DatasetInfo
-    filelist: str
-    entries: list[ListEntry]
-    evaluated: list[Evaluated]
-    run: RunRecord | None
-    date: datetime
-
-    @property
-    def lack_of_crf(self) -> str:
-        """Why masks with CRF were not evaluated, empty if they were or make no sense."""
-        variants = [each.variant for each in self.evaluated]
-        if [variant.name for variant in variants] != ["plain"]:
-            return ""
-        return f"not evaluated: there is no folder {Path(variants[0].source) / CRF_FOLDER}"
-
-
-def read_run(masks: str | Path) -> RunRecord:
-    """Read the records beside the masks, or above the folder of those with CRF.
+def evaluate_sources(
+    sources: Sequence[MaskSource],
+    entries: list[ListEntry],
+    filelist: str,
+    info: DatasetInfo,
+    *,
+    allow_missing: bool,
+) -> list[tuple[MaskSource, Evaluation]]:
+    """Evaluate one source of masks after the other and print their tables.
 
     Raises:
-        UserError: a record is there, but cannot be read.
+        UserError: see `evaluate`.
+    """
+    if not allow_missing:
+        _require_masks(sources, entries)
+    results: list[tuple[MaskSource, Evaluation]] = []
+    for source in sources:
+        if results:
+            print()
+        print(f"{source.heading(filelist)}\n")
+        evaluation = evaluate(entries, source.predict, info, allow_missing=allow_missing)
+        for mask in evaluation.left_out:
+            print(f"left out: {mask}", file=sys.stderr)
+        print(format_report(evaluation, info.classes))
+        results.append((source, evaluation))
+    return results
+
+
+def _require_masks(sources: Sequence[MaskSource], entries: list[ListEntry]) -> None:
+    """Report a missing mask before any is read: it may be the last of the second source."""
+    for source in sources:
+        if source.name != ORACLE:
+            for entry in entries:
+                require_prediction(source.origin, entry)
+
+
+def read_run_info(masks: str | Path) -> RunInfo:
+    """Read the files about the run beside the masks, or above the folder of those with CRF.
+
+    Raises:
+        UserError: a file is there, but cannot be read.
     """
     folder = Path(masks)
     if folder.name == CRF_FOLDER:
         folder = folder.parent
-    path = folder / "environment.yaml"
-    text = _read(path)
-    environment = None
-    if text is not None:
-        try:
-            environment = yaml.safe_load(text)
-        except yaml.YAMLError:
-            environment = None
-        if not isinstance(environment, dict):
-            raise UserError(f"{path} holds no record of a run; restore it, or remove it")
     patch = _read(folder / "diff.patch")
-    changed = None if patch is None else bool(patch)
-    return RunRecord(folder, environment, _read(folder / "config.yaml"), changed)
+    return RunInfo(
+        folder=folder,
+        environment=_read_environment(folder / "environment.yaml"),
+        config=_read(folder / "config.yaml"),
+        changed=None if patch is None else bool(patch),
+    )
+
+
+def _read_environment(path: Path) -> dict[str, Any] | None:
+    text = _read(path)
+    if text is None:
+        return None
+    try:
+        environment = yaml.safe_load(text)
+    except yaml.YAMLError:
+        environment = None
+    if not isinstance(environment, dict):
+        raise UserError(f"{path} holds no record of a run; restore it, or remove it")
+    return environment
 
 
 def _read(path: Path) -> str | None:
@@ -102,39 +145,3 @@ def _read(path: Path) -> str | None:
         raise UserError(
             f"cannot read {path} ({reason(error)}); restore it, or remove it"
         ) from error
-
-
-def evaluate_variants(
-    variants: Sequence[Variant],
-    entries: list[ListEntry],
-    filelist: str,
-    info: DatasetInfo,
-    *,
-    allow_missing: bool,
-) -> list[Evaluated]:
-    """Evaluate variants one after the other and print their tables.
-
-    Raises:
-        UserError: see `evaluate`.
-    """
-    if not allow_missing:
-        _require_masks(variants, entries)
-    evaluated = []
-    for variant in variants:
-        if evaluated:
-            print()
-        print(f"{variant.heading(filelist)}\n")
-        evaluation = evaluate(entries, variant.predict, info, allow_missing=allow_missing)
-        for mask in evaluation.left_out:
-            print(f"left out: {mask}", file=sys.stderr)
-        print(format_report(evaluation, info.classes))
-        evaluated.append(Evaluated(variant, evaluation))
-    return evaluated
-
-
-def _require_masks(variants: Sequence[Variant], entries: list[ListEntry]) -> None:
-    """Say that a mask is missing before any are read: the last one's may be looked for last."""
-    for variant in variants:
-        if variant.name != ORACLE:
-            for entry in entries:
-                require_prediction(variant.source, entry)

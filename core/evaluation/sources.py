@@ -7,10 +7,57 @@ from pathlib import Path
 
 import numpy as np
 
-from core.evaluation.evaluate import Evaluation, Predict, masks_from
+from core.evaluation.evaluate import Predict, masks_from
 from core.inference.writing import CRF_FOLDER
+from datasets.files import ListEntry
 from datasets.info import DatasetInfo
-from utils.metrics import SegmentationScores, segmentation_scores
+
+PLAIN, CRF, ORACLE = "plain", "crf", "oracle"
+
+
+@dataclass(frozen=True)
+class MaskSource:
+    """Where predictions come from.
+
+    Attributes:
+        name: `plain`, `crf` or `oracle`, for machines.
+        title: the same for readers.
+        origin: the masks' folder, or the oracle's grid as `128x128`.
+        predict: gives the masks, see `evaluate`.
+    """
+
+    name: str
+    title: str
+    origin: str
+    predict: Predict
+
+    def heading(self, filelist: str) -> str:
+        """The line above its table."""
+        if self.name == ORACLE:
+            return f"Oracle: the ground truth of {filelist}, taken to {self.origin} and back"
+        return f"Masks of {self.origin} against {filelist}"
+
+
+def mask_sources(folder: str | Path, info: DatasetInfo) -> list[MaskSource]:
+    """The masks FOLDER/ID.png and, where there is such a folder, FOLDER/crf/ID.png.
+
+    Raises:
+        UserError: there is no folder.
+    """
+    if Path(folder).name == CRF_FOLDER:
+        return [MaskSource(CRF, "with CRF", str(folder), masks_from(folder, info))]
+    sources = [MaskSource(PLAIN, "without CRF", str(folder), masks_from(folder, info))]
+    refined = Path(folder) / CRF_FOLDER
+    return sources + mask_sources(refined, info) if refined.is_dir() else sources
+
+
+def oracle_source(size: tuple[int, int], info: DatasetInfo) -> MaskSource:
+    """The ground truth taken to `size` (height, width) pixels and back; it needs no masks."""
+
+    def predict(_: ListEntry, ground_truth: np.ndarray) -> np.ndarray:
+        return oracle_mask(ground_truth, size, info.num_classes)
+
+    return MaskSource(ORACLE, "oracle", "x".join(map(str, size)), predict)
 
 
 def oracle_mask(ground_truth: np.ndarray, size: tuple[int, int], num_classes: int) -> np.ndarray:
@@ -41,68 +88,3 @@ def oracle_mask(ground_truth: np.ndarray, size: tuple[int, int], num_classes: in
         back = F.interpolate(grid, size=full.shape[2:], mode="bilinear", align_corners=False)
         mask[back[0, 0].numpy() > 0.5] = index
     return mask
-
-
-ORACLE = "oracle"
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One kind of predictions.
-
-    Attributes:
-        name: `plain`, `crf` or `oracle`, for machines.
-        title: the same for readers.
-        source: what it is made from: the masks' folder, or the oracle's grid as `128x128`.
-        predict: gives the masks, see `evaluate`.
-    """
-
-    name: str
-    title: str
-    source: str
-    predict: Predict
-
-    def heading(self, filelist: str) -> str:
-        """The line above its table."""
-        if self.name == ORACLE:
-            return f"Oracle: the ground truth of {filelist}, taken to {self.source} and back"
-        return f"Masks of {self.source} against {filelist}"
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """A variant and what `evaluate` counted of it."""
-
-    variant: Variant
-    evaluation: Evaluation
-
-    @property
-    def scores(self) -> SegmentationScores:
-        return segmentation_scores(self.evaluation.histogram)
-
-
-def mask_variants(folder: str | Path, info: DatasetInfo) -> list[Variant]:
-    """The masks FOLDER/ID.png and, where there is such a folder, FOLDER/crf/ID.png."""
-    variants = [mask_variant(folder, info)]
-    refined = Path(folder) / CRF_FOLDER
-    if refined.is_dir():
-        variants.append(mask_variant(refined, info))
-    return variants
-
-
-def mask_variant(folder: str | Path, info: DatasetInfo) -> Variant:
-    """The masks FOLDER/ID.png; a `UserError` if there is no folder."""
-    with_crf = Path(folder).name == CRF_FOLDER
-    name, title = ("crf", "with CRF") if with_crf else ("plain", "without CRF")
-    return Variant(name, title, str(folder), masks_from(folder, info))
-
-
-def oracle_variant(size: tuple[int, int], info: DatasetInfo) -> Variant:
-    """The ground truth taken to `size` (height, width) pixels and back; it needs no masks."""
-    grid = "x".join(map(str, size))
-    return Variant(
-        ORACLE,
-        "oracle",
-        grid,
-        lambda _entry, ground_truth: oracle_mask(ground_truth, size, info.num_classes),
-    )

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from core.evaluation.report import Outcome, RunRecord
-from core.evaluation.sources import ORACLE, Evaluated
+from core.evaluation.report import Report, RunInfo
+from core.evaluation.sources import CRF, ORACLE, PLAIN
 from utils.errors import UserError
-from utils.metrics import MEASURES, means, means_of_lacking_groups
+from utils.metrics import MEASURES, SegmentationScores, means, means_of_lacking_groups
 
 NAMES = dict(zip(MEASURES, ("IoU", "precision", "recall"), strict=True))
 MEAN_NAMES = dict(zip(MEASURES, ("mIoU", "mean_precision", "mean_recall"), strict=True))
-FOLDERS = {"plain": "eval", "crf": "eval_crf", ORACLE: "eval_oracle"}
+FOLDERS = {PLAIN: "eval", CRF: "eval_crf", ORACLE: "eval_oracle"}
 
 
 def require_tensorboard() -> None:
@@ -25,8 +25,8 @@ def require_tensorboard() -> None:
         )
 
 
-def write_events(folder: str | Path, outcome: Outcome, step: int) -> list[Path]:
-    """Write scalars in [0, 1] below `folder`, to a writer for each variant (`FOLDERS`).
+def write_events(folder: str | Path, report: Report, step: int) -> list[Path]:
+    """Write scalars in [0, 1] below `folder`, to a writer for each source of masks (`FOLDERS`).
 
     00_background/IoU to 20_tv/monitor/IoU, the same with precision and recall; all/mIoU,
     all/mean_precision and all/mean_recall over all classes; all_wo_BG/... over the objects;
@@ -43,13 +43,13 @@ def write_events(folder: str | Path, outcome: Outcome, step: int) -> list[Path]:
     from utils.event_files import EventWriter
 
     folders = []
-    for evaluated in outcome.evaluated:
-        target = Path(folder) / FOLDERS[evaluated.variant.name]
+    for source, evaluation in report.results:
+        target = Path(folder) / FOLDERS[source.name]
         suffix = f".step{step}"
         try:
             earlier = list(target.glob(f"events.out.tfevents.*{suffix}"))
             with EventWriter(target, filename_suffix=suffix) as writer:
-                for tag, value in scalars(evaluated, outcome.info.classes):
+                for tag, value in scalars(evaluation.scores, report.info.classes):
                     writer.add_scalar(tag, value, step)
             for path in earlier:
                 path.unlink()
@@ -59,9 +59,8 @@ def write_events(folder: str | Path, outcome: Outcome, step: int) -> list[Path]:
     return folders
 
 
-def scalars(evaluated: Evaluated, classes: tuple[str, ...]) -> Iterator[tuple[str, float]]:
-    """Tags and values of one variant; see `write_events`."""
-    scores = evaluated.scores
+def scalars(scores: SegmentationScores, classes: tuple[str, ...]) -> Iterator[tuple[str, float]]:
+    """Tags and values of one source of masks; see `write_events`."""
     for measure, name in NAMES.items():
         values = getattr(scores, measure)
         for index, label in enumerate(classes):
@@ -74,7 +73,7 @@ def scalars(evaluated: Evaluated, classes: tuple[str, ...]) -> Iterator[tuple[st
         yield tags[name], found["iou"]
 
 
-def snapshot_step(run: RunRecord | None) -> int:
+def snapshot_step(run: RunInfo | None) -> int:
     """The epoch of the snapshot that made the masks, or 0 where that is not known."""
     from core.checkpoint import snapshot_at
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from core.evaluation.evaluate import MISSING, UNREADABLE, WRONG_SIZE, Evaluation, ImageAgreement
 from utils.errors import UserError
 from utils.files import write_text
-from utils.metrics import SegmentationScores, means, means_of_lacking_groups, segmentation_scores
+from utils.metrics import SegmentationScores, means, means_of_lacking_groups
 
 
 def format_report(evaluation: Evaluation, classes: Sequence[str]) -> str:
@@ -18,7 +18,7 @@ def format_report(evaluation: Evaluation, classes: Sequence[str]) -> str:
     Index 0 of `classes` is background; the first block of means is over the others, the objects.
     Where a class does not occur in the ground truth, the means over those that do follow.
     """
-    scores = segmentation_scores(evaluation.histogram)
+    scores = evaluation.scores
     width = max(len(name) for name in classes)
     lines = [f"{'class':<{width}}  {'pixels':>12}  {'IoU':>6}  {'precision':>9}  {'recall':>6}"]
     for index, name in enumerate(classes):

@@ -70,7 +70,7 @@ def _absolute(path: Path) -> Path:
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--data", metavar="ROOT", type=expanded, default="./data", help="data root")
     parser.add_argument(
         "--filelist", metavar="LIST", type=expanded, required=True, help="the images"

@@ -113,7 +113,7 @@ def _member(path: PurePosixPath, kind: bytes, mode: int) -> tarfile.TarInfo:
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--data", metavar="ROOT", type=expanded, default="./data", help="data root")
     parser.add_argument(
         "--filelist", metavar="LIST", type=expanded, required=True, help="the test images"

@@ -11,7 +11,9 @@ from utils.files import user_path
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m datasets.mini_voc", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m datasets.mini_voc", description=__doc__, allow_abbrev=False
+    )
     parser.add_argument("--out", type=user_path, required=True, help="the data root to write")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same files (default: 0)")
     parser.add_argument(

@@ -57,7 +57,9 @@ def main() -> None:
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m datasets.voc.get_data", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m datasets.voc.get_data", description=__doc__, allow_abbrev=False
+    )
     parser.add_argument("--root", type=user_path, default=Path("data"), help="the data root")
     for name, what in (("voc", "VOC 2012"), ("sbd", "SBD"), ("voc-test", "VOC 2012's test set")):
         parser.add_argument(f"--{name}", type=_copy, help=f"a copy of {what}: folder or archive")

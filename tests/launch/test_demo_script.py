@@ -38,7 +38,7 @@ def test_the_demo_goes_from_set_up_to_tables(mini: Checkout, model: str) -> None
     run = f"mini_{model or 'ae'}"
     masks = f"results/demo/{run}"
     settings = ["--set", "NET.MODEL", "bsl"] if model == "bsl" else []
-    venv, _, _, make, prepare, train, infer, picture, *tables = mini.calls()
+    venv, _, _, make, prepare, train, infer, picture, tables = mini.calls()
     assert venv[:2] == ["-m", "venv"]
     assert make == ["-m", "datasets.mini_voc", "--out", ROOT]
     assert prepare == ["-m", "datasets.prepare", "--root", ROOT]
@@ -53,8 +53,8 @@ def test_the_demo_goes_from_set_up_to_tables(mini: Checkout, model: str) -> None
     assert infer[15:] == settings
     assert picture[:2] == ["-m", "core.evaluation.figure"]
     assert (after(picture, "--masks"), after(picture, "--data")) == (masks, ROOT)
-    assert [after(call, "--masks") for call in tables] == [masks, f"{masks}/crf"]
-    assert all(after(call, "--data") == ROOT and "--set" not in call for call in tables)
+    assert (tables[0], after(tables, "--masks")) == ("eval_seg.py", masks)
+    assert after(tables, "--data") == ROOT and "--set" not in tables
 
     summary = result.stdout.split("=== Done")[1]
     root = mini.root
@@ -74,7 +74,7 @@ def test_a_demo_uses_the_environment_that_it_sets_up(mini: Checkout) -> None:
 
 
 @pytest.mark.parametrize(
-    "failing", ["pip install", "mini_voc --out", "prepare", "train.py", "infer_val.py", "crf"]
+    "failing", ["pip install", "mini_voc --out", "prepare", "train.py", "infer_val.py", "eval_seg.py"]
 )
 def test_a_demo_stops_at_the_first_failing_step(mini: Checkout, failing: str) -> None:
     result = mini.run("demo.sh", STUB_FAILS=failing, STUB_STATUS="7")

@@ -27,7 +27,7 @@ ALPHA = 0.6
 
 @dataclass(frozen=True)
 class Prediction:
-    """One variant's mask of an image: a picture, and each class's IoU in this image, in [0, 1]."""
+    """One source's mask of an image: a picture, and each class's IoU in this image, in [0, 1]."""
 
     picture: str
     iou: np.ndarray
@@ -41,7 +41,7 @@ class Example:
         size: (width, height) of the pictures.
         image: the photograph.
         ground_truth: its classes' colours over it.
-        predictions: one a variant; None where its mask was left out.
+        predictions: one a source of masks; None where its mask was left out.
     """
 
     size: tuple[int, int]
@@ -77,7 +77,7 @@ def draw_examples(
 
 
 def draw_example(entry: ListEntry, predicts: Sequence[Predict], info: DatasetInfo) -> Example:
-    """Draw one image with its ground truth and every variant's prediction."""
+    """Draw one image with its ground truth and the prediction of every source."""
     photograph, ground_truth = read_pair(entry)
     image = np.array(photograph)
 

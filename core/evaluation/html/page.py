@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from core.evaluation.evaluate import Evaluation
 from core.evaluation.html import render
 from core.evaluation.html.examples import best_and_worst, draw_examples
-from core.evaluation.report import Outcome, RunRecord
-from core.evaluation.sources import Evaluated
+from core.evaluation.report import Report, RunInfo
+from core.evaluation.sources import MaskSource
 from datasets.info import DatasetInfo
 from utils.errors import UserError
 from utils.files import write_text
@@ -22,14 +23,14 @@ SHOWN = 3
 """Images of each kind, best and worst, a class."""
 
 
-def write_page(folder: str | Path, outcome: Outcome) -> Path:
+def write_page(folder: str | Path, report: Report) -> Path:
     """Write FOLDER/index.html, styles, scripts and pictures inside, in one step.
 
     Raises:
         UserError: it cannot be written, or an image that it shows cannot be read.
     """
     path = Path(folder) / PAGE
-    text = build_page(outcome)
+    text = build_page(report)
     try:
         write_text(path, text)
     except OSError as error:
@@ -37,62 +38,62 @@ def write_page(folder: str | Path, outcome: Outcome) -> Path:
     return path
 
 
-def build_page(outcome: Outcome) -> str:
+def build_page(report: Report) -> str:
     """The page as HTML. It reads the images that it shows, and no others."""
-    evaluated, info = outcome.evaluated, outcome.info
-    classes = _classes(outcome)
+    info = report.info
+    classes = _classes(report)
     shown = {image.id for each in classes for image in (*each["best"], *each["worst"])}
-    evaluated_ids = [[image.id for image in each.evaluation.images] for each in evaluated]
+    evaluated_ids = [[image.id for image in each.images] for _, each in report.results]
     return render(
         "report.html.j2",
-        filelist=outcome.filelist,
-        about=_about(outcome),
-        listed=len(outcome.entries),
+        filelist=report.filelist,
+        about=_about(report),
+        listed=len(report.entries),
         comparable=all(ids == evaluated_ids[0] for ids in evaluated_ids),
-        variants=[_variant(each, info.classes) for each in evaluated],
+        sources=[_source(*result, info.classes) for result in report.results],
         measures=MEASURE_TITLES,
-        means=_means(evaluated, info.num_classes),
+        means=_means(report),
         classes=classes,
         columns=[
             ("pixels", len(classes[0]["pixels"])),
-            *((title, len(evaluated)) for title in MEASURE_TITLES),
+            *((title, len(report.results)) for title in MEASURE_TITLES),
         ],
         ignored=_colour(info, info.ignore_index),
         shown=SHOWN,
         examples=draw_examples(
-            [entry for entry in outcome.entries if entry.id in shown],
-            [each.variant.predict for each in evaluated],
+            [entry for entry in report.entries if entry.id in shown],
+            [source.predict for source, _ in report.results],
             info,
         ),
-        run=_run(outcome.run) if outcome.run else None,
+        run=_run(report.run) if report.run else None,
     )
 
 
-def _about(outcome: Outcome) -> dict[str, str]:
-    counts = dict.fromkeys(len(each.evaluation.images) for each in outcome.evaluated)
+def _about(report: Report) -> dict[str, str]:
+    counts = dict.fromkeys(len(evaluation.images) for _, evaluation in report.results)
     images = " and ".join(f"{count:,}" for count in counts)
     return {
-        "data set": outcome.info.name,
-        "list": outcome.filelist,
-        "images": f"{images} of {len(outcome.entries):,} evaluated",
-        **{each.variant.title: each.variant.source for each in outcome.evaluated},
-        **({"with CRF": outcome.lack_of_crf} if outcome.lack_of_crf else {}),
-        "date": f"{outcome.date:%Y-%m-%d %H:%M %z}",
+        "data set": report.info.name,
+        "list": report.filelist,
+        "images": f"{images} of {len(report.entries):,} evaluated",
+        **{source.title: source.origin for source, _ in report.results},
+        **({"with CRF": report.lack_of_crf} if report.lack_of_crf else {}),
+        "date": f"{report.date:%Y-%m-%d %H:%M %z}",
     }
 
 
-def _variant(evaluated: Evaluated, classes: Sequence[str]) -> dict[str, Any]:
-    """A variant's names, its mean IoU, what was left out and its confusion matrix.
+def _source(source: MaskSource, evaluation: Evaluation, classes: Sequence[str]) -> dict[str, Any]:
+    """A source's names, its mean IoU, what was left out and its confusion matrix.
 
     The matrix has a column for pixels predicted as no class only if there are any.
     """
-    histogram = evaluated.evaluation.histogram
+    histogram = evaluation.histogram
     columns = [*classes, NO_CLASS] if histogram[:, -1].any() else list(classes)
     return {
-        "name": evaluated.variant.name,
-        "title": evaluated.variant.title,
-        "miou": means(evaluated.scores, 0)["iou"],
-        "left_out": [str(mask) for mask in evaluated.evaluation.left_out],
+        "name": source.name,
+        "title": source.title,
+        "miou": means(evaluation.scores, 0)["iou"],
+        "left_out": [str(mask) for mask in evaluation.left_out],
         "columns": columns,
         "rows": [
             {"name": name, "total": sum(counts), "counts": counts[: len(columns)]}
@@ -101,50 +102,52 @@ def _variant(evaluated: Evaluated, classes: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _means(evaluated: Sequence[Evaluated], num_classes: int) -> list[dict[str, Any]]:
-    """The table's rows: each variant's means over the objects, and over all classes.
+def _means(report: Report) -> list[dict[str, Any]]:
+    """The table's rows: each source's means over the objects, and over all classes.
 
     Where some of these do not occur in the ground truth, a row each for those that do.
     """
+    num_classes = report.info.num_classes
     rows = []
-    for each in evaluated:
+    for source, evaluation in report.results:
+        scores = evaluation.scores
         groups = {
-            f"{num_classes - 1} objects": means(each.scores, first=1),
-            f"all {num_classes}": means(each.scores, first=0),
+            f"{num_classes - 1} objects": means(scores, first=1),
+            f"all {num_classes}": means(scores, first=0),
         }
-        for name, found in means_of_lacking_groups(each.scores).items():
+        for name, found in means_of_lacking_groups(scores).items():
             groups[f"{name} that occur ({found['classes']})"] = found
         for order, (title, found) in enumerate(groups.items()):
             shares = [found[measure] for measure in MEASURES]
-            rows.append({"variant": each.variant, "over": title, "order": order, "shares": shares})
+            rows.append({"source": source, "over": title, "order": order, "shares": shares})
     return rows
 
 
-def _classes(outcome: Outcome) -> list[dict[str, Any]]:
-    """Each class's numbers, and its best and worst images in the first variant.
+def _classes(report: Report) -> list[dict[str, Any]]:
+    """Each class's numbers, and its best and worst images in the first source of masks.
 
-    Pixels of the ground truth are the same for all variants, and given once, unless different
+    Pixels of the ground truth are the same for all sources, and given once, unless different
     images were left out.
     """
-    images = outcome.evaluated[0].evaluation.images
-    scores = [each.scores for each in outcome.evaluated]
+    _, first = report.results[0]
+    scores = [evaluation.scores for _, evaluation in report.results]
     pixels = [score.pixels for score in scores]
     if all((counts == pixels[0]).all() for counts in pixels):
         pixels = pixels[:1]
     classes = []
-    for index, name in enumerate(outcome.info.classes):
-        best, worst = best_and_worst(outcome.evaluated[0].evaluation, index, SHOWN)
+    for index, name in enumerate(report.info.classes):
+        best, worst = best_and_worst(first, index, SHOWN)
         classes.append(
             {
                 "index": index,
                 "name": name,
-                "colour": _colour(outcome.info, index),
+                "colour": _colour(report.info, index),
                 "pixels": [int(counts[index]) for counts in pixels],
                 "measures": [
                     [float(getattr(score, measure)[index]) for score in scores]
                     for measure in MEASURES
                 ],
-                "images": sum(index in image.by_class for image in images),
+                "images": sum(index in image.by_class for image in first.images),
                 "best": best,
                 "worst": worst,
             }
@@ -152,7 +155,7 @@ def _classes(outcome: Outcome) -> list[dict[str, Any]]:
     return classes
 
 
-def _run(run: RunRecord) -> dict[str, Any]:
+def _run(run: RunInfo) -> dict[str, Any]:
     facts = None if run.environment is None else dict(run.environment)
     if facts is not None and run.changed is not None:
         facts["changes"] = "diff.patch holds those since the commit" if run.changed else "none"

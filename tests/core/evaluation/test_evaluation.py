@@ -1,3 +1,4 @@
+import os
 import re
 import subprocess
 import sys
@@ -5,32 +6,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from in_process import run_main
 from PIL import Image
 
+from core.evaluation import figure
 from core.evaluation.evaluate import Evaluation, UnusableMaskError, evaluate, masks_from
 from core.evaluation.figure import draw_results, spread
 from core.evaluation.sources import oracle_mask
 from core.evaluation.text import format_report
 from datasets.files import read_list, write_mask
 from datasets.info import PASCAL_VOC
+from eval_seg import main
 from utils.errors import UserError
 
-ROOT = Path(__file__).parents[3]
-
-
-def run(command, *arguments, cwd):
-    return subprocess.run(
-        [sys.executable, *command, *map(str, arguments)],
-        cwd=cwd,
-        env={"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+REPOSITORY = Path(__file__).parents[3]
 
 
 def eval_seg(data, *arguments):
-    return run([ROOT / "eval_seg.py"], "--data", data, *arguments, cwd=data)
+    return run_main(main, "--data", data, *arguments, cwd=data)
 
 
 def write(path, rows):
@@ -73,7 +66,26 @@ def test_table_by_hand(data):
     # (44.44 + 75) / 2 and (64.29 + 44.44 + 75) / 3: what does not occur is left out
     means = re.findall(r"^mIoU over .* \((\d+)\): (.*)$", done.stdout, flags=re.MULTILINE)
     assert means == [("2", "59.72"), ("3", "61.24")]
-    assert done.stdout.endswith("3 of 3 images evaluated, 0 left out\n")
+    assert "\n3 of 3 images evaluated, 0 left out\n" in done.stdout
+    # the masks with CRF would follow
+    assert str(Path("out/crf")) in done.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize(("options", "status"), [([], 141), (["--json", "n.json"], 0)])
+def test_files_are_written_even_where_nobody_reads_the_table(data, options, status):
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, REPOSITORY / "eval_seg.py", "--data", data, "--masks", "out"]
+    done = subprocess.run(
+        [*command, "--filelist", "list.txt", *options],
+        cwd=data,
+        env={"PYTHONPATH": str(REPOSITORY)},
+        stdout=write,
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(write)
+    assert done.returncode == status
+    assert (data / "n.json").exists() == bool(options)
 
 
 def test_histogram_is_the_same_as_a_loop(data):
@@ -145,8 +157,8 @@ def test_unusable_mask_is_an_error_or_counted(data, damage, kind):
     done = eval_seg(data, "--filelist", "list.txt", "--masks", "out", "--allow-missing")
     assert done.returncode == 0
     assert re.fullmatch(r"left out: mask out/b\.png .*\n", done.stderr)
-    last = done.stdout.splitlines()[-1]
-    assert last.startswith("2 of 3 images evaluated, 1 left out (") and f"1 {kind}" in last
+    (line,) = re.findall(r"^2 of 3 images evaluated, 1 left out .*$", done.stdout, flags=re.M)
+    assert f"1 {kind}" in line
     assert re.search(r"^background +8 ", done.stdout, flags=re.MULTILINE)
 
 
@@ -277,8 +289,7 @@ def test_picture_shows_every_row_in_the_classes_colours(data):
         Image.new("RGB", (4, 2), (10, 20, 30)).save(data / "img" / f"{name}.jpg")
         write(data / "out" / "crf" / f"{name}.png", np.full((2, 4), 20))
     arguments = ["--data", data, "--filelist", "list.txt", "--masks", "out", "--count", "2"]
-    command = ["-m", "core.evaluation.figure"]
-    done = run(command, *arguments, "--out", "p/x.png", cwd=data)
+    done = run_main(figure.main, *arguments, "--out", "p/x.png", cwd=data)
     assert (done.returncode, done.stderr) == (0, "")
     drawn = np.array(Image.open(data / "p" / "x.png"))
     # two pixels high become 160; two rows of four panels of 320, and titles and names
@@ -291,7 +302,7 @@ def test_picture_shows_every_row_in_the_classes_colours(data):
     assert (crf_column == expected).all(axis=1).sum() >= 2 * 160 * 320
 
     (data / "out" / "crf" / "c.png").unlink()
-    done = run(command, *arguments, "--out", "p/y.png", cwd=data)
+    done = run_main(figure.main, *arguments, "--out", "p/y.png", cwd=data)
     assert done.returncode == 2
     assert re.fullmatch(r"error: mask out/crf/c\.png does not exist.*\n", done.stderr)
     assert not (data / "p" / "y.png").exists()

@@ -27,6 +27,7 @@ def slow_iou(counts, index):
 
 def test_tables_are_those_of_the_two_folders(data):
     both = table(data, "out") + "\n" + table(data, "out/crf")
+    assert eval_seg(data, "--masks", "out").stdout == both
     for option in ("--report", "--json", "--tensorboard"):
         done = eval_seg(data, "--masks", "out", option, f"kept{option}")
         assert (done.returncode, done.stderr) == (0, "")

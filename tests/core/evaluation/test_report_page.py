@@ -16,8 +16,8 @@ from report_case import NAMES, eval_seg, make_data, slow_counts, table, write
 from core.evaluation.evaluate import Evaluation, ImageAgreement, evaluate, masks_from
 from core.evaluation.html import HERE, page, render
 from core.evaluation.html.examples import MAX_SIDE, best_and_worst, draw_example, thumbnail
-from core.evaluation.report import Outcome, RunRecord
-from core.evaluation.sources import Evaluated, mask_variants
+from core.evaluation.report import Report, RunInfo
+from core.evaluation.sources import mask_sources
 from datasets.files import read_list
 from datasets.info import PASCAL_VOC
 
@@ -200,20 +200,33 @@ def test_pictures_are_small_and_keep_their_shape(data):
     assert lacking.predictions[0] is None and lacking.predictions[1].picture == truth.picture
 
 
-def make_outcome(data, info=PASCAL_VOC, filelist="list.txt"):
+def make_report(data, info=PASCAL_VOC, filelist="list.txt"):
     entries = read_list(data / "list.txt", data)
-    evaluated = [
-        Evaluated(variant, evaluate(entries, variant.predict, info))
-        for variant in mask_variants(data / "out", info)
+    results = [
+        (source, evaluate(entries, source.predict, info))
+        for source in mask_sources(data / "out", info)
     ]
-    run = RunRecord(Path("out"), {"command": filelist}, filelist, changed=True)
-    return Outcome(info, filelist, entries, evaluated, run, datetime.now(timezone.utc))
+    run = RunInfo(Path("out"), {"command": filelist}, filelist, changed=True)
+    return Report(info, filelist, entries, results, run, datetime.now(timezone.utc))
+
+
+def test_long_names_fit_the_matrix(data):
+    long, longest = "a class of some thirty letters", "x" * 70
+    info = replace(PASCAL_VOC, classes=(long, longest, *PASCAL_VOC.classes[2:]))
+    text = page.build_page(make_report(data, info))
+    left = [float(x) for x in re.findall(r'<text class="row.*?" x="(\d+)"', text)]
+    assert min(left) >= 7 * len(long)
+    cut, whole = f"{'x' * 31}…", f"<title>{longest}</title>"
+    # the row's and the column's, in both matrices
+    assert len(re.findall(f"{whole}\\s*{cut}</text>", text)) == 4
+    usual = page.build_page(make_report(data))
+    assert "…</text>" not in usual and '<text class="row" x="96"' in usual
 
 
 def test_any_name_is_text_in_the_page(data):
     awkward = ["<i>a</i>", "a & b", "\"a' b", "a #1 50%", "{{ 7 * 7 }}{% raw %}{# b #}"]
     info = replace(PASCAL_VOC, classes=(*awkward, *PASCAL_VOC.classes[5:]))
-    path = page.write_page(data / "page", make_outcome(data, info, "l\udcff<i>.txt"))
+    path = page.write_page(data / "page", make_report(data, info, "l\udcff<i>.txt"))
     # a byte that is no UTF-8 shows as such, the page itself is UTF-8
     text = path.read_bytes().decode("utf-8")
     found = Elements(text)
@@ -229,7 +242,7 @@ def test_any_name_is_text_in_the_page(data):
 def test_a_value_that_is_not_given_is_an_error(data, monkeypatch):
     given = {}
     monkeypatch.setattr(page, "render", lambda template, **values: given.update(values))
-    page.build_page(make_outcome(data))
+    page.build_page(make_report(data))
     assert "<html" in render("report.html.j2", **given)
     for name in ("filelist", "classes", "examples", "run"):
         fewer = {key: value for key, value in given.items() if key != name}
