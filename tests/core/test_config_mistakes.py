@@ -1,16 +1,14 @@
 """What a mistake in the configuration ends with: one line that names key, place and remedy."""
 
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from in_process import run_main
 
+import infer_val
+import train
 from core.config import OLD_KEYS, load_config
 from utils.errors import UserError
-
-ROOT = Path(__file__).parents[2]
 
 
 def write(folder, text):
@@ -172,20 +170,14 @@ def test_files_that_cannot_be_read(tmp_path):
 @pytest.mark.parametrize(
     ("door", "text", "words", "expected"),
     [
-        ("train.py", "NET: {LRR: 1}", [], "bad.yaml: unknown key NET.LRR; did you mean NET.LR?"),
-        ("infer_val.py", "NET: {LR: 0.1: 2", [], "bad.yaml, line 1 is not valid YAML: "),
-        ("train.py", "", ["--set", "NET.LR"], "--set takes KEY VALUE pairs, found an odd number"),
+        (train, "NET: {LRR: 1}", [], "bad.yaml: unknown key NET.LRR; did you mean NET.LR?"),
+        (infer_val, "NET: {LR: 0.1: 2", [], "bad.yaml, line 1 is not valid YAML: "),
+        (train, "", ["--set", "NET.LR"], "--set takes KEY VALUE pairs, found an odd number"),
     ],
 )
 def test_commands_end_with_one_line_and_status_2(tmp_path, door, text, words, expected):
     write(tmp_path, text)
-    done = subprocess.run(
-        [sys.executable, ROOT / door, "--cfg", "bad.yaml", *words],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_main(door.main, "--cfg", "bad.yaml", *words, cwd=tmp_path)
     assert done.returncode == 2
     assert re.fullmatch(r"device: .+\n", done.stdout)
     [line] = done.stderr.splitlines()

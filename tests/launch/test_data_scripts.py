@@ -3,6 +3,8 @@
 import pytest
 from launch_checkout import Checkout
 
+pytestmark = pytest.mark.bash
+
 
 def test_data_takes_its_values_from_the_environment(checkout: Checkout) -> None:
     variables = {

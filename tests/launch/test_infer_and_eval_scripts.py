@@ -5,6 +5,8 @@ import time
 import pytest
 from launch_checkout import Checkout
 
+pytestmark = pytest.mark.bash
+
 INFER = {"EXP": "baselines", "RUN_ID": "v01", "SNAPSHOT": "e020Xs0.928"}
 MASKS = "results/baselines/v01"
 LOG = "logs/pascal_voc/baselines/v01.log"

@@ -3,6 +3,8 @@
 import pytest
 from launch_checkout import Checkout
 
+pytestmark = pytest.mark.bash
+
 PUBLISHED = "snapshots/pascal_voc/published/resnet38/model_enc_e020Xs0.928.pth"
 SETTINGS = [
     *("--set", "TEST.OVERSIZE", "shrink", "TEST.USE_GT_LABELS", "False"),

@@ -10,6 +10,8 @@ import infer_val
 import train
 from core.evaluation import figure
 
+pytestmark = pytest.mark.bash
+
 EXTRA = {"EXTRA_ARGS": "--set NET.LR 0.5"}
 
 

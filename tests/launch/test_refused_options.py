@@ -3,6 +3,8 @@
 import pytest
 from launch_checkout import Checkout
 
+pytestmark = pytest.mark.bash
+
 VALUES = {"EXP": "baselines", "RUN_ID": "v01", "SNAPSHOT": "best", "SAVE_DIR": "results/a/b"}
 TRAIN = {"--dataset": "DATASET", "--cfg": "CONFIG", "--exp": "EXP"}
 TRAIN |= {"--run": "RUN_ID", "--run-id": "RUN_ID"}

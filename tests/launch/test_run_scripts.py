@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from launch_checkout import REPOSITORY, Checkout
 
+pytestmark = pytest.mark.bash
+
 RUN = {"EXP": "baselines", "RUN_ID": "v01"}
 BACKBONES = ("resnet38", "vgg16", "resnet50", "resnet101")
 COMMON = ["train.py", "--dataset", "pascal_voc", "--cfg"]

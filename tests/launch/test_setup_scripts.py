@@ -8,6 +8,8 @@ import subprocess
 import pytest
 from launch_checkout import REPOSITORY, Checkout
 
+pytestmark = pytest.mark.bash
+
 PYTEST = ["-m", "pytest", "-n", "2", "--dist", "loadscope"]
 
 

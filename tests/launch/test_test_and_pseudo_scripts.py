@@ -9,6 +9,8 @@ from launch_checkout import Checkout
 import infer_val
 from core.inference import pseudo_label_list, voc_submission
 
+pytestmark = pytest.mark.bash
+
 INFER = {"EXP": "baselines", "RUN_ID": "v01", "SNAPSHOT": "best"}
 TEST = "results/baselines/v01_test"
 PSEUDO = "results/baselines/v01_pseudo"
