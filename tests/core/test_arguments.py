@@ -4,13 +4,14 @@ import argparse
 from pathlib import Path
 
 import pytest
+from torch.distributed.run import get_args_parser
 
 from core.arguments import add_common_arguments, config_from_arguments, run_folder
 from utils.errors import UserError
 
 
 def parse(*words):
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(allow_abbrev=False)
     add_common_arguments(parser)
     return parser.parse_args(words)
 
@@ -90,6 +91,13 @@ def test_counts(capsys, name, text):
     assert name in last and f"expected a whole number from 0 on, found '{text}'" in last
 
 
-def test_run_folder():
-    args = parse("--cfg", "c.yaml", "--exp", "baselines", "--run", "v02")
+@pytest.mark.parametrize("option", ["--run", "--run-id"])
+def test_run_folder(option):
+    args = parse("--cfg", "c.yaml", "--exp", "baselines", option, "v02")
     assert run_folder(Path("some/logs"), args) == Path("some/logs/pascal_voc/baselines/v02")
+
+
+@pytest.mark.parametrize("words", [["--", "train.py", "--run", "x"], ["train.py", "--run-id", "x"]])
+def test_torchrun_leaves_the_run_to_the_script(words):
+    found = get_args_parser().parse_args(["--standalone", *words])
+    assert (found.training_script, found.training_script_args) == ("train.py", words[-2:])

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from golden_recipe import entries, golden_config
+from in_process import run_main
 from loopback_server import LoopbackServer
 
 import core.weights
@@ -36,6 +37,13 @@ def small_file(shapes):
         content[name] = torch.ones((), dtype=dtype).expand(shape)
     torch.save(content, buffer)
     return buffer.getvalue()
+
+
+def network_of(backbone, model):
+    """A network of the golden numbers' size, its weights not set: drawing them takes seconds."""
+    with torch.device("meta"):
+        network = get_model(golden_config(backbone, model))
+    return network.to_empty(device="cpu")
 
 
 def imagenet_file(backbone):
@@ -99,7 +107,7 @@ def test_weights_come_to_where_training_finds_them(get, server, tmp_path, files,
         tmp_path / weights_path("vgg16"),
         tmp_path / weights_path("resnet38"),
     }
-    network = get_model(golden_config("vgg16", "ae"))
+    network = network_of("vgg16", "ae")
     line = load_pretrained(network, BACKBONES["vgg16"], weights_path("vgg16"))
     assert line.endswith("left out: fc8.weight")
     assert (network.backbone.fc7.weight == 1).all()
@@ -117,10 +125,11 @@ def test_the_configurations_name_these_paths(backbone):
     )
 
 
+@pytest.mark.slow
 def test_the_snapshot_is_found_and_loads(get):
     get("snapshot")
     snapshot = find_snapshot(SNAPSHOT_FOLDER, "e020Xs0.928")
-    network = get_model(golden_config("resnet38", "ae"))
+    network = network_of("resnet38", "ae")
     load_model(network, snapshot.path)
     assert (network.fc8_skip[0].weight == 1).all()
 
@@ -253,6 +262,7 @@ def test_a_link_that_leads_nowhere_is_named(get, tmp_path, link):
         get("vgg16")
 
 
+@pytest.mark.slow
 def test_one_at_a_time_and_a_killed_one_is_taken_up(get, server, files):
     part = weights_path("vgg16").with_name("vgg16_20M.pth.part")
     server.bytes_per_second = 5000
@@ -276,7 +286,7 @@ def test_one_at_a_time_and_a_killed_one_is_taken_up(get, server, files):
 
 
 def test_mistakes_end_in_one_line(server, tmp_path):
-    done = subprocess.run(**command(server.url, "vgg16"))
+    done = run_main(main, "--url", server.url, "vgg16", cwd=tmp_path)
     assert done.returncode == 2
     (line,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
     assert "vgg16" in line and "404" in line

@@ -5,6 +5,8 @@ import shutil
 import pytest
 from report_case import NAMES, eval_seg, make_data
 
+pytestmark = pytest.mark.browser
+
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 800}
 
 
