@@ -6,7 +6,7 @@ import atexit
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -28,6 +28,7 @@ from core.devices import (
     unusable_gpu,
 )
 from utils.errors import InterruptionError, UserError
+from utils.progress import track
 
 T = TypeVar("T")
 
@@ -298,6 +299,35 @@ def broadcast_buffers(model: nn.Module, group: Group) -> None:
     if group.size > 1:
         for buffer in model.buffers():
             dist.broadcast(buffer, 0)
+
+
+def track_group(
+    items: Iterable[T],
+    total: int,
+    group: Group,
+    weigh: Callable[[T], int] = lambda item: 1,
+    **shown: Any,
+) -> Iterator[T]:
+    """Yield the items of this process; rank 0 shows how far the group is, in images.
+
+    Args:
+        items: what this process works on; the other processes have about as much.
+        total: the images of the whole group.
+        weigh: the images in an item.
+        shown: `description`, `every` and `status`, as for `utils.progress.track`.
+    """
+    if not group.is_rank_zero:
+        return iter(items)
+    done = 0
+
+    def weigh_for_group(item: T) -> int:
+        # the others are about as far; their parts may be an image shorter
+        nonlocal done
+        step = min(weigh(item) * group.size, total - done)
+        done += step
+        return step
+
+    return track(items, total, "image", weigh=weigh_for_group, **shown)
 
 
 def interleave(parts: Sequence[torch.Tensor]) -> torch.Tensor:

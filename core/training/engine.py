@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from core.distributed import SINGLE, Group, interleave
+from core.distributed import SINGLE, Group, interleave, track_group
 from core.precision import Precision, tf32
 from core.training.data import Batches
 from core.training.errors import NotFiniteError
 from core.training.losses import Criterion
 from datasets.transforms import normalise
 from utils.metrics import average_precision
-from utils.progress import track
 from utils.signals import StoppedError, StopRequest
 
 
@@ -96,7 +95,8 @@ def train_one_epoch(
     """
     model.train()
     means = MeanLosses()
-    steps = _track(batches, epoch, f"epoch {epoch}", group, lambda: describe(means.means()))
+    shown = {"description": f"epoch {epoch}", "status": lambda: describe(means.means())}
+    steps = track_group(batches.epoch(epoch), batches.images_of_all, group, _images_in, **shown)
     for step, batch in enumerate(steps):
         # all processes stop before the same step, or one would wait for the others for ever
         if group.any(_is_requested(stop), device):
@@ -136,7 +136,10 @@ def validate(
     model.eval()
     parts: dict[str, list[Tensor]] = defaultdict(list)
     title = f"validation on {name}"
-    for step, batch in enumerate(_track(batches, 0, title, group)):
+    steps = track_group(
+        batches.epoch(0), batches.images_of_all, group, _images_in, description=title
+    )
+    for step, batch in enumerate(steps):
         if _is_requested(stop):
             break
         outputs, labels = run_batch(model, batch, device)
@@ -155,31 +158,12 @@ def validate(
     return Validation(means, classes, mean)
 
 
+def _images_in(batch: tuple[Tensor, Tensor]) -> int:
+    return len(batch[0])
+
+
 def _is_requested(stop: StopRequest | None) -> bool:
     return stop is not None and stop.signal is not None
-
-
-def _track(
-    batches: Batches,
-    epoch: int,
-    title: str,
-    group: Group,
-    status: Callable[[], str] = str,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches of an epoch; the main process shows how far the group is, in images."""
-    items = batches.epoch(epoch)
-    if not group.is_rank_zero:
-        return items
-    done, total = 0, batches.images_of_all
-
-    def weigh(item: tuple[Tensor, Tensor]) -> int:
-        # the others are about as far; their parts may be an image shorter
-        nonlocal done
-        step = min(len(item[0]) * group.size, total - done)
-        done += step
-        return step
-
-    return track(items, total, "image", title, status=status, weigh=weigh)
 
 
 def _require_finite(losses: Tensor, batches: Batches, epoch: int, step: int, where: str) -> None:
