@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,6 +30,7 @@ from core.devices import (
 )
 from utils.errors import InterruptionError, UserError
 from utils.progress import track
+from utils.signals import StoppedError, StopRequest
 
 T = TypeVar("T")
 
@@ -125,6 +127,33 @@ def rank_zero_speaks_first(group: Group) -> Iterator[None]:
         if not group.is_rank_zero:
             time.sleep(SECONDS_OF_SILENCE)
         raise
+
+
+@contextmanager
+def interruptible(
+    stop: StopRequest, group: Group, how_to_go_on: Callable[[], str]
+) -> Iterator[None]:
+    """Note Ctrl-C and SIGTERM in `stop` during the body; where one came, end with one line.
+
+    Args:
+        stop: looked at by the body, which raises `StoppedError` where it can stop.
+        group: the processes that work together; one may have to stop because of another's signal.
+        how_to_go_on: gives the words that follow "interrupted; ".
+
+    Raises:
+        InterruptionError: in rank 0; the others end without a word.
+    """
+    try:
+        with stop.listening():
+            yield
+    except (StoppedError, KeyboardInterrupt, UserError, RuntimeError) as error:
+        # a signal to all processes may have ended workers or others of the group first
+        if stop.signal is None and not isinstance(error, StoppedError):
+            raise
+        status = 128 + (stop.signal or signal.SIGTERM)
+        if not group.is_rank_zero:
+            raise SystemExit(status) from error
+        raise InterruptionError(f"interrupted; {how_to_go_on()}", status) from error
 
 
 def join_group(name: str, spread: bool = False) -> tuple[Group, torch.device]:
