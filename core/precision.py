@@ -26,6 +26,160 @@ def autocast(kind: str, device: torch.device) -> AbstractContextManager:
     return nullcontext() if kind == "off" else torch.autocast(device.type, DTYPES[kind])
 
 
+class AutocastNetwork(nn.Module):
+    """A network whose convolutions are lowered to 16 bits; losses are computed outside of it.
+
+    It belongs inside of DataParallel, whose threads do not take over what autocast lowers to.
+
+    Args:
+        network: any; it gets what the wrapper is called with.
+        kind: off, bf16 or fp16.
+        device: where the network is.
+        training_only: passes in eval mode stay float32.
+    """
+
+    def __init__(
+        self, network: nn.Module, kind: str, device: torch.device, *, training_only: bool = False
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.kind = kind
+        self.device = device
+        self.training_only = training_only
+
+    def forward(self, *inputs: Any) -> Any:
+        if self.training_only and not self.training:
+            return self.network(*inputs)
+        with autocast(self.kind, self.device):
+            return self.network(*inputs)
+
+
+class Precision:
+    """How backward passes and steps of training are computed.
+
+    Weights, their gradients and their updates are float32. With fp16, gradients that float16 would
+    round to zero are scaled up by a factor S, ∇w = (1/S)·∂(S·loss)/∂w; a step whose scaled
+    gradients overflow is left out, and S halved.
+
+    Args:
+        kind: off, bf16 or fp16.
+        device: where training runs.
+
+    Raises:
+        UserError: PyTorch cannot train in this precision on this device.
+    """
+
+    def __init__(self, kind: str, device: torch.device) -> None:
+        self.kind = kind
+        self.scaler = torch.amp.GradScaler(device.type) if kind == "fp16" else None
+        require_amp("TRAIN.AMP", kind, device, trains=True)
+
+    @property
+    def caution(self) -> str:
+        """What fp16 may have to do with a loss that is not finite, to stand behind the step."""
+        if self.kind != "fp16":
+            return ""
+        return " (TRAIN.AMP fp16 overflows beyond 65504, bf16 does not)"
+
+    def step(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+        """Take the gradients of `loss`, let the optimizer step, and free the gradients."""
+        if self.scaler:
+            self.scaler.scale(loss).backward()
+            self.scaler.step(optimizer)
+            self.scaler.update()
+        else:
+            loss.backward()
+            optimizer.step()
+        # at once, not before the next step: its forward pass needs the memory
+        optimizer.zero_grad(set_to_none=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a run that goes on needs: the factor S and when to raise it; else nothing."""
+        return self.scaler.state_dict() if self.scaler else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with the state of an earlier run; that of another precision says nothing."""
+        if self.scaler and state:
+            self.scaler.load_state_dict(state)
+
+
+def accelerate(model: nn.Module, test: InferenceConfig, device: torch.device) -> nn.Module:
+    """The network under TEST.AMP and TEST.COMPILE; with both off, `model` as it is.
+
+    Convolutions are lowered to 16 bits, masks and scores, and what the network computes them with,
+    are not; on a GPU channels then lie innermost, as its matrix units want them. `model` itself is
+    changed.
+
+    Args:
+        model: images (B×3×H×W) → raw class scores (B×(C−1)) and masks (B×C×H×W), on `device`.
+        test: the configuration's TEST section.
+        device: where the model is.
+
+    Raises:
+        UserError: PyTorch cannot compute so on this device, or only slowly, or cannot compile.
+    """
+    if test.COMPILE:
+        require_compiler("TEST.COMPILE", device)
+        model.compile()
+    if test.AMP == "off":
+        return model
+    require_speed("TEST.AMP", test.AMP, device)
+    require_amp("TEST.AMP", test.AMP, device, trains=False)
+    if device.type == "cuda":
+        model.to(memory_format=torch.channels_last)
+    return AutocastNetwork(model, test.AMP, device)
+
+
+@contextmanager
+def tf32(allowed: bool) -> Iterator[None]:
+    """Let convolutions and matrix products round float32 to TF32's ten bits in the body, or not.
+
+    GPUs that cannot, and the CPU, compute as ever. The switches are those of the whole process, its
+    threads included, and are as they were after the body; two threads that use this at once may
+    leave them changed. It also decorates functions.
+    """
+    conv = _readable(lambda: torch.backends.cudnn.allow_tf32)
+    matmul = _readable(torch.get_float32_matmul_precision)
+    new, cpu = _new_switches()
+    values = [operation.fp32_precision for operation in (*new, *cpu)]
+    try:
+        if conv is not None:
+            torch.backends.cudnn.allow_tf32 = allowed
+        if matmul is not None:
+            torch.backends.cuda.matmul.allow_tf32 = allowed
+        # the old ones leave room for what was said of all operations together
+        for operation in new:
+            operation.fp32_precision = "tf32" if allowed else "ieee"
+        yield
+    finally:
+        if conv is not None:
+            torch.backends.cudnn.allow_tf32 = conv
+        if matmul is not None:
+            torch.set_float32_matmul_precision(matmul)
+        # last, for the old ones change them too
+        for operation, value in zip((*new, *cpu), values, strict=True):
+            operation.fp32_precision = value
+
+
+def _readable(switch: Callable[[], T]) -> T | None:
+    """What an old switch says; None where a new one contradicts it, and reading it is an error."""
+    try:
+        return switch()
+    except RuntimeError:
+        return None
+
+
+def _new_switches() -> tuple[list[Any], list[Any]]:
+    """What PyTorch from 2.9 on has a `fp32_precision` for: a GPU's operations; the CPU's products.
+
+    The latter are changed only by putting back the old switch.
+    """
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    if not hasattr(matmul, "fp32_precision"):
+        return [], []
+    return [cudnn.conv, cudnn.rnn, matmul], [torch.backends.mkldnn.matmul]
+
+
 def require_amp(key: str, kind: str, device: torch.device, *, trains: bool) -> None:
     """Try a small convolution: what PyTorch lacks, it says late, or only warns of.
 
@@ -80,56 +234,6 @@ def require_speed(key: str, kind: str, device: torch.device) -> None:
         )
 
 
-@contextmanager
-def tf32(allowed: bool) -> Iterator[None]:
-    """Let convolutions and matrix products round float32 to TF32's ten bits in the body, or not.
-
-    GPUs that cannot, and the CPU, compute as ever. The switches are those of the whole process, its
-    threads included, and are as they were after the body; two threads that use this at once may
-    leave them changed. It also decorates functions.
-    """
-    conv = _readable(lambda: torch.backends.cudnn.allow_tf32)
-    matmul = _readable(torch.get_float32_matmul_precision)
-    new, cpu = _new_switches()
-    values = [operation.fp32_precision for operation in (*new, *cpu)]
-    try:
-        if conv is not None:
-            torch.backends.cudnn.allow_tf32 = allowed
-        if matmul is not None:
-            torch.backends.cuda.matmul.allow_tf32 = allowed
-        # the old ones leave room for what was said of all operations together
-        for operation in new:
-            operation.fp32_precision = "tf32" if allowed else "ieee"
-        yield
-    finally:
-        if conv is not None:
-            torch.backends.cudnn.allow_tf32 = conv
-        if matmul is not None:
-            torch.set_float32_matmul_precision(matmul)
-        # last, for the old ones change them too
-        for operation, value in zip((*new, *cpu), values, strict=True):
-            operation.fp32_precision = value
-
-
-def _readable(switch: Callable[[], T]) -> T | None:
-    """What an old switch says; None where a new one contradicts it, and reading it is an error."""
-    try:
-        return switch()
-    except RuntimeError:
-        return None
-
-
-def _new_switches() -> tuple[list[Any], list[Any]]:
-    """What PyTorch from 2.9 on has a `fp32_precision` for: a GPU's operations; the CPU's products.
-
-    The latter are changed only by putting back the old switch.
-    """
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    if not hasattr(matmul, "fp32_precision"):
-        return [], []
-    return [cudnn.conv, cudnn.rnn, matmul], [torch.backends.mkldnn.matmul]
-
-
 def require_compiler(key: str, device: torch.device) -> None:
     """Compile something small, for what is missing shows only when the network is to run.
 
@@ -147,114 +251,3 @@ def require_compiler(key: str, device: torch.device) -> None:
             f"{key}: PyTorch {torch.__version__} cannot compile for {device.type} ({reason}); "
             "install a C++ compiler (g++) and Python's headers, or leave the key out"
         ) from error
-
-
-class Precision:
-    """How forward passes, backward passes and steps of training are computed.
-
-    With bf16 and fp16, autocast lowers convolutions; weights, their gradients and their updates
-    stay float32. Gradients that float16 would round to zero are scaled up by a factor S,
-    ∇w = (1/S)·∂(S·loss)/∂w; a step whose scaled gradients overflow is left out, and S halved.
-
-    Args:
-        kind: off, bf16 or fp16.
-        device: where training runs.
-
-    Raises:
-        UserError: PyTorch cannot train in this precision on this device.
-    """
-
-    def __init__(self, kind: str, device: torch.device) -> None:
-        self.kind = kind
-        self.device = device
-        self.scaler = torch.amp.GradScaler(device.type) if kind == "fp16" else None
-        require_amp("TRAIN.AMP", kind, device, trains=True)
-
-    def autocast(self) -> AbstractContextManager:
-        """The context that a forward pass is to be computed in; losses belong outside."""
-        return autocast(self.kind, self.device)
-
-    @property
-    def caution(self) -> str:
-        """What fp16 may have to do with a loss that is not finite, to stand behind the step."""
-        if self.kind != "fp16":
-            return ""
-        return " (TRAIN.AMP fp16 overflows beyond 65504, bf16 does not)"
-
-    def step(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-        """Take the gradients of `loss`, let the optimizer step, and free the gradients."""
-        if self.scaler:
-            self.scaler.scale(loss).backward()
-            self.scaler.step(optimizer)
-            self.scaler.update()
-        else:
-            loss.backward()
-            optimizer.step()
-        # at once, not before the next step: its forward pass needs the memory
-        optimizer.zero_grad(set_to_none=True)
-
-    def state_dict(self) -> dict[str, Any]:
-        """What a run that goes on needs: the factor S and when to raise it; else nothing."""
-        return self.scaler.state_dict() if self.scaler else {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with the state of an earlier run; that of another precision says nothing."""
-        if self.scaler and state:
-            self.scaler.load_state_dict(state)
-
-
-class InPrecision(nn.Module):
-    """A network whose training passes are computed in a precision, its others in float32.
-
-    It belongs inside of DataParallel, whose threads do not take over what autocast lowers to.
-    """
-
-    def __init__(self, network: nn.Module, precision: Precision) -> None:
-        super().__init__()
-        self.network = network
-        self.precision = precision
-
-    def forward(self, *inputs: Any) -> Any:
-        if not self.training:
-            return self.network(*inputs)
-        with self.precision.autocast():
-            return self.network(*inputs)
-
-
-def accelerate(model: nn.Module, test: InferenceConfig, device: torch.device) -> nn.Module:
-    """The network under TEST.AMP and TEST.COMPILE; with both off, `model` as it is.
-
-    Convolutions are lowered to 16 bits, masks and scores, and what the network computes them with,
-    are not; on a GPU channels then lie innermost, as its matrix units want them. `model` itself is
-    changed.
-
-    Args:
-        model: images (B×3×H×W) → raw class scores (B×(C−1)) and masks (B×C×H×W), on `device`.
-        test: the configuration's TEST section.
-        device: where the model is.
-
-    Raises:
-        UserError: PyTorch cannot compute so on this device, or only slowly, or cannot compile.
-    """
-    if test.COMPILE:
-        require_compiler("TEST.COMPILE", device)
-        model.compile()
-    if test.AMP == "off":
-        return model
-    require_speed("TEST.AMP", test.AMP, device)
-    require_amp("TEST.AMP", test.AMP, device, trains=False)
-    if device.type == "cuda":
-        model.to(memory_format=torch.channels_last)
-    return _Lowered(model, test.AMP, device)
-
-
-class _Lowered(nn.Module):
-    def __init__(self, network: nn.Module, kind: str, device: torch.device) -> None:
-        super().__init__()
-        self.network = network
-        self.kind = kind
-        self.device = device
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        with autocast(self.kind, self.device):
-            return self.network(images)

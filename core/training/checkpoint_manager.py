@@ -29,7 +29,7 @@ MAX_KEPT = 5
 WRITTEN = "written.json"
 
 
-class SnapshotKeeper:
+class CheckpointManager:
     """Saves a snapshot whenever a score is the best so far, and drops the oldest of its own.
 
     The best score is that of all snapshots that the run has written, wherever it goes on from.
@@ -45,7 +45,7 @@ class SnapshotKeeper:
         self.written = _read_written(folder)
         self.best_score = max([best_score, *self.written.values()])
 
-    def offer(
+    def save_if_best(
         self, model: Network, optimizer: torch.optim.Optimizer, epoch: int, score: float
     ) -> Path | None:
         """Save the model if `score` is the best so far; returns its path if so.

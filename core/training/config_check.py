@@ -11,7 +11,7 @@ from core.training.resume import LastState, Start
 from utils.errors import UserError
 
 
-def check_plan(config: Config, start: Start, device: torch.device, group: Group) -> None:
+def check_config(config: Config, start: Start, device: torch.device, group: Group) -> None:
     """Raise `UserError` where the configuration, the start and the machine do not go together."""
     require_speed("TRAIN.AMP", config.TRAIN.AMP, device)
     last = config.TRAIN.NUM_EPOCHS

@@ -141,9 +141,10 @@ def training_batches(
             f"TRAIN.BATCH_SIZE {config.TRAIN.BATCH_SIZE} is the size over all processes, and "
             f"{group.size} of them cannot have equal parts of it; choose a multiple"
         )
-    data = config.DATASET
+    data, train = config.DATASET, config.TRAIN
     transform = train_transform(data.CROP_SIZE, data.SCALE_FROM, data.SCALE_TO, torch.uint8)
-    batches = _batches(config, info, info.train_list, transform, seed, device, group, training=True)
+    samples = _samples(config, info, info.train_list, transform, seed)
+    batches = Batches(samples, train.BATCH_SIZE, train.NUM_WORKERS, device, group, training=True)
     if len(batches) == 0:
         raise UserError(
             f"TRAIN.BATCH_SIZE {config.TRAIN.BATCH_SIZE} exceeds the "
@@ -161,10 +162,11 @@ def validation_batches(
         UserError: a list cannot be read, or has fewer images than there are processes.
     """
     transform = val_transform(config.DATASET.CROP_SIZE, torch.uint8)
-    batches = {
-        writer: _batches(config, info, name, transform, 0, device, group, training=False)
-        for writer, name in info.val_lists.items()
-    }
+    size, workers = config.TRAIN.BATCH_SIZE, config.TRAIN.NUM_WORKERS
+    batches = {}
+    for writer, name in info.val_lists.items():
+        samples = _samples(config, info, name, transform, 0)
+        batches[writer] = Batches(samples, size, workers, device, group, training=False)
     for writer, each in batches.items():
         if each.sampler.length < group.size:
             raise UserError(
@@ -174,24 +176,19 @@ def validation_batches(
     return batches
 
 
-def _batches(
+def _samples(
     config: Config,
     info: DatasetInfo,
     name: str,
     transform: Callable[[Image.Image], Tensor],
     seed: int,
-    device: torch.device,
-    group: Group,
-    *,
-    training: bool,
-) -> Batches:
+) -> ImageLevelSamples:
+    """The images of the list called `name`, whose files are known to exist."""
     root = Path(config.DATASET.PATH)
     entries = read_list(root / name, root, info)
     require_masks(entries, "training reads labels from it")
     require_files(entries)
-    samples = ImageLevelSamples(entries, transform, seed)
-    train = config.TRAIN
-    return Batches(samples, train.BATCH_SIZE, train.NUM_WORKERS, device, group, training=training)
+    return ImageLevelSamples(entries, transform, seed)
 
 
 MAX_THREADS = 8

@@ -14,11 +14,11 @@ class NotFiniteError(UserError):
 
 
 @contextmanager
-def readable_ends(way_back: Callable[[], str]) -> Iterator[None]:
+def explain_errors(how_to_resume: Callable[[], str]) -> Iterator[None]:
     """Turn what memory, disks and learning rates do to the body into `UserError`s.
 
     Args:
-        way_back: how a run that has diverged goes on, see `core.training.resume.way_back`.
+        how_to_resume: how a run that has diverged goes on (see `core.training.resume`).
     """
     # auto, which starts again where there is no last state yet
     remedy = "make room there, or make it writable, and go on with --resume auto"
@@ -30,7 +30,7 @@ def readable_ends(way_back: Callable[[], str]) -> Iterator[None]:
             raise
         raise UserError(f"{error}; {remedy}") from error
     except NotFiniteError as error:
-        raise UserError(f"{error}, or lower NET.LR and {way_back()}") from error
+        raise UserError(f"{error}, or lower NET.LR and {how_to_resume()}") from error
     except RuntimeError as error:
         if not out_of_memory(error):
             raise

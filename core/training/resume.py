@@ -31,6 +31,7 @@ from core.checkpoint import (
 )
 from core.config import Config
 from core.precision import Precision
+from core.training.engine import Trainer
 from core.training.errors import NotFiniteError
 from core.training.optimizer import optimizer_state, restore_optimizer
 from core.weights_check import WeightsError
@@ -68,10 +69,7 @@ class LastState:
 
 def save_last(
     folder: Path,
-    model: Network,
-    optimizer: torch.optim.Optimizer,
-    precision: Precision,
-    *,
+    trainer: Trainer,
     epoch: int,
     best_score: float,
     seed: int,
@@ -86,21 +84,20 @@ def save_last(
         NotFiniteError: a weight is not finite; the earlier states stay.
         UserError: the file cannot be written; the earlier states stay.
     """
-    content = snapshot_content(model)
-    broken = [name for name, tensor in content.items() if not tensor.isfinite().all()]
-    if broken:
+    weights = snapshot_content(trainer.network)
+    if broken := [name for name, tensor in weights.items() if not tensor.isfinite().all()]:
         # a finite loss may have had gradients that are not
         raise NotFiniteError(
-            f"before epoch {epoch}{precision.caution}: weights are not finite ({broken[0]} for "
-            f"one of {len(broken)}); look at the losses above"
+            f"before epoch {epoch}{trainer.precision.caution}: weights are not finite "
+            f"({broken[0]} for one of {len(broken)}); look at the losses above"
         )
     state = {
         "epoch": epoch,
         "best_score": best_score,
         "seed": seed,
-        "model": content,
-        "optimizer": optimizer_state(optimizer),
-        "precision": precision.state_dict(),
+        "model": weights,
+        "optimizer": optimizer_state(trainer.optimizer),
+        "precision": trainer.precision.state_dict(),
     }
     if goes_back:
         (folder / PREVIOUS).unlink(missing_ok=True)
@@ -128,7 +125,7 @@ def load_last(folder: Path) -> LastState:
     path = _path_of_last(folder)
     if not path.exists():
         # without --resume, a run beside snapshots is refused
-        remedy = way_back(folder) if list_snapshots(folder) else "leave out --resume to start"
+        remedy = how_to_resume(folder) if list_snapshots(folder) else "leave out --resume to start"
         raise UserError(
             f"--resume last: there is no {folder / LAST}, which is written after each epoch; "
             f"{remedy}"
@@ -146,7 +143,7 @@ def load_previous(folder: Path) -> LastState:
     if not path.exists():
         raise UserError(
             f"--resume previous: there is no {path}, which is written from the second epoch on; "
-            f"{way_back(folder, useless=PREVIOUS)}"
+            f"{how_to_resume(folder, useless=PREVIOUS)}"
         )
     return _load(path)
 
@@ -159,7 +156,7 @@ def best_score_of_last(folder: Path) -> float:
         return -math.inf
 
 
-def way_back(folder: Path, epoch: float = math.inf, useless: str = LAST) -> str:
+def how_to_resume(folder: Path, epoch: float = math.inf, useless: str = LAST) -> str:
     """How a run goes on one of whose states is of no use, as words that follow "and".
 
     Args:
@@ -189,10 +186,10 @@ def _path_of_last(folder: Path) -> Path:
 def _load(path: Path) -> LastState:
     try:
         return _read(path)
-    except WeightsError as error:
-        raise _of_no_use(path, error.fault) from error
-    except TypeError as error:
-        raise _of_no_use(path, "is not the state of a run") from error
+    except (WeightsError, TypeError) as error:
+        fault = error.fault if isinstance(error, WeightsError) else "is not the state of a run"
+        remedy = how_to_resume(path.parent, useless=path.name)
+        raise UserError(f"{path} {fault}; {remedy}") from error
 
 
 def _read(path: Path) -> LastState:
@@ -205,10 +202,6 @@ def _epoch_of(path: Path) -> int | None:
         return _read(path).epoch
     except (UserError, TypeError):
         return None
-
-
-def _of_no_use(path: Path, fault: str) -> UserError:
-    return UserError(f"{path} {fault}; {way_back(path.parent, useless=path.name)}")
 
 
 Start = Snapshot | LastState | None

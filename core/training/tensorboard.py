@@ -16,7 +16,7 @@ from utils.drawing import blend, colorize, legend, picture
 from utils.event_files import EventWriter
 
 
-class Logbook:
+class TensorBoardLog:
     """Events in FOLDER/train and FOLDER/val; the step of everything is the epoch.
 
     Args:
