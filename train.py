@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from core.arguments import add_common_arguments, config_from_arguments, run_folder
-from core.distributed import join_group, make_deterministic, process_group, rank_zero_speaks_first
+from core.devices import make_deterministic
+from core.distributed import join_group, process_group, rank_zero_speaks_first
 from core.training.run import TrainingRun
 from datasets.info import get_dataset_info
 from utils.errors import run_command

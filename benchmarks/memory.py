@@ -20,7 +20,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from benchmarks.accounting import MemoryAccount
 from core.config import Config, load_config
-from core.distributed import select_device
+from core.devices import select_device
 from core.precision import AutocastNetwork, Precision
 from core.training.losses import Criterion
 from core.training.optimizer import build_optimizer

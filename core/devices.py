@@ -1,4 +1,4 @@
-"""What the machine has to compute on: its name, whether it works, and why it cannot be used."""
+"""The device that work runs on: which is chosen, its name, whether it works, and why not."""
 
 from __future__ import annotations
 
@@ -26,6 +26,39 @@ BUILDS_PAGE = "pytorch.org/get-started/previous-versions"
 
 # of NVIDIA's drivers, the first that runs programs of a version of CUDA
 _FIRST_DRIVER = {11: 450, 12: 525, 13: 580}
+
+
+def select_device(name: str = "auto") -> torch.device:
+    """The device called `name`: auto, cuda, mps or cpu; auto takes the first of these there is.
+
+    Where that is the CPU although there is a GPU, a warning says why, and what helps.
+
+    Raises:
+        UserError: the name is unknown, or there is no such device here.
+    """
+    kinds = ("cuda", "mps", "cpu")
+    if name != "auto" and name not in kinds:
+        raise UserError(f"--device {name}: unknown; choose auto, {', '.join(kinds)}")
+    here = [kind for kind in kinds if is_available(kind)]
+    if name != "auto" and name not in here:
+        fault = unusable_gpu(name) or f"PyTorch finds none here; available: {', '.join(here)}"
+        raise UserError(f"--device {name}: {fault}")
+    if name == "auto" and here == ["cpu"] and speaks_for_machine():
+        fault = unusable_gpu("cuda") or unusable_gpu("mps")
+        if fault:
+            print(f"warning: on the CPU: {fault}", file=sys.stderr, flush=True)
+    return torch.device(here[0] if name == "auto" else name)
+
+
+def make_deterministic() -> None:
+    """Let every operation give the same bits in every run; to be called before a GPU is used.
+
+    What PyTorch can only do at random still runs, with a warning that names it.
+    """
+    # cuBLAS is deterministic only with workspaces of a fixed size
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
 
 
 def gpus_used(device: torch.device, spread: bool) -> list[torch.device]:

@@ -1,4 +1,4 @@
-"""Where the work runs: the CPU, one GPU, all visible GPUs, or several processes with one each."""
+"""Work spread over GPUs and processes: who is in the group, what it shares, how it ends."""
 
 from __future__ import annotations
 
@@ -22,11 +22,9 @@ from torch.nn.parallel import DistributedDataParallel
 from core.devices import (
     describe_devices,
     gpus_used,
-    is_available,
     out_of_memory,
     require_working,
-    speaks_for_machine,
-    unusable_gpu,
+    select_device,
 )
 from utils.errors import InterruptionError, UserError
 from utils.progress import track
@@ -108,9 +106,8 @@ def process_group() -> Iterator[None]:
             raise
         time.sleep(SECONDS_OF_SILENCE)
         raise UserError(
-            "another process of the group is gone, or was never reached; what it said last stands "
-            "above, or in the log of its machine (MASTER_ADDR, MASTER_PORT and NODE_RANK tell the "
-            "machines of each other)"
+            "another process is gone or was never reached; look for its error above or in its "
+            "machine's log, and check MASTER_ADDR, MASTER_PORT and NODE_RANK"
         ) from error
     leave_group()
 
@@ -235,39 +232,6 @@ def leave_group() -> None:
     """End this process's part in its group, if it has one."""
     if dist.is_initialized():
         dist.destroy_process_group()
-
-
-def select_device(name: str = "auto") -> torch.device:
-    """The device called `name`: auto, cuda, mps or cpu; auto takes the first of these there is.
-
-    Where that is the CPU although there is a GPU, a warning says why, and what helps.
-
-    Raises:
-        UserError: the name is unknown, or there is no such device here.
-    """
-    kinds = ("cuda", "mps", "cpu")
-    if name != "auto" and name not in kinds:
-        raise UserError(f"--device {name}: unknown; choose auto, {', '.join(kinds)}")
-    here = [kind for kind in kinds if is_available(kind)]
-    if name != "auto" and name not in here:
-        fault = unusable_gpu(name) or f"PyTorch finds none here; available: {', '.join(here)}"
-        raise UserError(f"--device {name}: {fault}")
-    if name == "auto" and here == ["cpu"] and speaks_for_machine():
-        fault = unusable_gpu("cuda") or unusable_gpu("mps")
-        if fault:
-            print(f"warning: on the CPU: {fault}", file=sys.stderr, flush=True)
-    return torch.device(here[0] if name == "auto" else name)
-
-
-def make_deterministic() -> None:
-    """Let every operation give the same bits in every run; to be called before a GPU is used.
-
-    What PyTorch can only do at random still runs, with a warning that names it.
-    """
-    # cuBLAS is deterministic only with workspaces of a fixed size
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.backends.cudnn.benchmark = False
 
 
 def parallelise(

@@ -1,4 +1,4 @@
-"""Whether a run can be carried out as it is configured, as far as is known before it starts."""
+"""Whether a run can be carried out as configured, as far as is known before it starts."""
 
 from __future__ import annotations
 
@@ -41,14 +41,12 @@ def check_config(config: Config, start: Start, device: torch.device, group: Grou
         )
     if config.TRAIN.COMPILE and devices > processes:
         raise UserError(
-            f"TRAIN.COMPILE takes a process for each GPU: start {devices} of them with "
-            f"NPROC={devices} before the launch script, show one GPU with CUDA_VISIBLE_DEVICES, "
-            "or leave it out"
+            f"TRAIN.COMPILE wants a process for each GPU: start them with NPROC={devices} before "
+            "the launch script, or leave it out"
         )
     share = -(-config.TRAIN.BATCH_SIZE // devices)
     if not config.NET.FREEZE_BN and config.TRAIN.BATCH_SIZE % share == 1 % share:
         raise UserError(
-            f"TRAIN.BATCH_SIZE {config.TRAIN.BATCH_SIZE} leaves a device with one image, whose "
-            "pooled features give BatchNorm nothing to take statistics of, and with "
-            "NET.FREEZE_BN False it trains; change the batch size or the number of GPUs"
+            f"TRAIN.BATCH_SIZE {config.TRAIN.BATCH_SIZE} leaves a device with one image, of which "
+            "BatchNorm cannot take statistics (NET.FREEZE_BN False); change the batch size"
         )

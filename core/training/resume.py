@@ -267,10 +267,9 @@ def load_weights(network: Network, config: Config, start: Start) -> None:
         print(load_pretrained(network, backbone, net.PRE_WEIGHTS_PATH), flush=True)
     elif net.FREEZE_BN:
         raise UserError(
-            "NET.PRE_WEIGHTS_PATH is empty, but training starts from ImageNet weights: `bash "
-            f"launch/get_weights.sh {backbone.name}` gets them; set it to "
-            f"models/weights/{backbone.weights.filename}, or train from scratch with --set "
-            "NET.FREEZE_BN False"
+            "NET.PRE_WEIGHTS_PATH is empty: get ImageNet weights with `bash "
+            f"launch/get_weights.sh {backbone.name}` and set it to models/weights/"
+            f"{backbone.weights.filename}, or train from scratch with --set NET.FREEZE_BN False"
         )
 
 
