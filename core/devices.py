@@ -29,9 +29,9 @@ _FIRST_DRIVER = {11: 450, 12: 525, 13: 580}
 
 
 def select_device(name: str = "auto") -> torch.device:
-    """The device called `name`: auto, cuda, mps or cpu; auto takes the first of these there is.
+    """The device called `name`: auto, cuda, mps or cpu; auto takes the first that is available.
 
-    Where that is the CPU although there is a GPU, a warning says why, and what helps.
+    If auto takes the CPU of a machine with a GPU, a warning says why, and the remedy.
 
     Raises:
         UserError: the name is unknown, or there is no such device here.
@@ -51,9 +51,9 @@ def select_device(name: str = "auto") -> torch.device:
 
 
 def make_deterministic() -> None:
-    """Let every operation give the same bits in every run; to be called before a GPU is used.
+    """Make every operation give the same bits in every run; call it before a GPU is used.
 
-    What PyTorch can only do at random still runs, with a warning that names it.
+    Operations without a deterministic version still run, with a warning that names them.
     """
     # cuBLAS is deterministic only with workspaces of a fixed size
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -109,12 +109,12 @@ def _cpu_facts() -> str:
 
 
 def speaks_for_machine() -> bool:
-    """Whether this process says what holds for all that torchrun started on this machine."""
+    """Whether this process prints warnings for all that torchrun started on this machine."""
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def out_of_memory(error: RuntimeError) -> bool:
-    """Whether a GPU was short of memory, which its libraries tell of in words alone."""
+    """Whether a GPU ran out of memory, which its libraries report only in their messages."""
     words = (
         "CUDA error: out of memory",
         "MPS backend out of memory",
@@ -135,7 +135,7 @@ def is_available(kind: str) -> bool:
 def require_working(devices: Sequence[torch.device]) -> None:
     """Compute a small convolution on every one of `devices`, before anything else is done there.
 
-    A GPU that a build of PyTorch has no kernels for is found, and fails at the first of them.
+    PyTorch finds GPUs that it has no kernels for; they fail at the first operation.
 
     Raises:
         UserError: it fails; the line says what to do.
@@ -153,7 +153,7 @@ def require_working(devices: Sequence[torch.device]) -> None:
 
 @contextmanager
 def _pytorch_silent() -> Iterator[None]:
-    """Without the paragraphs in which PyTorch warns of what is said here in a line."""
+    """Suppress PyTorch's long warnings about problems that are reported here in one line."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -174,7 +174,7 @@ def _what_fails(device: torch.device, error: RuntimeError) -> str:
 
 
 def _lacking_kernels(device: torch.device, error: RuntimeError) -> str:
-    """What is to be said if the error comes of a GPU that PyTorch has no kernels for, else ""."""
+    """The message for a GPU that PyTorch has no kernels for, "" for other errors."""
     kernels = torch.cuda.get_arch_list()
     major, minor = torch.cuda.get_device_capability(device)
     known = "no kernel image" in str(error) or not _runs_on(kernels, major, minor)
@@ -202,10 +202,7 @@ def _build_with_kernels(kernels: Sequence[str], major: int, minor: int) -> str:
 
 
 def unusable_gpu(kind: str) -> str:
-    """Why PyTorch does not use the GPU that the machine has, and what helps; empty if it has none.
-
-    To be asked where PyTorch finds no device of this `kind`, cuda or mps.
-    """
+    """Why PyTorch finds no device of this `kind` (cuda or mps), and a remedy; "" without GPUs."""
     return _unusable_mps() if kind == "mps" else _unusable_nvidia()
 
 

@@ -32,11 +32,11 @@ from utils.signals import StoppedError, StopRequest
 
 T = TypeVar("T")
 
-# for what one process does alone while the others wait, such as writing snapshots
+# for work of one process that the others wait for, such as writing snapshots
 PATIENCE = timedelta(minutes=30)
 # longer than torchrun takes to end the other processes of a machine when one has failed
 SECONDS_OF_SILENCE = 10.0
-# names the file for what an interrupted process says last, which core.torchrun may then say
+# environment variable: the file for an interrupted process's last line, which core.torchrun prints
 LAST_WORDS = "CORE_TORCHRUN_LAST_WORDS"
 
 
@@ -83,10 +83,10 @@ SINGLE = Group()
 
 @contextmanager
 def process_group() -> Iterator[None]:
-    """Leave the group that the body may join; where work fails, let the process at fault speak.
+    """Leave the group that the body may join; if it fails, let the process at fault report it.
 
-    What the end of another process does to this one is turned into a `UserError`, unless torchrun
-    ends this one first, as it does where the other ran on the same machine.
+    An error caused by the end of another process becomes a `UserError`, unless torchrun ends this
+    process first, as it does when both run on the same machine.
     """
     try:
         yield
@@ -114,9 +114,9 @@ def process_group() -> Iterator[None]:
 
 @contextmanager
 def rank_zero_speaks_first(group: Group) -> Iterator[None]:
-    """Hold a `UserError` of the body back in other processes than the main one.
+    """Delay a `UserError` of the body in every process but rank 0.
 
-    The main process most likely says the same, and once is enough: torchrun then ends the others.
+    Rank 0 most likely fails with the same error, and torchrun then ends the others.
     """
     try:
         yield
@@ -156,9 +156,9 @@ def interruptible(
 def join_group(name: str, spread: bool = False) -> tuple[Group, torch.device]:
     """The group that torchrun started this process in, or a group of its own, and its device.
 
-    Every process of a machine takes a GPU for itself, or all share the CPU. The main process says
-    which device it is before it is used, and it is tried before anything else is done. A mistake
-    that all share is said by the main process alone, as by `rank_zero_speaks_first`.
+    Every process of a machine takes a GPU for itself, or all share the CPU. Rank 0 prints which
+    device it is, and every process tries its device before anything else is done. An error common
+    to all processes is reported by rank 0 alone (see `rank_zero_speaks_first`).
 
     Args:
         name: as for `select_device`.
@@ -186,7 +186,7 @@ def _join_started(name: str) -> tuple[Group, torch.device]:
         local_size = int(os.environ["LOCAL_WORLD_SIZE"])
         if local_size > torch.cuda.device_count():
             raise UserError(
-                f"NPROC={local_size} processes want a GPU each, but PyTorch finds "
+                f"NPROC={local_size} processes need a GPU each, but PyTorch finds "
                 f"{torch.cuda.device_count()} here; lower NPROC, or give --device cpu"
             )
         device = torch.device("cuda", local_rank)
@@ -200,19 +200,19 @@ def _join_started(name: str) -> tuple[Group, torch.device]:
     backend = "nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=PATIENCE)
     if backend == "gloo":
-        # one in ten processes that end in a group of gloo's are aborted, with a status that tells
-        # nothing. At exit: by then this process has said what it ends with, and the others notice
-        # its end no sooner. To leave one of NCCL's could mean to wait for processes that are gone.
+        # one in ten processes that exit inside a gloo group are aborted, with a meaningless status.
+        # At exit: by then this process has printed its error, and the others notice its end no
+        # sooner. Leaving an NCCL group could mean waiting for processes that are gone.
         atexit.register(leave_group)
     return Group(dist.get_rank(), dist.get_world_size()), device
 
 
 @contextmanager
 def rank_zero_first(group: Group) -> Iterator[None]:
-    """Let the main process run the body before the others do; if it fails, they end without a word.
+    """Let rank 0 run the body before the others do; if it fails, they end silently.
 
-    So it can check what all would check, and says what is wrong once. The others end with status 0,
-    so that the main one's is that of the job.
+    Errors that all would find are thus reported once. The others exit with status 0, so that the
+    job's status is that of rank 0.
     """
     if group.is_rank_zero:
         fine = False
@@ -285,7 +285,7 @@ def sync_batch_norm(model: nn.Module) -> None:
 
 
 def broadcast_buffers(model: nn.Module, group: Group) -> None:
-    """Give every process the main one's running statistics, as they are saved.
+    """Give every process the running statistics of rank 0, which are those saved.
 
     DistributedDataParallel does so before a forward pass of training only.
     """

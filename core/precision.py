@@ -76,7 +76,7 @@ class Precision:
 
     @property
     def caution(self) -> str:
-        """What fp16 may have to do with a loss that is not finite, to stand behind the step."""
+        """A hint for errors about losses that are not finite: fp16 may be the cause."""
         if self.kind != "fp16":
             return ""
         return " (TRAIN.AMP fp16 overflows beyond 65504, bf16 does not)"
@@ -98,7 +98,7 @@ class Precision:
         return self.scaler.state_dict() if self.scaler else {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with the state of an earlier run; that of another precision says nothing."""
+        """Load the state of an earlier run; that of another precision is ignored."""
         if self.scaler and state:
             self.scaler.load_state_dict(state)
 
@@ -181,10 +181,10 @@ def _new_switches() -> tuple[list[Any], list[Any]]:
 
 
 def require_amp(key: str, kind: str, device: torch.device, *, trains: bool) -> None:
-    """Try a small convolution: what PyTorch lacks, it says late, or only warns of.
+    """Try a small convolution: PyTorch reports late, or only warns of, what it cannot do.
 
     Args:
-        key: of the configuration, that asks for it.
+        key: the configuration key that asks for it.
         kind: off, bf16 or fp16.
         device: where the network is to run.
         trains: whether gradients are wanted too.
@@ -214,10 +214,10 @@ def require_amp(key: str, kind: str, device: torch.device, *, trains: bool) -> N
 
 
 def require_speed(key: str, kind: str, device: torch.device) -> None:
-    """Refuse what takes a CPU many times as long as float32; warn where bf16 may.
+    """Refuse fp16 on a CPU, which is many times slower than float32; warn if bf16 may be.
 
     Raises:
-        UserError: float16 on a CPU, which few CPUs have units for.
+        UserError: fp16 on a CPU.
     """
     if device.type != "cpu":
         return
@@ -235,10 +235,10 @@ def require_speed(key: str, kind: str, device: torch.device) -> None:
 
 
 def require_compiler(key: str, device: torch.device) -> None:
-    """Compile something small, for what is missing shows only when the network is to run.
+    """Compile something small: what is missing would show only in the first forward pass.
 
     Args:
-        key: of the configuration, that asks for it.
+        key: the configuration key that asks for it.
 
     Raises:
         UserError: PyTorch cannot compile.

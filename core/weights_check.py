@@ -18,7 +18,7 @@ from models.backbones import BACKBONES
 from models.builder import MODELS
 from utils.errors import UserError
 
-# the least share of entries in common at which weights are called a network's
+# least intersection over union of their entries
 MIN_OVERLAP = 0.5
 
 Entries = frozenset[tuple[str, tuple[int, ...]]]
@@ -26,7 +26,7 @@ Entries = frozenset[tuple[str, tuple[int, ...]]]
 
 @dataclass(frozen=True)
 class Architecture:
-    """What weights are of.
+    """The network, or the backbone, that weights belong to.
 
     Attributes:
         backbone: as NET.BACKBONE calls it.
@@ -43,10 +43,7 @@ class Architecture:
 
 
 def closest_architecture(state: Mapping[str, Tensor]) -> Architecture | None:
-    """The network that weights are of, even if some entries are not as they should be.
-
-    None if it is no network of ours.
-    """
+    """The architecture with most entries in common with `state`, None if too few are."""
     found = _entries(state)
     overlaps = {
         architecture: len(found & entries) / max(1, len(found | entries))
@@ -115,8 +112,8 @@ def require_match(
         path: the file that they are of.
         found: what it holds.
         expected: entries of the same names, shapes and kinds of number.
-        needed: what these are of, if it is a network that the configuration names.
-        remedy: where to get others.
+        needed: the architecture of `expected`, if it is one of ours.
+        remedy: how to get the right weights.
     """
     both = [name for name in expected if name in found]
     missing = [name for name in expected if name not in found]

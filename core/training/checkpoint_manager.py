@@ -36,8 +36,8 @@ class CheckpointManager:
     Those that it did not write are never dropped, or written over.
 
     Args:
-        folder: the run's snapshot folder; what is to be discarded there is gone.
-        best_score: that the run knows of otherwise.
+        folder: the run's snapshot folder.
+        best_score: known from elsewhere, such as the last state.
     """
 
     def __init__(self, folder: Path, best_score: float = -math.inf) -> None:
@@ -68,7 +68,7 @@ class CheckpointManager:
             for each, its_score in self.written.items()
             if each != path and each.exists()
         } | {path: score}
-        # before the files, so that those of a run that is killed here are known as its own
+        # before the files, so that a run killed here knows them as its own
         names = {each.name: its_score for each, its_score in written.items()}
         write_text(self.folder / WRITTEN, json.dumps(names))
         # the optimizer's state goes first: a model file says that the snapshot is complete
@@ -116,7 +116,7 @@ def _read_written(folder: Path) -> dict[Path, float]:
 
 
 def _read_names(folder: Path) -> dict[Path, float | None]:
-    """The same, with None for scores that the file does not tell; empty where nothing tells."""
+    """The same, with None for scores that the file lacks; empty if it cannot be read."""
     try:
         content = json.loads((folder / WRITTEN).read_text(encoding="utf-8"))
         # a list of names is of an earlier version

@@ -48,7 +48,7 @@ class Batches:
         samples: the list's; views in [0, 1], or of uint8, which are scaled here.
         batch_size: of all processes together.
         workers: processes that load images; 0 lets this one load them.
-        device: where batches will go; for a GPU they are pinned.
+        device: where batches go; they are pinned for a GPU.
         group: the processes that share the batches.
         training: in random order, without a last batch that is not full.
     """
@@ -64,7 +64,7 @@ class Batches:
         training: bool,
     ) -> None:
         self.samples = samples
-        self.share = batch_size // group.size
+        self.local_batch_size = batch_size // group.size
         self.sampler = EpochSampler(
             len(samples), samples.seed, batch_size if training else None, group.rank, group.size
         )
@@ -72,7 +72,7 @@ class Batches:
         self.pinned = device.type == "cuda"
 
     def __len__(self) -> int:
-        return -(-len(self.sampler) // self.share)
+        return -(-len(self.sampler) // self.local_batch_size)
 
     @property
     def images_of_all(self) -> int:
@@ -88,7 +88,10 @@ class Batches:
         """
         self.sampler.epoch = epoch
         keys = list(self.sampler)
-        keys = [keys[start : start + self.share] for start in range(0, len(keys), self.share)]
+        keys = [
+            keys[start : start + self.local_batch_size]
+            for start in range(0, len(keys), self.local_batch_size)
+        ]
         try:
             yield from self._load(keys)
         except MemoryError as error:
@@ -123,7 +126,9 @@ class Batches:
     def names(self, epoch: int, step: int) -> list[str]:
         """The images of the batch at `step` of an epoch."""
         self.sampler.epoch = epoch
-        indices = self.sampler.indices()[step * self.share : (step + 1) * self.share]
+        indices = self.sampler.indices()[
+            step * self.local_batch_size : (step + 1) * self.local_batch_size
+        ]
         return [self.samples.entries[index].id for index in indices]
 
 
@@ -202,8 +207,8 @@ def read_labels(
 ) -> None:
     """Give samples their labels, and print how many images of each list have each class.
 
-    Each process reads its share of the masks, so that all of them must call this; the main one
-    prints, and warns of what is odd. Masks whose images have another size are found here, too.
+    Each process reads its part of the masks, so all of them must call this; rank 0 prints, and
+    warns of what looks odd. Masks whose images have another size are found here, too.
 
     Args:
         lists: the training list first, then those for validation, by their names.
@@ -233,10 +238,13 @@ def read_labels(
 def _read_together(
     entries: Sequence[ListEntry], group: Group, stop: StopRequest | None
 ) -> list[MaskFacts]:
-    """What all masks hold; the first error of any process is raised in all of them."""
-    own = entries[group.rank :: group.size]
+    """The classes in all masks; the first error of any process is raised in all of them."""
     try:
-        part = _read(own, shows=group.is_rank_zero and len(entries) > FEW_ITEMS, stop=stop)
+        part = _read(
+            entries[group.rank :: group.size],
+            shows=group.is_rank_zero and len(entries) > FEW_ITEMS,
+            stop=stop,
+        )
     except (UserError, StoppedError) as error:
         part = error
     facts: list[MaskFacts | None] = [None] * len(entries)

@@ -45,7 +45,7 @@ class MeanLosses:
             self.sums[name] = self.sums.get(name, 0.0) + float(values.detach().cpu().double().sum())
 
     def merge(self, other: MeanLosses) -> None:
-        """Add what another process has seen."""
+        """Add the sums of another process."""
         self.images += other.images
         for name, total in other.sums.items():
             self.sums[name] = self.sums.get(name, 0.0) + total
@@ -74,12 +74,12 @@ def run_batch(
 
 @dataclass(frozen=True)
 class Validation:
-    """What a validation set says of the model.
+    """Scores of the model on a validation set.
 
     Attributes:
         losses: mean over all images of each loss.
-        average_precision: of each object class, in [0, 1]; NaN where the set lacks it.
-        mean_average_precision: over the classes that the set has.
+        average_precision: of each object class, in [0, 1]; NaN if the set lacks the class.
+        mean_average_precision: over the classes in the set.
     """
 
     losses: dict[str, float]

@@ -1,4 +1,4 @@
-"""How training ends when something goes wrong."""
+"""Errors during training, and what they tell the user to do."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from utils.errors import UserError
 
 
 class NotFiniteError(UserError):
-    """Losses or weights are not finite; the text ends where a way to go on is to be named."""
+    """Losses or weights are not finite; `explain_errors` adds how to resume."""
 
 
 @contextmanager
 def explain_errors(how_to_resume: Callable[[], str]) -> Iterator[None]:
-    """Turn what memory, disks and learning rates do to the body into `UserError`s.
+    """Turn errors of disks, GPU memory and divergence into `UserError`s with a remedy.
 
     Args:
         how_to_resume: how a run that has diverged goes on (see `core.training.resume`).

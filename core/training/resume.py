@@ -1,10 +1,10 @@
 """The `last` state: a run between two epochs, from which it goes on as if nothing had happened.
 
-All that is random in an epoch follows from the seed, the epoch's number and the process, so the
-first two are the whole random state that there is to keep, as long as processes stay as many.
+All randomness in an epoch follows from the seed, the epoch's number and the process, so the first
+two are all the random state to save, as long as the number of processes stays the same.
 
-`last` may hold weights that have diverged, which no loss has shown yet. So the `previous` state, an
-epoch before, is kept until an epoch that started from `last` has ended, and with finite losses.
+The weights in `last` may have diverged before any loss shows it. So the `previous` state, one epoch
+older, is kept until an epoch that started from `last` has ended with finite losses.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ PREVIOUS = "previous.pth"
 
 @dataclass(frozen=True)
 class LastState:
-    """What the file holds.
+    """A state file's content.
 
     Attributes:
         path: the file.
@@ -78,7 +78,7 @@ def save_last(
     """Write the state of a run that is to train `epoch` next; `last` so far becomes `previous`.
 
     Args:
-        goes_back: the run goes on from a snapshot, so that both states so far are void.
+        goes_back: the run resumes from a snapshot, which makes both earlier states void.
 
     Raises:
         NotFiniteError: a weight is not finite; the earlier states stay.
@@ -105,7 +105,7 @@ def save_last(
 
 
 def make_last(path: Path) -> None:
-    """Let a run go on from the state at `path`: if that is `previous`, `last` becomes the same."""
+    """Make the state at `path`, which may be `previous`, the run's `last` state."""
     if path.name != LAST:
         with atomic_path(path.with_name(LAST)) as temporary:
             shutil.copyfile(path, temporary)
@@ -149,7 +149,7 @@ def load_previous(folder: Path) -> LastState:
 
 
 def best_score_of_last(folder: Path) -> float:
-    """The best score that the run's newest state knows of, -inf where it is of no use."""
+    """The best score in the run's newest state, -inf if that cannot be used."""
     try:
         return load_last(folder).best_score
     except UserError:
@@ -157,12 +157,13 @@ def best_score_of_last(folder: Path) -> float:
 
 
 def how_to_resume(folder: Path, epoch: float = math.inf, useless: str = LAST) -> str:
-    """How a run goes on one of whose states is of no use, as words that follow "and".
+    """How to resume a run that has diverged or lost a state, as words that follow "and".
 
     Args:
-        epoch: the one that was to be trained; snapshots of later ones are of another branch of the
-            run, or of others. A state of this epoch is what the run has just started from.
-        useless: the name of the state's file.
+        folder: of the run's snapshots.
+        epoch: the one that failed; snapshots of later epochs belong to another branch of the run.
+            A state of this epoch is the one that the run has just started from.
+        useless: the name of the state file that cannot be used.
     """
     for name in (LAST, PREVIOUS):
         state = None if name == useless else _epoch_of(folder / name)
@@ -197,7 +198,7 @@ def _read(path: Path) -> LastState:
 
 
 def _epoch_of(path: Path) -> int | None:
-    """The epoch that the state at `path` is to train next; None if there is none of use."""
+    """The epoch that the state at `path` trains next; None if there is no usable state."""
     try:
         return _read(path).epoch
     except (UserError, TypeError):
@@ -208,7 +209,7 @@ Start = Snapshot | LastState | None
 
 
 def find_start(folder: Path, resume: str, overwrite: bool, seed: int) -> Start:
-    """What a run goes on from, None for a fresh one.
+    """The snapshot or state that a run resumes from, None for a fresh run.
 
     Args:
         folder: of the run's snapshots.
@@ -251,7 +252,7 @@ def refuse_existing(folder: Path) -> None:
 
 
 def load_weights(network: Network, config: Config, start: Start) -> None:
-    """Bring the network's weights to where the run starts, and say which they are.
+    """Load the weights that the run starts from, and print which they are.
 
     Raises:
         UserError: files are missing, damaged or of another network.
@@ -274,9 +275,9 @@ def load_weights(network: Network, config: Config, start: Start) -> None:
 
 
 def restore(start: Start, optimizer: torch.optim.Optimizer, precision: Precision) -> float:
-    """Bring optimizer and precision to where the run starts; returns the best score it knows of.
+    """Load the optimizer's and the precision's state; returns the run's best score so far.
 
-    A snapshot that has no optimizer's state, as a published one, leaves it as it is.
+    A snapshot without an optimizer file, such as the published one, leaves the optimizer as it is.
 
     Raises:
         UserError: a file is damaged, or of another optimizer or network.

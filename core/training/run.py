@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,23 +85,28 @@ class TrainingRun:
                 the GPU's memory is short.
             InterruptionError: Ctrl-C or SIGTERM came, and the step it came in is done.
         """
+        with self._folders_to_itself():
+            self._prepare()
+            with (
+                interruptible(self.stop, self.group, self._how_to_go_on),
+                explain_errors(self._how_to_resume),
+            ):
+                self._run_epochs()
+
+    @contextmanager
+    def _folders_to_itself(self) -> Iterator[None]:
+        """Keep other runs out; folders made for a run that does not come about are removed."""
         missing = [_missing(self.snapshots), _missing(self.logs)]
         self.took_over = False  # whether anything of an earlier run may have changed
         with ExitStack() as lock:
             # rank 0 holds it for all; only then may they look at what is in the folder
             with rank_zero_first(self.group):
                 if self.group.is_rank_zero:
-                    # the loaders' processes outlive a main process that is killed by seconds, and
-                    # hold it
+                    # worker processes hold it, too, and outlive a killed run by seconds
                     with os_errors_end_in("choose another --snapshot-dir"):
                         lock.enter_context(only_process(self.snapshots, "training run", PATIENCE))
             try:
-                self._prepare()
-                with (
-                    interruptible(self.stop, self.group, self._how_to_go_on),
-                    explain_errors(self._how_to_resume),
-                ):
-                    self._run_epochs()
+                yield
             except BaseException:
                 if self.group.is_rank_zero and not self.took_over:
                     for folders in missing:
