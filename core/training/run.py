@@ -181,7 +181,7 @@ class TrainingRun:
                 )
 
     def _take_over_folder(self) -> None:
-        """Discard what is void of an earlier part of the run, but for its best score."""
+        """Discard the void parts of an earlier run, but keep its best score."""
         folder, start = self.snapshots, self.start_path
         if self.overwrite:
             discard_existing(folder)
@@ -190,7 +190,7 @@ class TrainingRun:
             self.best_score = max(self.best_score, best_score_of_last(folder))
         self.checkpoints = CheckpointManager(folder, self.best_score)
         self.checkpoints.drop_surplus()  # a run may have been killed before it came to that
-        # a later state of a run that was gone back on would be of another branch of it
+        # once a run has gone back, its later states belong to another branch
         if start and start.name in (LAST, PREVIOUS):
             make_last(start)
         elif start:
@@ -207,7 +207,7 @@ class TrainingRun:
         self.pictured = self.val_batches["train"].first(PICTURED_IMAGES)
 
     def _log_picture(self, epoch: int) -> None:
-        """What the network makes of the same few images before each epoch."""
+        """Log the masks of the same few images, and the learning rates."""
         if self.group.is_rank_zero:
             image = draw_batch(self.trainer.eval_model, self.pictured, self.info, self.device)
             self.tensorboard.pictures(image, epoch)
