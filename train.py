@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 
 from core.arguments import add_common_arguments, config_from_arguments, run_folder
-from core.distributed import join_group, make_deterministic, process_group, rank_zero_speaks_first
-from core.training.run import RunSettings, train
+from core.devices import make_deterministic
+from core.distributed import join_group, process_group, rank_zero_speaks_first
+from core.training.run import TrainingRun
 from datasets.info import get_dataset_info
 from utils.errors import run_command
 
@@ -21,17 +22,18 @@ def main() -> None:
 
 def run(args: argparse.Namespace) -> None:
     group, device = join_group(args.device, spread=True)
-    settings = RunSettings(
-        snapshots=run_folder(args.snapshot_dir, args),
-        logs=run_folder(args.logdir, args),
-        resume=args.resume,
-        overwrite=args.overwrite,
-        seed=args.random_seed,
-        device=device,
-        group=group,
-    )
     with rank_zero_speaks_first(group):
-        train(config_from_arguments(args), get_dataset_info(args.dataset), settings)
+        TrainingRun(
+            config_from_arguments(args),
+            get_dataset_info(args.dataset),
+            snapshots=run_folder(args.snapshot_dir, args),
+            logs=run_folder(args.logdir, args),
+            resume=args.resume,
+            overwrite=args.overwrite,
+            seed=args.random_seed,
+            device=device,
+            group=group,
+        ).run()
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -13,7 +13,7 @@ from benchmarks import file_cases, inference_cases, pamr_cases, training_cases
 from benchmarks.case import Builders
 from benchmarks.measure import DifferentResultsError, Row, measure
 from benchmarks.report import head, line, machine, split_readme, write_json, write_readme
-from core.distributed import select_device
+from core.devices import select_device
 from utils.errors import UserError, run_command
 from utils.files import require_writable_file, user_path
 from utils.streams import go_on_unread

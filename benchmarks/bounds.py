@@ -15,7 +15,7 @@ from benchmarks import growth_inference
 from benchmarks.measure import median_seconds
 from benchmarks.pamr_cases import pamr_inputs
 from benchmarks.training_cases import our_step, step_config
-from core.distributed import select_device
+from core.devices import select_device
 from models.heads.pamr import PAMR
 from utils.errors import run_command
 

@@ -20,7 +20,7 @@ from benchmarks import growth_inference, straightforward
 from benchmarks.measure import median_seconds
 from benchmarks.meters import tensor_peak
 from benchmarks.pamr_cases import pamr_inputs
-from core.distributed import select_device
+from core.devices import select_device
 from models.heads.pamr import PAMR
 from utils.errors import UserError, run_command
 from utils.files import atomic_path, require_writable_file, user_path

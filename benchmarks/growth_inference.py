@@ -18,7 +18,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.meters import tensor_peak
 from benchmarks.voc_like import photograph
 from core.config import Config, InferenceConfig
-from core.distributed import place, select_device
+from core.devices import select_device
+from core.distributed import place
 from core.inference.predict import predict
 from core.inference.samples import Sample
 from models import get_model

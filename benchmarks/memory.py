@@ -20,8 +20,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from benchmarks.accounting import MemoryAccount
 from core.config import Config, load_config
-from core.distributed import select_device
-from core.precision import InPrecision, Precision
+from core.devices import select_device
+from core.precision import AutocastNetwork, Precision
 from core.training.losses import Criterion
 from core.training.optimizer import build_optimizer
 from datasets.transforms import normalise
@@ -87,7 +87,7 @@ def take_steps(config: Config, device: torch.device, restart: Callable[[], None]
         network = get_model(config.NET)
     if config.TRAIN.CHECKPOINT:
         network.checkpoint_activations()
-    model = InPrecision(network, precision).train()
+    model = AutocastNetwork(network, config.TRAIN.AMP, device, training_only=True).train()
     optimizer = build_optimizer(network, config.NET)
     criterion = Criterion(config)
     for _ in range(2):

@@ -13,7 +13,7 @@ from benchmarks.inputs import plausible_logits, random_images, random_labels
 from benchmarks.straightforward_network import straightforward_network, straightforward_supervision
 from core.config import Config, load_config
 from core.distributed import parallelise
-from core.precision import InPrecision, Precision
+from core.precision import AutocastNetwork, Precision
 from core.training.losses import Criterion
 from core.training.optimizer import build_optimizer
 from datasets.transforms import normalise
@@ -127,9 +127,9 @@ def our_step(config: Config, device: torch.device, batch: int, size: int) -> Ste
     network = get_model(config.NET)
     if config.TRAIN.COMPILE:
         network.compile_layers()
-    precision = Precision(config.TRAIN.AMP, device)
-    low = precision.kind != "off"
-    model = parallelise(InPrecision(network, precision), device, low_precision=low)
+    amp = config.TRAIN.AMP
+    in_precision = AutocastNetwork(network, amp, device, training_only=True)
+    model = parallelise(in_precision, device, low_precision=amp != "off")
     return Step(config, network, model, batch, size)
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from core.foreign_weights import identify, torch_load, unwrap
 from core.published import own_state, published_state
-from core.weights_check import WeightsError, WeightsLabel, require_match, require_tensors
+from core.weights_check import Architecture, WeightsError, require_match, require_tensors
 from models.backbones.spec import BackboneSpec
 from models.network import Network
 from utils.errors import UserError
@@ -77,9 +77,8 @@ def find_snapshot(folder: Path, suffix: str) -> Snapshot:
     snapshots = list_snapshots(folder)
     if not snapshots:
         raise UserError(
-            f"--resume {suffix}: there are no snapshots in {folder}; train first, or name "
-            "another run with EXP and RUN_ID (--exp, --run); `bash launch/get_weights.sh snapshot` "
-            "gets the published one"
+            f"--resume {suffix}: there are no snapshots in {folder}; train first, name another run "
+            "with EXP and RUN_ID (--exp, --run), or run `bash launch/get_weights.sh snapshot`"
         )
     if suffix == "best":
         return max(snapshots, key=lambda snapshot: (snapshot.score, snapshot.epoch))
@@ -205,7 +204,7 @@ def read_pretrained(
         for name, tensor in expected.items()
         if name in kept or not name.endswith("num_batches_tracked")
     }
-    require_match(path, kept, demanded, WeightsLabel(spec.name), _how_to_get(spec))
+    require_match(path, kept, demanded, Architecture(spec.name), _how_to_get(spec))
     return kept, left_out, unwrapped
 
 
@@ -279,5 +278,5 @@ def _how_to_get(spec: BackboneSpec) -> str:
 
 
 def _require_snapshot_of(model: Network, state: dict[str, Tensor], path: str | Path) -> None:
-    needed = WeightsLabel(model.backbone_name, model.name) if model.name else None
+    needed = Architecture(model.backbone_name, model.name) if model.name else None
     require_match(path, state, published_state(model), needed, "take another snapshot")

@@ -1,4 +1,4 @@
-"""What the machine has to compute on: its name, whether it works, and why it cannot be used."""
+"""The device that work runs on: which is chosen, its name, whether it works, and why not."""
 
 from __future__ import annotations
 
@@ -26,6 +26,39 @@ BUILDS_PAGE = "pytorch.org/get-started/previous-versions"
 
 # of NVIDIA's drivers, the first that runs programs of a version of CUDA
 _FIRST_DRIVER = {11: 450, 12: 525, 13: 580}
+
+
+def select_device(name: str = "auto") -> torch.device:
+    """The device called `name`: auto, cuda, mps or cpu; auto takes the first that is available.
+
+    If auto takes the CPU of a machine with a GPU, a warning says why, and the remedy.
+
+    Raises:
+        UserError: the name is unknown, or there is no such device here.
+    """
+    kinds = ("cuda", "mps", "cpu")
+    if name != "auto" and name not in kinds:
+        raise UserError(f"--device {name}: unknown; choose auto, {', '.join(kinds)}")
+    here = [kind for kind in kinds if is_available(kind)]
+    if name != "auto" and name not in here:
+        fault = unusable_gpu(name) or f"PyTorch finds none here; available: {', '.join(here)}"
+        raise UserError(f"--device {name}: {fault}")
+    if name == "auto" and here == ["cpu"] and speaks_for_machine():
+        fault = unusable_gpu("cuda") or unusable_gpu("mps")
+        if fault:
+            print(f"warning: on the CPU: {fault}", file=sys.stderr, flush=True)
+    return torch.device(here[0] if name == "auto" else name)
+
+
+def make_deterministic() -> None:
+    """Make every operation give the same bits in every run; call it before a GPU is used.
+
+    Operations without a deterministic version still run, with a warning that names them.
+    """
+    # cuBLAS is deterministic only with workspaces of a fixed size
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
 
 
 def gpus_used(device: torch.device, spread: bool) -> list[torch.device]:
@@ -76,12 +109,12 @@ def _cpu_facts() -> str:
 
 
 def speaks_for_machine() -> bool:
-    """Whether this process says what holds for all that torchrun started on this machine."""
+    """Whether this process prints warnings for all that torchrun started on this machine."""
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def out_of_memory(error: RuntimeError) -> bool:
-    """Whether a GPU was short of memory, which its libraries tell of in words alone."""
+    """Whether a GPU ran out of memory, which its libraries report only in their messages."""
     words = (
         "CUDA error: out of memory",
         "MPS backend out of memory",
@@ -102,7 +135,7 @@ def is_available(kind: str) -> bool:
 def require_working(devices: Sequence[torch.device]) -> None:
     """Compute a small convolution on every one of `devices`, before anything else is done there.
 
-    A GPU that a build of PyTorch has no kernels for is found, and fails at the first of them.
+    PyTorch finds GPUs that it has no kernels for; they fail at the first operation.
 
     Raises:
         UserError: it fails; the line says what to do.
@@ -120,7 +153,7 @@ def require_working(devices: Sequence[torch.device]) -> None:
 
 @contextmanager
 def _pytorch_silent() -> Iterator[None]:
-    """Without the paragraphs in which PyTorch warns of what is said here in a line."""
+    """Suppress PyTorch's long warnings about problems that are reported here in one line."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -141,7 +174,7 @@ def _what_fails(device: torch.device, error: RuntimeError) -> str:
 
 
 def _lacking_kernels(device: torch.device, error: RuntimeError) -> str:
-    """What is to be said if the error comes of a GPU that PyTorch has no kernels for, else ""."""
+    """The message for a GPU that PyTorch has no kernels for, "" for other errors."""
     kernels = torch.cuda.get_arch_list()
     major, minor = torch.cuda.get_device_capability(device)
     known = "no kernel image" in str(error) or not _runs_on(kernels, major, minor)
@@ -169,10 +202,7 @@ def _build_with_kernels(kernels: Sequence[str], major: int, minor: int) -> str:
 
 
 def unusable_gpu(kind: str) -> str:
-    """Why PyTorch does not use the GPU that the machine has, and what helps; empty if it has none.
-
-    To be asked where PyTorch finds no device of this `kind`, cuda or mps.
-    """
+    """Why PyTorch finds no device of this `kind` (cuda or mps), and a remedy; "" without GPUs."""
     return _unusable_mps() if kind == "mps" else _unusable_nvidia()
 
 

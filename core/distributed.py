@@ -1,12 +1,13 @@
-"""Where the work runs: the CPU, one GPU, all visible GPUs, or several processes with one each."""
+"""Work spread over GPUs and processes: who is in the group, what it shares, how it ends."""
 
 from __future__ import annotations
 
 import atexit
 import os
+import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,21 +22,21 @@ from torch.nn.parallel import DistributedDataParallel
 from core.devices import (
     describe_devices,
     gpus_used,
-    is_available,
     out_of_memory,
     require_working,
-    speaks_for_machine,
-    unusable_gpu,
+    select_device,
 )
 from utils.errors import InterruptionError, UserError
+from utils.progress import track
+from utils.signals import StoppedError, StopRequest
 
 T = TypeVar("T")
 
-# for what one process does alone while the others wait, such as writing snapshots
+# for work of one process that the others wait for, such as writing snapshots
 PATIENCE = timedelta(minutes=30)
 # longer than torchrun takes to end the other processes of a machine when one has failed
 SECONDS_OF_SILENCE = 10.0
-# names the file for what an interrupted process says last, which core.torchrun may then say
+# environment variable: the file for an interrupted process's last line, which core.torchrun prints
 LAST_WORDS = "CORE_TORCHRUN_LAST_WORDS"
 
 
@@ -82,10 +83,10 @@ SINGLE = Group()
 
 @contextmanager
 def process_group() -> Iterator[None]:
-    """Leave the group that the body may join; where work fails, let the process at fault speak.
+    """Leave the group that the body may join; if it fails, let the process at fault report it.
 
-    What the end of another process does to this one is turned into a `UserError`, unless torchrun
-    ends this one first, as it does where the other ran on the same machine.
+    An error caused by the end of another process becomes a `UserError`, unless torchrun ends this
+    process first, as it does when both run on the same machine.
     """
     try:
         yield
@@ -105,18 +106,17 @@ def process_group() -> Iterator[None]:
             raise
         time.sleep(SECONDS_OF_SILENCE)
         raise UserError(
-            "another process of the group is gone, or was never reached; what it said last stands "
-            "above, or in the log of its machine (MASTER_ADDR, MASTER_PORT and NODE_RANK tell the "
-            "machines of each other)"
+            "another process is gone or was never reached; look for its error above or in its "
+            "machine's log, and check MASTER_ADDR, MASTER_PORT and NODE_RANK"
         ) from error
     leave_group()
 
 
 @contextmanager
 def rank_zero_speaks_first(group: Group) -> Iterator[None]:
-    """Hold a `UserError` of the body back in other processes than the main one.
+    """Delay a `UserError` of the body in every process but rank 0.
 
-    The main process most likely says the same, and once is enough: torchrun then ends the others.
+    Rank 0 most likely fails with the same error, and torchrun then ends the others.
     """
     try:
         yield
@@ -126,12 +126,39 @@ def rank_zero_speaks_first(group: Group) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def interruptible(
+    stop: StopRequest, group: Group, how_to_go_on: Callable[[], str]
+) -> Iterator[None]:
+    """Note Ctrl-C and SIGTERM in `stop` during the body; where one came, end with one line.
+
+    Args:
+        stop: looked at by the body, which raises `StoppedError` where it can stop.
+        group: the processes that work together; one may have to stop because of another's signal.
+        how_to_go_on: gives the words that follow "interrupted; ".
+
+    Raises:
+        InterruptionError: in rank 0; the others end without a word.
+    """
+    try:
+        with stop.listening():
+            yield
+    except (StoppedError, KeyboardInterrupt, UserError, RuntimeError) as error:
+        # a signal to all processes may have ended workers or others of the group first
+        if stop.signal is None and not isinstance(error, StoppedError):
+            raise
+        status = 128 + (stop.signal or signal.SIGTERM)
+        if not group.is_rank_zero:
+            raise SystemExit(status) from error
+        raise InterruptionError(f"interrupted; {how_to_go_on()}", status) from error
+
+
 def join_group(name: str, spread: bool = False) -> tuple[Group, torch.device]:
     """The group that torchrun started this process in, or a group of its own, and its device.
 
-    Every process of a machine takes a GPU for itself, or all share the CPU. The main process says
-    which device it is before it is used, and it is tried before anything else is done. A mistake
-    that all share is said by the main process alone, as by `rank_zero_speaks_first`.
+    Every process of a machine takes a GPU for itself, or all share the CPU. Rank 0 prints which
+    device it is, and every process tries its device before anything else is done. An error common
+    to all processes is reported by rank 0 alone (see `rank_zero_speaks_first`).
 
     Args:
         name: as for `select_device`.
@@ -159,7 +186,7 @@ def _join_started(name: str) -> tuple[Group, torch.device]:
         local_size = int(os.environ["LOCAL_WORLD_SIZE"])
         if local_size > torch.cuda.device_count():
             raise UserError(
-                f"NPROC={local_size} processes want a GPU each, but PyTorch finds "
+                f"NPROC={local_size} processes need a GPU each, but PyTorch finds "
                 f"{torch.cuda.device_count()} here; lower NPROC, or give --device cpu"
             )
         device = torch.device("cuda", local_rank)
@@ -173,19 +200,19 @@ def _join_started(name: str) -> tuple[Group, torch.device]:
     backend = "nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=PATIENCE)
     if backend == "gloo":
-        # one in ten processes that end in a group of gloo's are aborted, with a status that tells
-        # nothing. At exit: by then this process has said what it ends with, and the others notice
-        # its end no sooner. To leave one of NCCL's could mean to wait for processes that are gone.
+        # one in ten processes that exit inside a gloo group are aborted, with a meaningless status.
+        # At exit: by then this process has printed its error, and the others notice its end no
+        # sooner. Leaving an NCCL group could mean waiting for processes that are gone.
         atexit.register(leave_group)
     return Group(dist.get_rank(), dist.get_world_size()), device
 
 
 @contextmanager
 def rank_zero_first(group: Group) -> Iterator[None]:
-    """Let the main process run the body before the others do; if it fails, they end without a word.
+    """Let rank 0 run the body before the others do; if it fails, they end silently.
 
-    So it can check what all would check, and says what is wrong once. The others end with status 0,
-    so that the main one's is that of the job.
+    Errors that all would find are thus reported once. The others exit with status 0, so that the
+    job's status is that of rank 0.
     """
     if group.is_rank_zero:
         fine = False
@@ -205,39 +232,6 @@ def leave_group() -> None:
     """End this process's part in its group, if it has one."""
     if dist.is_initialized():
         dist.destroy_process_group()
-
-
-def select_device(name: str = "auto") -> torch.device:
-    """The device called `name`: auto, cuda, mps or cpu; auto takes the first of these there is.
-
-    Where that is the CPU although there is a GPU, a warning says why, and what helps.
-
-    Raises:
-        UserError: the name is unknown, or there is no such device here.
-    """
-    kinds = ("cuda", "mps", "cpu")
-    if name != "auto" and name not in kinds:
-        raise UserError(f"--device {name}: unknown; choose auto, {', '.join(kinds)}")
-    here = [kind for kind in kinds if is_available(kind)]
-    if name != "auto" and name not in here:
-        fault = unusable_gpu(name) or f"PyTorch finds none here; available: {', '.join(here)}"
-        raise UserError(f"--device {name}: {fault}")
-    if name == "auto" and here == ["cpu"] and speaks_for_machine():
-        fault = unusable_gpu("cuda") or unusable_gpu("mps")
-        if fault:
-            print(f"warning: on the CPU: {fault}", file=sys.stderr, flush=True)
-    return torch.device(here[0] if name == "auto" else name)
-
-
-def make_deterministic() -> None:
-    """Let every operation give the same bits in every run; to be called before a GPU is used.
-
-    What PyTorch can only do at random still runs, with a warning that names it.
-    """
-    # cuBLAS is deterministic only with workspaces of a fixed size
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.backends.cudnn.benchmark = False
 
 
 def parallelise(
@@ -291,13 +285,42 @@ def sync_batch_norm(model: nn.Module) -> None:
 
 
 def broadcast_buffers(model: nn.Module, group: Group) -> None:
-    """Give every process the main one's running statistics, as they are saved.
+    """Give every process the running statistics of rank 0, which are those saved.
 
     DistributedDataParallel does so before a forward pass of training only.
     """
     if group.size > 1:
         for buffer in model.buffers():
             dist.broadcast(buffer, 0)
+
+
+def track_group(
+    items: Iterable[T],
+    total: int,
+    group: Group,
+    weigh: Callable[[T], int] = lambda item: 1,
+    **shown: Any,
+) -> Iterator[T]:
+    """Yield the items of this process; rank 0 shows how far the group is, in images.
+
+    Args:
+        items: what this process works on; the other processes have about as much.
+        total: the images of the whole group.
+        weigh: the images in an item.
+        shown: `description`, `every` and `status`, as for `utils.progress.track`.
+    """
+    if not group.is_rank_zero:
+        return iter(items)
+    done = 0
+
+    def weigh_for_group(item: T) -> int:
+        # the others are about as far; their parts may be an image shorter
+        nonlocal done
+        step = min(weigh(item) * group.size, total - done)
+        done += step
+        return step
+
+    return track(items, total, "image", weigh=weigh_for_group, **shown)
 
 
 def interleave(parts: Sequence[torch.Tensor]) -> torch.Tensor:

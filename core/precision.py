@@ -26,58 +26,108 @@ def autocast(kind: str, device: torch.device) -> AbstractContextManager:
     return nullcontext() if kind == "off" else torch.autocast(device.type, DTYPES[kind])
 
 
-def require_amp(key: str, kind: str, device: torch.device, *, trains: bool) -> None:
-    """Try a small convolution: what PyTorch lacks, it says late, or only warns of.
+class AutocastNetwork(nn.Module):
+    """A network whose convolutions are lowered to 16 bits; losses are computed outside of it.
+
+    It belongs inside of DataParallel, whose threads do not take over what autocast lowers to.
 
     Args:
-        key: of the configuration, that asks for it.
+        network: any; it gets what the wrapper is called with.
         kind: off, bf16 or fp16.
-        device: where the network is to run.
-        trains: whether gradients are wanted too.
+        device: where the network is.
+        training_only: passes in eval mode stay float32.
+    """
+
+    def __init__(
+        self, network: nn.Module, kind: str, device: torch.device, *, training_only: bool = False
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.kind = kind
+        self.device = device
+        self.training_only = training_only
+
+    def forward(self, *inputs: Any) -> Any:
+        if self.training_only and not self.training:
+            return self.network(*inputs)
+        with autocast(self.kind, self.device):
+            return self.network(*inputs)
+
+
+class Precision:
+    """How backward passes and steps of training are computed.
+
+    Weights, their gradients and their updates are float32. With fp16, gradients that float16 would
+    round to zero are scaled up by a factor S, ∇w = (1/S)·∂(S·loss)/∂w; a step whose scaled
+    gradients overflow is left out, and S halved.
+
+    Args:
+        kind: off, bf16 or fp16.
+        device: where training runs.
 
     Raises:
-        UserError: PyTorch cannot compute so on this device.
+        UserError: PyTorch cannot train in this precision on this device.
     """
-    if kind == "off":
-        return
-    try:
-        weight = torch.ones(4, 3, 3, 3, device=device, requires_grad=trains)
-        with autocast(kind, device):
-            output = F.conv2d(torch.ones(1, 3, 8, 8, device=device), weight)
-        if trains:
-            output.float().sum().backward()
-        reason = "" if output.dtype == DTYPES[kind] else f"it computes in {output.dtype}"
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-    scales = trains and kind == "fp16"
-    if not reason and scales and not torch.amp.GradScaler(device.type).is_enabled():
-        reason = "it cannot scale gradients"
-    if reason:
-        raise UserError(
-            f"{key} {kind}: PyTorch {torch.__version__} cannot compute so on {device.type} "
-            f"({reason}); choose another of {', '.join(DTYPES)}"
-        )
+
+    def __init__(self, kind: str, device: torch.device) -> None:
+        self.kind = kind
+        self.scaler = torch.amp.GradScaler(device.type) if kind == "fp16" else None
+        require_amp("TRAIN.AMP", kind, device, trains=True)
+
+    @property
+    def caution(self) -> str:
+        """A hint for errors about losses that are not finite: fp16 may be the cause."""
+        if self.kind != "fp16":
+            return ""
+        return " (TRAIN.AMP fp16 overflows beyond 65504, bf16 does not)"
+
+    def step(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+        """Take the gradients of `loss`, let the optimizer step, and free the gradients."""
+        if self.scaler:
+            self.scaler.scale(loss).backward()
+            self.scaler.step(optimizer)
+            self.scaler.update()
+        else:
+            loss.backward()
+            optimizer.step()
+        # at once, not before the next step: its forward pass needs the memory
+        optimizer.zero_grad(set_to_none=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a run that goes on needs: the factor S and when to raise it; else nothing."""
+        return self.scaler.state_dict() if self.scaler else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Load the state of an earlier run; that of another precision is ignored."""
+        if self.scaler and state:
+            self.scaler.load_state_dict(state)
 
 
-def require_speed(key: str, kind: str, device: torch.device) -> None:
-    """Refuse what takes a CPU many times as long as float32; warn where bf16 may.
+def accelerate(model: nn.Module, test: InferenceConfig, device: torch.device) -> nn.Module:
+    """The network under TEST.AMP and TEST.COMPILE; with both off, `model` as it is.
+
+    Convolutions are lowered to 16 bits, masks and scores, and what the network computes them with,
+    are not; on a GPU channels then lie innermost, as its matrix units want them. `model` itself is
+    changed.
+
+    Args:
+        model: images (B×3×H×W) → raw class scores (B×(C−1)) and masks (B×C×H×W), on `device`.
+        test: the configuration's TEST section.
+        device: where the model is.
 
     Raises:
-        UserError: float16 on a CPU, which few CPUs have units for.
+        UserError: PyTorch cannot compute so on this device, or only slowly, or cannot compile.
     """
-    if device.type != "cpu":
-        return
-    if kind == "fp16":
-        raise UserError(
-            f"{key} fp16 takes a CPU ten times as long as float32, or more; set {key} bf16, for "
-            "CPUs that have units for it, or off"
-        )
-    if kind == "bf16" and cpu_lacks("bf16") and speaks_for_machine():
-        print(
-            f"warning: {key} bf16: this CPU has no units for bf16, and takes several times as long "
-            f"as with {key} off",
-            file=sys.stderr,
-        )
+    if test.COMPILE:
+        require_compiler("TEST.COMPILE", device)
+        model.compile()
+    if test.AMP == "off":
+        return model
+    require_speed("TEST.AMP", test.AMP, device)
+    require_amp("TEST.AMP", test.AMP, device, trains=False)
+    if device.type == "cuda":
+        model.to(memory_format=torch.channels_last)
+    return AutocastNetwork(model, test.AMP, device)
 
 
 @contextmanager
@@ -130,11 +180,65 @@ def _new_switches() -> tuple[list[Any], list[Any]]:
     return [cudnn.conv, cudnn.rnn, matmul], [torch.backends.mkldnn.matmul]
 
 
-def require_compiler(key: str, device: torch.device) -> None:
-    """Compile something small, for what is missing shows only when the network is to run.
+def require_amp(key: str, kind: str, device: torch.device, *, trains: bool) -> None:
+    """Try a small convolution: PyTorch reports late, or only warns of, what it cannot do.
 
     Args:
-        key: of the configuration, that asks for it.
+        key: the configuration key that asks for it.
+        kind: off, bf16 or fp16.
+        device: where the network is to run.
+        trains: whether gradients are wanted too.
+
+    Raises:
+        UserError: PyTorch cannot compute so on this device.
+    """
+    if kind == "off":
+        return
+    try:
+        weight = torch.ones(4, 3, 3, 3, device=device, requires_grad=trains)
+        with autocast(kind, device):
+            output = F.conv2d(torch.ones(1, 3, 8, 8, device=device), weight)
+        if trains:
+            output.float().sum().backward()
+        reason = "" if output.dtype == DTYPES[kind] else f"it computes in {output.dtype}"
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+    scales = trains and kind == "fp16"
+    if not reason and scales and not torch.amp.GradScaler(device.type).is_enabled():
+        reason = "it cannot scale gradients"
+    if reason:
+        raise UserError(
+            f"{key} {kind}: PyTorch {torch.__version__} cannot compute so on {device.type} "
+            f"({reason}); choose another of {', '.join(DTYPES)}"
+        )
+
+
+def require_speed(key: str, kind: str, device: torch.device) -> None:
+    """Refuse fp16 on a CPU, which is many times slower than float32; warn if bf16 may be.
+
+    Raises:
+        UserError: fp16 on a CPU.
+    """
+    if device.type != "cpu":
+        return
+    if kind == "fp16":
+        raise UserError(
+            f"{key} fp16 takes a CPU ten times as long as float32, or more; set {key} bf16, for "
+            "CPUs that have units for it, or off"
+        )
+    if kind == "bf16" and cpu_lacks("bf16") and speaks_for_machine():
+        print(
+            f"warning: {key} bf16: this CPU has no units for bf16, and takes several times as long "
+            f"as with {key} off",
+            file=sys.stderr,
+        )
+
+
+def require_compiler(key: str, device: torch.device) -> None:
+    """Compile something small: what is missing would show only in the first forward pass.
+
+    Args:
+        key: the configuration key that asks for it.
 
     Raises:
         UserError: PyTorch cannot compile.
@@ -147,114 +251,3 @@ def require_compiler(key: str, device: torch.device) -> None:
             f"{key}: PyTorch {torch.__version__} cannot compile for {device.type} ({reason}); "
             "install a C++ compiler (g++) and Python's headers, or leave the key out"
         ) from error
-
-
-class Precision:
-    """How forward passes, backward passes and steps of training are computed.
-
-    With bf16 and fp16, autocast lowers convolutions; weights, their gradients and their updates
-    stay float32. Gradients that float16 would round to zero are scaled up by a factor S,
-    ∇w = (1/S)·∂(S·loss)/∂w; a step whose scaled gradients overflow is left out, and S halved.
-
-    Args:
-        kind: off, bf16 or fp16.
-        device: where training runs.
-
-    Raises:
-        UserError: PyTorch cannot train in this precision on this device.
-    """
-
-    def __init__(self, kind: str, device: torch.device) -> None:
-        self.kind = kind
-        self.device = device
-        self.scaler = torch.amp.GradScaler(device.type) if kind == "fp16" else None
-        require_amp("TRAIN.AMP", kind, device, trains=True)
-
-    def autocast(self) -> AbstractContextManager:
-        """The context that a forward pass is to be computed in; losses belong outside."""
-        return autocast(self.kind, self.device)
-
-    @property
-    def caution(self) -> str:
-        """What fp16 may have to do with a loss that is not finite, to stand behind the step."""
-        if self.kind != "fp16":
-            return ""
-        return " (TRAIN.AMP fp16 overflows beyond 65504, bf16 does not)"
-
-    def step(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-        """Take the gradients of `loss`, let the optimizer step, and free the gradients."""
-        if self.scaler:
-            self.scaler.scale(loss).backward()
-            self.scaler.step(optimizer)
-            self.scaler.update()
-        else:
-            loss.backward()
-            optimizer.step()
-        # at once, not before the next step: its forward pass needs the memory
-        optimizer.zero_grad(set_to_none=True)
-
-    def state_dict(self) -> dict[str, Any]:
-        """What a run that goes on needs: the factor S and when to raise it; else nothing."""
-        return self.scaler.state_dict() if self.scaler else {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with the state of an earlier run; that of another precision says nothing."""
-        if self.scaler and state:
-            self.scaler.load_state_dict(state)
-
-
-class InPrecision(nn.Module):
-    """A network whose training passes are computed in a precision, its others in float32.
-
-    It belongs inside of DataParallel, whose threads do not take over what autocast lowers to.
-    """
-
-    def __init__(self, network: nn.Module, precision: Precision) -> None:
-        super().__init__()
-        self.network = network
-        self.precision = precision
-
-    def forward(self, *inputs: Any) -> Any:
-        if not self.training:
-            return self.network(*inputs)
-        with self.precision.autocast():
-            return self.network(*inputs)
-
-
-def accelerate(model: nn.Module, test: InferenceConfig, device: torch.device) -> nn.Module:
-    """The network under TEST.AMP and TEST.COMPILE; with both off, `model` as it is.
-
-    Convolutions are lowered to 16 bits, masks and scores, and what the network computes them with,
-    are not; on a GPU channels then lie innermost, as its matrix units want them. `model` itself is
-    changed.
-
-    Args:
-        model: images (B×3×H×W) → raw class scores (B×(C−1)) and masks (B×C×H×W), on `device`.
-        test: the configuration's TEST section.
-        device: where the model is.
-
-    Raises:
-        UserError: PyTorch cannot compute so on this device, or only slowly, or cannot compile.
-    """
-    if test.COMPILE:
-        require_compiler("TEST.COMPILE", device)
-        model.compile()
-    if test.AMP == "off":
-        return model
-    require_speed("TEST.AMP", test.AMP, device)
-    require_amp("TEST.AMP", test.AMP, device, trains=False)
-    if device.type == "cuda":
-        model.to(memory_format=torch.channels_last)
-    return _Lowered(model, test.AMP, device)
-
-
-class _Lowered(nn.Module):
-    def __init__(self, network: nn.Module, kind: str, device: torch.device) -> None:
-        super().__init__()
-        self.network = network
-        self.kind = kind
-        self.device = device
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        with autocast(self.kind, self.device):
-            return self.network(images)

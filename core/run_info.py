@@ -1,4 +1,4 @@
-"""What a later reader needs to know of a run: configuration, command, commit, changes, versions."""
+"""How a run was made: configuration, command, commit, uncommitted changes, versions."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def write_run_info(
 
     Args:
         folder: of the logs or the results.
-        devices: that this process works on.
-        mark: stands before the names' suffix, for a run that keeps the records of an earlier part.
+        devices: those this process uses.
+        mark: added to the file names by a resumed run, which keeps the files of its earlier part.
         facts: plain values to add to environment.yaml, such as the seed.
 
     Raises:
@@ -53,13 +53,13 @@ def write_run_info(
         "threads": torch.get_num_threads(),
         **facts,
     }
-    records = {
+    files = {
         f"config{mark}.yaml": config.to_yaml(),
         f"environment{mark}.yaml": yaml.safe_dump(environment, sort_keys=False),
         f"diff{mark}.patch": changes,
     }
     try:
-        for name, text in records.items():
+        for name, text in files.items():
             write_text(folder / name, text)
     except OSError as error:
         raise UserError(f"cannot write {name} to {folder}: {error.strerror}") from error

@@ -18,15 +18,15 @@ from models.backbones import BACKBONES
 from models.builder import MODELS
 from utils.errors import UserError
 
-# the least share of entries in common at which weights are called a network's
+# least intersection over union of their entries
 MIN_OVERLAP = 0.5
 
 Entries = frozenset[tuple[str, tuple[int, ...]]]
 
 
 @dataclass(frozen=True)
-class WeightsLabel:
-    """What weights are of.
+class Architecture:
+    """The network, or the backbone, that weights belong to.
 
     Attributes:
         backbone: as NET.BACKBONE calls it.
@@ -42,32 +42,29 @@ class WeightsLabel:
         return f"ImageNet weights of {self.backbone}"
 
 
-def recognise(state: Mapping[str, Tensor]) -> WeightsLabel | None:
-    """The network that weights are of, even if some entries are not as they should be.
-
-    None if it is no network of ours.
-    """
+def closest_architecture(state: Mapping[str, Tensor]) -> Architecture | None:
+    """The architecture with most entries in common with `state`, None if too few are."""
     found = _entries(state)
     overlaps = {
-        label: len(found & entries) / max(1, len(found | entries))
-        for label, entries in _known().items()
+        architecture: len(found & entries) / max(1, len(found | entries))
+        for architecture, entries in _known().items()
     }
     best = max(overlaps, key=overlaps.__getitem__)
     return best if overlaps[best] >= MIN_OVERLAP else None
 
 
 @cache
-def _known() -> Mapping[WeightsLabel, Entries]:
+def _known() -> Mapping[Architecture, Entries]:
     """Every network's entries."""
     known = {}
     # on this device tensors have a shape but no memory
     with torch.device("meta"):
         for backbone, spec in BACKBONES.items():
             weights = spec.build(nn.BatchNorm2d).state_dict()
-            known[WeightsLabel(backbone)] = _entries(weights)
+            known[Architecture(backbone)] = _entries(weights)
             for model in MODELS:
                 network = get_model(replace(Config().NET, MODEL=model, BACKBONE=backbone))
-                known[WeightsLabel(backbone, model)] = _entries(published_state(network))
+                known[Architecture(backbone, model)] = _entries(published_state(network))
     return known
 
 
@@ -106,7 +103,7 @@ def require_match(
     path: str | Path,
     found: Mapping[str, Tensor],
     expected: Mapping[str, Tensor],
-    needed: WeightsLabel | None,
+    needed: Architecture | None,
     remedy: str,
 ) -> None:
     """Raise `WeightsError` unless the weights are those of a network, and finite.
@@ -115,41 +112,38 @@ def require_match(
         path: the file that they are of.
         found: what it holds.
         expected: entries of the same names, shapes and kinds of number.
-        needed: what these are of, if it is a network that the configuration names.
-        remedy: where to get others.
+        needed: the architecture of `expected`, if it is one of ours.
+        remedy: how to get the right weights.
     """
+    both = [name for name in expected if name in found]
     missing = [name for name in expected if name not in found]
     unknown = [name for name in found if name not in expected]
-    both = [name for name in expected if name in found]
-    shapes = [
-        f"{name} is {_shape(found[name])}, the network's is {_shape(expected[name])}"
-        for name in both
-        if found[name].shape != expected[name].shape
-    ]
-    kinds = [
-        f"{name} holds {_dtype(found[name])}, the network's {_dtype(expected[name])}"
-        for name in both
-        if found[name].shape == expected[name].shape and _kind(found[name]) != _kind(expected[name])
-    ]
-    faults = [
-        f"it lacks {_some(missing)}" if missing else "",
-        f"the network does not have {_some(unknown)}" if unknown else "",
-        _some(shapes),
-        _some(kinds),
-    ]
-    if any(faults):
-        label = recognise(found)
-        matched = len(both) - len(shapes) - len(kinds)
-        parts = [_identity(label, needed), *faults]
+    differing = [text for name in both if (text := _difference(name, found[name], expected[name]))]
+    if missing or unknown or differing:
+        closest = closest_architecture(found)
+        faults = [
+            _identity(closest, needed),
+            f"it lacks {_some(missing)}" if missing else "",
+            f"the network does not have {_some(unknown)}" if unknown else "",
+            _some(differing),
+        ]
         raise WeightsError(
             path,
-            f"does not fit: {'; '.join(filter(None, parts))}; {matched} of the network's "
-            f"{len(expected)} entries match",
-            ", or ".join(filter(None, [_changes(label, needed), remedy])),
+            f"does not fit: {'; '.join(filter(None, faults))}; {len(both) - len(differing)} of "
+            f"the network's {len(expected)} entries match",
+            ", or ".join(filter(None, [_changes(closest, needed), remedy])),
         )
     broken = [name for name in both if not found[name].isfinite().all()]
     if broken:
         raise WeightsError(path, f"holds weights that are not finite: {_some(broken)}", remedy)
+
+
+def _difference(name: str, found: Tensor, expected: Tensor) -> str:
+    if found.shape != expected.shape:
+        return f"{name} is {_shape(found)}, the network's is {_shape(expected)}"
+    if _kind(found) != _kind(expected):
+        return f"{name} holds {_dtype(found)}, the network's {_dtype(expected)}"
+    return ""
 
 
 def _strange_content(content: Any) -> str:
@@ -168,14 +162,14 @@ def _strange_content(content: Any) -> str:
     return ""
 
 
-def _identity(found: WeightsLabel | None, needed: WeightsLabel | None) -> str:
+def _identity(found: Architecture | None, needed: Architecture | None) -> str:
     if found and found == needed:
         return f"it is nearly {needed}"
     looks = f"it looks like {found}" if found else "it is of no network known here"
     return f"{looks}, needed is {needed}" if needed else looks
 
 
-def _changes(found: WeightsLabel | None, needed: WeightsLabel | None) -> str:
+def _changes(found: Architecture | None, needed: Architecture | None) -> str:
     """What to set for a network that these weights do fit."""
     if not found or not needed or bool(found.model) != bool(needed.model):
         return ""

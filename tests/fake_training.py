@@ -21,9 +21,9 @@ from torch import nn
 import core.training.checkpoint_manager
 import core.training.run
 from core.config import load_config
-from core.training.engine import Validation
+from core.training.engine import Trainer, Validation
 from core.training.errors import NotFiniteError
-from core.training.run import RunSettings, train
+from core.training.run import TrainingRun
 from datasets.info import PASCAL_VOC
 from models.network import Network
 
@@ -81,17 +81,17 @@ class FakeRun:
         for key, value in (settings | changes).items():
             words += [key.replace("__", "."), str(value)]
         logs = self.folder / "logs"
-        place = RunSettings(self.snapshots, logs, resume, overwrite, seed=64, device=CPU)
+        place = (self.snapshots, logs, resume, overwrite)
         with self._in_place():
-            train(load_config(None, words), PASCAL_VOC, place)
+            TrainingRun(load_config(None, words), PASCAL_VOC, *place, seed=64, device=CPU).run()
 
     @contextmanager
     def _in_place(self) -> Iterator[None]:
         run = core.training.run
 
-        def train_one_epoch(model, batches, optimizer, criterion, epoch, *_):
-            weight = model.network.backbone.weight
-            value = self.step(weight.item(), epoch, optimizer.param_groups[0]["lr"])
+        def train_one_epoch(trainer, batches, epoch):
+            weight = trainer.network.backbone.weight
+            value = self.step(weight.item(), epoch, trainer.optimizer.param_groups[0]["lr"])
             if not math.isfinite(value):
                 raise NotFiniteError(f"epoch {epoch}, step 0: the loss is nan")
             with torch.no_grad():
@@ -99,8 +99,8 @@ class FakeRun:
             self.events.append(("trained", epoch))
             return {"loss": self.loss(weight.item())}
 
-        def validate(model, batches, criterion, epoch, device, name, *_):
-            loss = self.loss(model.network.backbone.weight.item())
+        def validate(trainer, batches, epoch, name):
+            loss = self.loss(trainer.network.backbone.weight.item())
             if name == "val":
                 self.events.append(("validated", epoch, 1 - loss))
             return Validation({"loss": loss}, np.zeros(20), 0.0)
@@ -135,11 +135,11 @@ class FakeRun:
             patch.setattr(run, "training_batches", lambda *_: batches)
             patch.setattr(run, "validation_batches", lambda *_: both)
             patch.setattr(run, "read_labels", self.read_labels)
-            patch.setattr(run, "train_one_epoch", train_one_epoch)
-            patch.setattr(run, "validate", validate)
+            patch.setattr(Trainer, "train_one_epoch", train_one_epoch)
+            patch.setattr(Trainer, "validate", validate)
             patch.setattr(run, "draw_batch", lambda *_: None)
             patch.setattr(run, "write_run_info", lambda *_, **__: None)
-            patch.setattr(run, "Logbook", lambda *_: nothing)
+            patch.setattr(run, "TensorBoardLog", lambda *_: nothing)
             patch.setattr(run, "PATIENCE", self.patience)
             patch.setattr("os.fsync", lambda _: None)
             for name in ("replace", "unlink"):

@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.gpu.check import Check
 from benchmarks.gpu.sections import SECTIONS
-from core.distributed import select_device
+from core.devices import select_device
 from utils.errors import run_command
 from utils.files import user_path
 

@@ -29,15 +29,15 @@ MAX_KEPT = 5
 WRITTEN = "written.json"
 
 
-class SnapshotKeeper:
+class CheckpointManager:
     """Saves a snapshot whenever a score is the best so far, and drops the oldest of its own.
 
     The best score is that of all snapshots that the run has written, wherever it goes on from.
     Those that it did not write are never dropped, or written over.
 
     Args:
-        folder: the run's snapshot folder; what is to be discarded there is gone.
-        best_score: that the run knows of otherwise.
+        folder: the run's snapshot folder.
+        best_score: known from elsewhere, such as the last state.
     """
 
     def __init__(self, folder: Path, best_score: float = -math.inf) -> None:
@@ -45,7 +45,7 @@ class SnapshotKeeper:
         self.written = _read_written(folder)
         self.best_score = max([best_score, *self.written.values()])
 
-    def offer(
+    def save_if_best(
         self, model: Network, optimizer: torch.optim.Optimizer, epoch: int, score: float
     ) -> Path | None:
         """Save the model if `score` is the best so far; returns its path if so.
@@ -68,7 +68,7 @@ class SnapshotKeeper:
             for each, its_score in self.written.items()
             if each != path and each.exists()
         } | {path: score}
-        # before the files, so that those of a run that is killed here are known as its own
+        # before the files, so that a run killed here knows them as its own
         names = {each.name: its_score for each, its_score in written.items()}
         write_text(self.folder / WRITTEN, json.dumps(names))
         # the optimizer's state goes first: a model file says that the snapshot is complete
@@ -116,7 +116,7 @@ def _read_written(folder: Path) -> dict[Path, float]:
 
 
 def _read_names(folder: Path) -> dict[Path, float | None]:
-    """The same, with None for scores that the file does not tell; empty where nothing tells."""
+    """The same, with None for scores that the file lacks; empty if it cannot be read."""
     try:
         content = json.loads((folder / WRITTEN).read_text(encoding="utf-8"))
         # a list of names is of an earlier version

@@ -1,4 +1,4 @@
-"""Whether a run can be carried out as it is configured, as far as is known before it starts."""
+"""Whether a run can be carried out as configured, as far as is known before it starts."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from core.training.resume import LastState, Start
 from utils.errors import UserError
 
 
-def check_plan(config: Config, start: Start, device: torch.device, group: Group) -> None:
-    """Raise `UserError` where the configuration, the start and the machine do not go together."""
+def check_config(config: Config, start: Start, device: torch.device, group: Group) -> None:
+    """Raise `UserError` if the configuration, the start and the machine do not fit together."""
     require_speed("TRAIN.AMP", config.TRAIN.AMP, device)
     last = config.TRAIN.NUM_EPOCHS
     # of a last state, the validation that ends the run may be all that is left
@@ -36,19 +36,17 @@ def check_plan(config: Config, start: Start, device: torch.device, group: Group)
     devices = torch.cuda.device_count() if on_gpus and processes == 1 else processes
     if config.TRAIN.COMPILE and config.TRAIN.CHECKPOINT:
         raise UserError(
-            "TRAIN.COMPILE and TRAIN.CHECKPOINT do not go together: compiled layers decide "
-            "themselves what they compute again; choose one of them"
+            "TRAIN.COMPILE and TRAIN.CHECKPOINT do not go together: compiled layers choose "
+            "themselves what to recompute; leave one of them out"
         )
     if config.TRAIN.COMPILE and devices > processes:
         raise UserError(
-            f"TRAIN.COMPILE takes a process for each GPU: start {devices} of them with "
-            f"NPROC={devices} before the launch script, show one GPU with CUDA_VISIBLE_DEVICES, "
-            "or leave it out"
+            f"TRAIN.COMPILE wants a process for each GPU: start them with NPROC={devices} before "
+            "the launch script, or leave it out"
         )
-    share = -(-config.TRAIN.BATCH_SIZE // devices)
-    if not config.NET.FREEZE_BN and config.TRAIN.BATCH_SIZE % share == 1 % share:
+    per_device = -(-config.TRAIN.BATCH_SIZE // devices)
+    if not config.NET.FREEZE_BN and config.TRAIN.BATCH_SIZE % per_device == 1 % per_device:
         raise UserError(
-            f"TRAIN.BATCH_SIZE {config.TRAIN.BATCH_SIZE} leaves a device with one image, whose "
-            "pooled features give BatchNorm nothing to take statistics of, and with "
-            "NET.FREEZE_BN False it trains; change the batch size or the number of GPUs"
+            f"TRAIN.BATCH_SIZE {config.TRAIN.BATCH_SIZE} leaves a device with one image, of which "
+            "BatchNorm cannot take statistics (NET.FREEZE_BN False); change the batch size"
         )

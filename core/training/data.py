@@ -48,7 +48,7 @@ class Batches:
         samples: the list's; views in [0, 1], or of uint8, which are scaled here.
         batch_size: of all processes together.
         workers: processes that load images; 0 lets this one load them.
-        device: where batches will go; for a GPU they are pinned.
+        device: where batches go; they are pinned for a GPU.
         group: the processes that share the batches.
         training: in random order, without a last batch that is not full.
     """
@@ -64,7 +64,7 @@ class Batches:
         training: bool,
     ) -> None:
         self.samples = samples
-        self.share = batch_size // group.size
+        self.local_batch_size = batch_size // group.size
         self.sampler = EpochSampler(
             len(samples), samples.seed, batch_size if training else None, group.rank, group.size
         )
@@ -72,7 +72,7 @@ class Batches:
         self.pinned = device.type == "cuda"
 
     def __len__(self) -> int:
-        return -(-len(self.sampler) // self.share)
+        return -(-len(self.sampler) // self.local_batch_size)
 
     @property
     def images_of_all(self) -> int:
@@ -88,7 +88,10 @@ class Batches:
         """
         self.sampler.epoch = epoch
         keys = list(self.sampler)
-        keys = [keys[start : start + self.share] for start in range(0, len(keys), self.share)]
+        keys = [
+            keys[start : start + self.local_batch_size]
+            for start in range(0, len(keys), self.local_batch_size)
+        ]
         try:
             yield from self._load(keys)
         except MemoryError as error:
@@ -123,7 +126,9 @@ class Batches:
     def names(self, epoch: int, step: int) -> list[str]:
         """The images of the batch at `step` of an epoch."""
         self.sampler.epoch = epoch
-        indices = self.sampler.indices()[step * self.share : (step + 1) * self.share]
+        indices = self.sampler.indices()[
+            step * self.local_batch_size : (step + 1) * self.local_batch_size
+        ]
         return [self.samples.entries[index].id for index in indices]
 
 
@@ -141,9 +146,10 @@ def training_batches(
             f"TRAIN.BATCH_SIZE {config.TRAIN.BATCH_SIZE} is the size over all processes, and "
             f"{group.size} of them cannot have equal parts of it; choose a multiple"
         )
-    data = config.DATASET
+    data, train = config.DATASET, config.TRAIN
     transform = train_transform(data.CROP_SIZE, data.SCALE_FROM, data.SCALE_TO, torch.uint8)
-    batches = _batches(config, info, info.train_list, transform, seed, device, group, training=True)
+    samples = _samples(config, info, info.train_list, transform, seed)
+    batches = Batches(samples, train.BATCH_SIZE, train.NUM_WORKERS, device, group, training=True)
     if len(batches) == 0:
         raise UserError(
             f"TRAIN.BATCH_SIZE {config.TRAIN.BATCH_SIZE} exceeds the "
@@ -161,10 +167,11 @@ def validation_batches(
         UserError: a list cannot be read, or has fewer images than there are processes.
     """
     transform = val_transform(config.DATASET.CROP_SIZE, torch.uint8)
-    batches = {
-        writer: _batches(config, info, name, transform, 0, device, group, training=False)
-        for writer, name in info.val_lists.items()
-    }
+    size, workers = config.TRAIN.BATCH_SIZE, config.TRAIN.NUM_WORKERS
+    batches = {}
+    for writer, name in info.val_lists.items():
+        samples = _samples(config, info, name, transform, 0)
+        batches[writer] = Batches(samples, size, workers, device, group, training=False)
     for writer, each in batches.items():
         if each.sampler.length < group.size:
             raise UserError(
@@ -174,24 +181,19 @@ def validation_batches(
     return batches
 
 
-def _batches(
+def _samples(
     config: Config,
     info: DatasetInfo,
     name: str,
     transform: Callable[[Image.Image], Tensor],
     seed: int,
-    device: torch.device,
-    group: Group,
-    *,
-    training: bool,
-) -> Batches:
+) -> ImageLevelSamples:
+    """The images of the list called `name`, whose files are known to exist."""
     root = Path(config.DATASET.PATH)
     entries = read_list(root / name, root, info)
     require_masks(entries, "training reads labels from it")
     require_files(entries)
-    samples = ImageLevelSamples(entries, transform, seed)
-    train = config.TRAIN
-    return Batches(samples, train.BATCH_SIZE, train.NUM_WORKERS, device, group, training=training)
+    return ImageLevelSamples(entries, transform, seed)
 
 
 MAX_THREADS = 8
@@ -205,8 +207,8 @@ def read_labels(
 ) -> None:
     """Give samples their labels, and print how many images of each list have each class.
 
-    Each process reads its share of the masks, so that all of them must call this; the main one
-    prints, and warns of what is odd. Masks whose images have another size are found here, too.
+    Each process reads its part of the masks, so all of them must call this; rank 0 prints, and
+    warns of what looks odd. Masks whose images have another size are found here, too.
 
     Args:
         lists: the training list first, then those for validation, by their names.
@@ -236,10 +238,13 @@ def read_labels(
 def _read_together(
     entries: Sequence[ListEntry], group: Group, stop: StopRequest | None
 ) -> list[MaskFacts]:
-    """What all masks hold; the first error of any process is raised in all of them."""
-    own = entries[group.rank :: group.size]
+    """The classes in all masks; the first error of any process is raised in all of them."""
     try:
-        part = _read(own, shows=group.is_rank_zero and len(entries) > FEW_ITEMS, stop=stop)
+        part = _read(
+            entries[group.rank :: group.size],
+            shows=group.is_rank_zero and len(entries) > FEW_ITEMS,
+            stop=stop,
+        )
     except (UserError, StoppedError) as error:
         part = error
     facts: list[MaskFacts | None] = [None] * len(entries)

@@ -1,23 +1,33 @@
-"""One epoch of training, one pass of validation."""
+"""What trains and validates a network: one epoch of steps, one pass over a validation set."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from core.distributed import SINGLE, Group, interleave
-from core.precision import Precision, tf32
+from core.config import Config
+from core.distributed import (
+    SINGLE,
+    Group,
+    interleave,
+    parallelise,
+    sync_batch_norm,
+    track_group,
+)
+from core.precision import AutocastNetwork, Precision, require_compiler, tf32
 from core.training.data import Batches
 from core.training.errors import NotFiniteError
 from core.training.losses import Criterion
+from core.training.optimizer import build_optimizer
 from datasets.transforms import normalise
+from models.network import Network
 from utils.metrics import average_precision
-from utils.progress import track
 from utils.signals import StoppedError, StopRequest
 
 
@@ -35,7 +45,7 @@ class MeanLosses:
             self.sums[name] = self.sums.get(name, 0.0) + float(values.detach().cpu().double().sum())
 
     def merge(self, other: MeanLosses) -> None:
-        """Add what another process has seen."""
+        """Add the sums of another process."""
         self.images += other.images
         for name, total in other.sums.items():
             self.sums[name] = self.sums.get(name, 0.0) + total
@@ -64,12 +74,12 @@ def run_batch(
 
 @dataclass(frozen=True)
 class Validation:
-    """What a validation set says of the model.
+    """Scores of the model on a validation set.
 
     Attributes:
         losses: mean over all images of each loss.
-        average_precision: of each object class, in [0, 1]; NaN where the set lacks it.
-        mean_average_precision: over the classes that the set has.
+        average_precision: of each object class, in [0, 1]; NaN if the set lacks the class.
+        mean_average_precision: over the classes in the set.
     """
 
     losses: dict[str, float]
@@ -77,109 +87,115 @@ class Validation:
     mean_average_precision: float
 
 
-def train_one_epoch(
-    model: nn.Module,
-    batches: Batches,
-    optimizer: torch.optim.Optimizer,
-    criterion: Criterion,
-    epoch: int,
-    device: torch.device,
-    precision: Precision,
-    group: Group = SINGLE,
-    stop: StopRequest | None = None,
-) -> dict[str, float]:
-    """Take a step for every batch of the epoch; returns the mean of each loss, over the group.
+class Trainer:
+    """A network with its loss and its optimizer: takes the steps of training, and validates.
+
+    Args:
+        network: holds the weights to start from; changed to what TRAIN says of it.
+        config: all of it.
+        device: this process's.
+        group: the processes that train together.
+        stop: ends an epoch or a validation once it is requested.
 
     Raises:
-        UserError: a file cannot be used, or the loss is not finite.
-        StoppedError: one of the processes was requested to stop.
+        UserError: PyTorch cannot compute as configured, or the GPU's memory is short.
     """
-    model.train()
-    means = MeanLosses()
-    steps = _track(batches, epoch, f"epoch {epoch}", group, lambda: describe(means.means()))
-    for step, batch in enumerate(steps):
-        # all processes stop before the same step, or one would wait for the others for ever
-        if group.any(_is_requested(stop), device):
+
+    def __init__(
+        self,
+        network: Network,
+        config: Config,
+        device: torch.device,
+        group: Group = SINGLE,
+        stop: StopRequest | None = None,
+    ) -> None:
+        if config.TRAIN.SYNC_BN:
+            sync_batch_norm(network)
+        if config.TRAIN.CHECKPOINT:
+            network.checkpoint_activations()
+        if config.TRAIN.COMPILE:
+            require_compiler("TRAIN.COMPILE", device)
+            network.compile_layers()
+        amp = config.TRAIN.AMP
+        self.network = network
+        self.device = device
+        self.group = group
+        self.stop = stop or StopRequest()
+        self.criterion = Criterion(config)
+        self.precision = Precision(amp, device)
+        in_precision = AutocastNetwork(network, amp, device, training_only=True)
+        self.model = parallelise(in_precision, device, group, low_precision=amp != "off")
+        # validation has no gradients for the processes to share, and parts of unequal size
+        self.eval_model = network if group.size > 1 else self.model
+        self.optimizer = build_optimizer(network, config.NET)
+
+    def train_one_epoch(self, batches: Batches, epoch: int) -> dict[str, float]:
+        """Take a step for every batch of the epoch; returns the mean of each loss, over the group.
+
+        Raises:
+            UserError: a file cannot be used, or the loss is not finite.
+            StoppedError: one of the processes was requested to stop.
+        """
+        self.model.train()
+        means = MeanLosses()
+        progress = self._track(
+            batches, epoch, description=f"epoch {epoch}", status=lambda: describe(means.means())
+        )
+        for step, batch in enumerate(progress):
+            # all processes stop before the same step, or one would wait for the others for ever
+            self.end_if_requested()
+            outputs, labels = run_batch(self.model, batch, self.device)
+            losses = self.criterion(outputs, labels, epoch)
+            where = f"epoch {epoch}, step {step}{self.precision.caution}"
+            _require_finite(losses["loss"], batches, epoch, step, where)
+            self.precision.step(losses["loss"].mean(), self.optimizer)
+            means.update(losses)
+        total = MeanLosses()
+        for part in self.group.gather(means):
+            total.merge(part)
+        return total.means()
+
+    @tf32(False)
+    @torch.inference_mode()
+    def validate(self, batches: Batches, epoch: int, name: str) -> Validation:
+        """Losses and average precision over the validation set called `name`, as of `epoch`.
+
+        The processes of the group pass a part of it each; every one returns the result of all.
+
+        Raises:
+            UserError: a file cannot be used, or a loss is not finite.
+            StoppedError: one of the processes was requested to stop.
+        """
+        self.eval_model.eval()
+        title = f"validation on {name}"
+        parts: dict[str, list[Tensor]] = defaultdict(list)
+        for step, batch in enumerate(self._track(batches, 0, description=title)):
+            if self.stop.signal is not None:
+                break
+            outputs, labels = run_batch(self.eval_model, batch, self.device)
+            losses = self.criterion(outputs, labels, epoch)
+            where = f"{title}, epoch {epoch}, step {step}"
+            _require_finite(losses["loss"], batches, 0, step, where)
+            for key, values in {**losses, "labels": labels, "scores": outputs["cls"]}.items():
+                parts[key].append(values.float().cpu())
+
+        self.end_if_requested()
+        gathered = self.group.gather({key: torch.cat(values) for key, values in parts.items()})
+        results = {key: interleave([part[key] for part in gathered]) for key in parts}
+        labels, scores = results.pop("labels"), results.pop("scores")
+        classes, mean = average_precision(labels.numpy(), scores.numpy())
+        losses = {key: values.double().mean().item() for key, values in results.items()}
+        return Validation(losses, classes, mean)
+
+    def end_if_requested(self) -> None:
+        """Raise `StoppedError` if any process was requested to stop; all must call it."""
+        if self.group.any(self.stop.signal is not None, self.device):
             raise StoppedError
-        outputs, labels = run_batch(model, batch, device)
-        losses = criterion(outputs, labels, epoch)
-        where = f"epoch {epoch}, step {step}{precision.caution}"
-        _require_finite(losses["loss"], batches, epoch, step, where)
-        precision.step(losses["loss"].mean(), optimizer)
-        means.update(losses)
-    whole = MeanLosses()
-    for part in group.gather(means):
-        whole.merge(part)
-    return whole.means()
 
-
-@tf32(False)
-@torch.inference_mode()
-def validate(
-    model: nn.Module,
-    batches: Batches,
-    criterion: Criterion,
-    epoch: int,
-    device: torch.device,
-    name: str,
-    group: Group = SINGLE,
-    stop: StopRequest | None = None,
-) -> Validation:
-    """Losses and average precision over the validation set called `name`, as of `epoch`.
-
-    The processes of the group pass a part of it each; every one returns the result of the whole.
-
-    Raises:
-        UserError: a file cannot be used, or a loss is not finite.
-        StoppedError: one of the processes was requested to stop.
-    """
-    model.eval()
-    parts: dict[str, list[Tensor]] = defaultdict(list)
-    title = f"validation on {name}"
-    for step, batch in enumerate(_track(batches, 0, title, group)):
-        if _is_requested(stop):
-            break
-        outputs, labels = run_batch(model, batch, device)
-        losses = criterion(outputs, labels, epoch)
-        _require_finite(losses["loss"], batches, 0, step, f"{title}, epoch {epoch}, step {step}")
-        for key, values in {**losses, "labels": labels, "scores": outputs["cls"]}.items():
-            parts[key].append(values.float().cpu())
-
-    if group.any(_is_requested(stop), device):
-        raise StoppedError
-    gathered = group.gather({key: torch.cat(values) for key, values in parts.items()})
-    whole = {key: interleave([part[key] for part in gathered]) for key in parts}
-    labels, scores = whole.pop("labels"), whole.pop("scores")
-    classes, mean = average_precision(labels.numpy(), scores.numpy())
-    means = {key: values.double().mean().item() for key, values in whole.items()}
-    return Validation(means, classes, mean)
-
-
-def _is_requested(stop: StopRequest | None) -> bool:
-    return stop is not None and stop.signal is not None
-
-
-def _track(
-    batches: Batches,
-    epoch: int,
-    title: str,
-    group: Group,
-    status: Callable[[], str] = str,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches of an epoch; the main process shows how far the group is, in images."""
-    items = batches.epoch(epoch)
-    if not group.is_rank_zero:
-        return items
-    done, total = 0, batches.images_of_all
-
-    def weigh(item: tuple[Tensor, Tensor]) -> int:
-        # the others are about as far; their parts may be an image shorter
-        nonlocal done
-        step = min(len(item[0]) * group.size, total - done)
-        done += step
-        return step
-
-    return track(items, total, "image", title, status=status, weigh=weigh)
+    def _track(self, batches: Batches, epoch: int, **shown: Any) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of an epoch; rank 0 shows how far the group is."""
+        items, total = batches.epoch(epoch), batches.images_of_all
+        return track_group(items, total, self.group, lambda batch: len(batch[0]), **shown)
 
 
 def _require_finite(losses: Tensor, batches: Batches, epoch: int, step: int, where: str) -> None:

@@ -1,4 +1,4 @@
-"""How training ends when something goes wrong."""
+"""Errors during training, and what they tell the user to do."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from utils.errors import UserError
 
 
 class NotFiniteError(UserError):
-    """Losses or weights are not finite; the text ends where a way to go on is to be named."""
+    """Losses or weights are not finite; `explain_errors` adds how to resume."""
 
 
 @contextmanager
-def readable_ends(way_back: Callable[[], str]) -> Iterator[None]:
-    """Turn what memory, disks and learning rates do to the body into `UserError`s.
+def explain_errors(how_to_resume: Callable[[], str]) -> Iterator[None]:
+    """Turn errors of disks, GPU memory and divergence into `UserError`s with a remedy.
 
     Args:
-        way_back: how a run that has diverged goes on, see `core.training.resume.way_back`.
+        how_to_resume: how a run that has diverged goes on (see `core.training.resume`).
     """
     # auto, which starts again where there is no last state yet
     remedy = "make room there, or make it writable, and go on with --resume auto"
@@ -30,7 +30,7 @@ def readable_ends(way_back: Callable[[], str]) -> Iterator[None]:
             raise
         raise UserError(f"{error}; {remedy}") from error
     except NotFiniteError as error:
-        raise UserError(f"{error}, or lower NET.LR and {way_back()}") from error
+        raise UserError(f"{error}, or lower NET.LR and {how_to_resume()}") from error
     except RuntimeError as error:
         if not out_of_memory(error):
             raise

@@ -19,8 +19,8 @@ _TRAINED_LAYERS = (nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.SyncBatchNorm)
 def build_optimizer(model: Network, net: Any) -> torch.optim.Optimizer:
     """SGD or Adam over pretrained weights, pretrained biases, new weights and new biases.
 
-    What the backbone holds is pretrained, the heads are new; each group has its multiple of NET.LR
-    from the backbone's record, and only weights decay. Frozen parameters are in no group, so a
+    The backbone is pretrained, the heads are new; each group has its multiple of NET.LR
+    from the backbone's spec, and only weights decay. Frozen parameters are in no group, so a
     group may be empty.
 
     Args:

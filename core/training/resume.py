@@ -1,10 +1,10 @@
 """The `last` state: a run between two epochs, from which it goes on as if nothing had happened.
 
-All that is random in an epoch follows from the seed, the epoch's number and the process, so the
-first two are the whole random state that there is to keep, as long as processes stay as many.
+All randomness in an epoch follows from the seed, the epoch's number and the process, so the first
+two are all the random state to save, as long as the number of processes stays the same.
 
-`last` may hold weights that have diverged, which no loss has shown yet. So the `previous` state, an
-epoch before, is kept until an epoch that started from `last` has ended, and with finite losses.
+The weights in `last` may have diverged before any loss shows it. So the `previous` state, one epoch
+older, is kept until an epoch that started from `last` has ended with finite losses.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from core.checkpoint import (
 )
 from core.config import Config
 from core.precision import Precision
+from core.training.engine import Trainer
 from core.training.errors import NotFiniteError
 from core.training.optimizer import optimizer_state, restore_optimizer
 from core.weights_check import WeightsError
@@ -45,7 +46,7 @@ PREVIOUS = "previous.pth"
 
 @dataclass(frozen=True)
 class LastState:
-    """What the file holds.
+    """A state file's content.
 
     Attributes:
         path: the file.
@@ -68,10 +69,7 @@ class LastState:
 
 def save_last(
     folder: Path,
-    model: Network,
-    optimizer: torch.optim.Optimizer,
-    precision: Precision,
-    *,
+    trainer: Trainer,
     epoch: int,
     best_score: float,
     seed: int,
@@ -80,27 +78,26 @@ def save_last(
     """Write the state of a run that is to train `epoch` next; `last` so far becomes `previous`.
 
     Args:
-        goes_back: the run goes on from a snapshot, so that both states so far are void.
+        goes_back: the run resumes from a snapshot, which makes both earlier states void.
 
     Raises:
         NotFiniteError: a weight is not finite; the earlier states stay.
         UserError: the file cannot be written; the earlier states stay.
     """
-    content = snapshot_content(model)
-    broken = [name for name, tensor in content.items() if not tensor.isfinite().all()]
-    if broken:
+    weights = snapshot_content(trainer.network)
+    if broken := [name for name, tensor in weights.items() if not tensor.isfinite().all()]:
         # a finite loss may have had gradients that are not
         raise NotFiniteError(
-            f"before epoch {epoch}{precision.caution}: weights are not finite ({broken[0]} for "
-            f"one of {len(broken)}); look at the losses above"
+            f"before epoch {epoch}{trainer.precision.caution}: weights are not finite "
+            f"({broken[0]} for one of {len(broken)}); look at the losses above"
         )
     state = {
         "epoch": epoch,
         "best_score": best_score,
         "seed": seed,
-        "model": content,
-        "optimizer": optimizer_state(optimizer),
-        "precision": precision.state_dict(),
+        "model": weights,
+        "optimizer": optimizer_state(trainer.optimizer),
+        "precision": trainer.precision.state_dict(),
     }
     if goes_back:
         (folder / PREVIOUS).unlink(missing_ok=True)
@@ -108,7 +105,7 @@ def save_last(
 
 
 def make_last(path: Path) -> None:
-    """Let a run go on from the state at `path`: if that is `previous`, `last` becomes the same."""
+    """Make the state at `path`, which may be `previous`, the run's `last` state."""
     if path.name != LAST:
         with atomic_path(path.with_name(LAST)) as temporary:
             shutil.copyfile(path, temporary)
@@ -128,7 +125,7 @@ def load_last(folder: Path) -> LastState:
     path = _path_of_last(folder)
     if not path.exists():
         # without --resume, a run beside snapshots is refused
-        remedy = way_back(folder) if list_snapshots(folder) else "leave out --resume to start"
+        remedy = how_to_resume(folder) if list_snapshots(folder) else "leave out --resume to start"
         raise UserError(
             f"--resume last: there is no {folder / LAST}, which is written after each epoch; "
             f"{remedy}"
@@ -146,26 +143,27 @@ def load_previous(folder: Path) -> LastState:
     if not path.exists():
         raise UserError(
             f"--resume previous: there is no {path}, which is written from the second epoch on; "
-            f"{way_back(folder, useless=PREVIOUS)}"
+            f"{how_to_resume(folder, useless=PREVIOUS)}"
         )
     return _load(path)
 
 
 def best_score_of_last(folder: Path) -> float:
-    """The best score that the run's newest state knows of, -inf where it is of no use."""
+    """The best score in the run's newest state, -inf if that cannot be used."""
     try:
         return load_last(folder).best_score
     except UserError:
         return -math.inf
 
 
-def way_back(folder: Path, epoch: float = math.inf, useless: str = LAST) -> str:
-    """How a run goes on one of whose states is of no use, as words that follow "and".
+def how_to_resume(folder: Path, epoch: float = math.inf, useless: str = LAST) -> str:
+    """How to resume a run that has diverged or lost a state, as words that follow "and".
 
     Args:
-        epoch: the one that was to be trained; snapshots of later ones are of another branch of the
-            run, or of others. A state of this epoch is what the run has just started from.
-        useless: the name of the state's file.
+        folder: of the run's snapshots.
+        epoch: the one that failed; snapshots of later epochs belong to another branch of the run.
+            A state of this epoch is the one that the run has just started from.
+        useless: the name of the state file that cannot be used.
     """
     for name in (LAST, PREVIOUS):
         state = None if name == useless else _epoch_of(folder / name)
@@ -189,10 +187,10 @@ def _path_of_last(folder: Path) -> Path:
 def _load(path: Path) -> LastState:
     try:
         return _read(path)
-    except WeightsError as error:
-        raise _of_no_use(path, error.fault) from error
-    except TypeError as error:
-        raise _of_no_use(path, "is not the state of a run") from error
+    except (WeightsError, TypeError) as error:
+        fault = error.fault if isinstance(error, WeightsError) else "is not the state of a run"
+        remedy = how_to_resume(path.parent, useless=path.name)
+        raise UserError(f"{path} {fault}; {remedy}") from error
 
 
 def _read(path: Path) -> LastState:
@@ -200,22 +198,18 @@ def _read(path: Path) -> LastState:
 
 
 def _epoch_of(path: Path) -> int | None:
-    """The epoch that the state at `path` is to train next; None if there is none of use."""
+    """The epoch that the state at `path` trains next; None if there is no usable state."""
     try:
         return _read(path).epoch
     except (UserError, TypeError):
         return None
 
 
-def _of_no_use(path: Path, fault: str) -> UserError:
-    return UserError(f"{path} {fault}; {way_back(path.parent, useless=path.name)}")
-
-
 Start = Snapshot | LastState | None
 
 
 def find_start(folder: Path, resume: str, overwrite: bool, seed: int) -> Start:
-    """What a run goes on from, None for a fresh one.
+    """The snapshot or state that a run resumes from, None for a fresh run.
 
     Args:
         folder: of the run's snapshots.
@@ -258,7 +252,7 @@ def refuse_existing(folder: Path) -> None:
 
 
 def load_weights(network: Network, config: Config, start: Start) -> None:
-    """Bring the network's weights to where the run starts, and say which they are.
+    """Load the weights that the run starts from, and print which they are.
 
     Raises:
         UserError: files are missing, damaged or of another network.
@@ -274,17 +268,16 @@ def load_weights(network: Network, config: Config, start: Start) -> None:
         print(load_pretrained(network, backbone, net.PRE_WEIGHTS_PATH), flush=True)
     elif net.FREEZE_BN:
         raise UserError(
-            "NET.PRE_WEIGHTS_PATH is empty, but training starts from ImageNet weights: `bash "
-            f"launch/get_weights.sh {backbone.name}` gets them; set it to "
-            f"models/weights/{backbone.weights.filename}, or train from scratch with --set "
-            "NET.FREEZE_BN False"
+            "NET.PRE_WEIGHTS_PATH is empty: get ImageNet weights with `bash "
+            f"launch/get_weights.sh {backbone.name}` and set it to models/weights/"
+            f"{backbone.weights.filename}, or train from scratch with --set NET.FREEZE_BN False"
         )
 
 
 def restore(start: Start, optimizer: torch.optim.Optimizer, precision: Precision) -> float:
-    """Bring optimizer and precision to where the run starts; returns the best score it knows of.
+    """Load the optimizer's and the precision's state; returns the run's best score so far.
 
-    A snapshot that has no optimizer's state, as a published one, leaves it as it is.
+    A snapshot without an optimizer file, such as the published one, leaves the optimizer as it is.
 
     Raises:
         UserError: a file is damaged, or of another optimizer or network.

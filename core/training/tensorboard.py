@@ -16,7 +16,7 @@ from utils.drawing import blend, colorize, legend, picture
 from utils.event_files import EventWriter
 
 
-class Logbook:
+class TensorBoardLog:
     """Events in FOLDER/train and FOLDER/val; the step of everything is the epoch.
 
     Args:
@@ -66,7 +66,7 @@ class Logbook:
 
 
 def discard_logs(folder: Path, info: DatasetInfo) -> None:
-    """Remove what an earlier run left in its log folder: events and records."""
+    """Remove the events and the run info of an earlier run from its log folder."""
     patterns = [f"{name}/events.out.tfevents.*" for name in info.val_lists]
     for pattern in (*patterns, "config*.yaml", "environment*.yaml", "diff*.patch"):
         for path in folder.glob(pattern):
@@ -78,7 +78,7 @@ def discard_logs(folder: Path, info: DatasetInfo) -> None:
 def draw_batch(
     model: nn.Module, batch: tuple[Tensor, Tensor], info: DatasetInfo, device: torch.device
 ) -> np.ndarray:
-    """What the model makes of a fixed batch, a row an image, as an H×W×3 uint8 picture.
+    """The model's masks for a fixed batch, one row per image, as an H×W×3 uint8 picture.
 
     Columns: the input, the masks, and where the model has them the refined masks and the pseudo
     labels; masks of objects that the image does not have are left out. Below are the names of the

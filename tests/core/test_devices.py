@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from core import devices
-from core.devices import describe_devices, gpus_used, out_of_memory, require_working
-from core.distributed import Group, join_group, select_device
+from core.devices import describe_devices, gpus_used, out_of_memory, require_working, select_device
+from core.distributed import Group, join_group
 from utils.errors import UserError
 
 CPU, CUDA, MPS = (torch.device(name) for name in ("cpu", "cuda", "mps"))

@@ -10,7 +10,9 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+import core.devices
 from core import distributed
+from core.devices import select_device
 from core.distributed import (
     LAST_WORDS,
     Group,
@@ -18,7 +20,6 @@ from core.distributed import (
     place,
     process_group,
     rank_zero_speaks_first,
-    select_device,
 )
 from utils.errors import InterruptionError, UserError
 
@@ -168,7 +169,7 @@ def test_mistakes_about_devices_are_said_by_the_main_process(
     def fail(devices):
         raise UserError(f"{devices[0]}: it fails")
 
-    monkeypatch.setattr(distributed, "is_available", lambda kind: kind == "cpu" or gpus > 0)
+    monkeypatch.setattr(core.devices, "is_available", lambda kind: kind == "cpu" or gpus > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
     monkeypatch.setattr(distributed, "describe_devices", str)

@@ -14,7 +14,8 @@ from small_network import RECORD, SmallNetwork, message
 from torch import nn
 
 from core.checkpoint import load_file, load_model, load_pretrained, read_weights
-from core.precision import Precision
+from core.config import load_config
+from core.training.engine import Trainer
 from core.training.resume import load_last, save_last
 
 
@@ -75,9 +76,8 @@ def test_imagenet_weights_say_what_was_taken_off(tmp_path):
 
 def test_our_own_last_state_is_a_snapshot(tmp_path):
     network = SmallNetwork()
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    state = {"epoch": 1, "best_score": 0.5, "seed": 1}
-    save_last(tmp_path, network, optimizer, Precision("off", torch.device("cpu")), **state)
+    trainer = Trainer(network, load_config(), torch.device("cpu"))
+    save_last(tmp_path, trainer, epoch=1, best_score=0.5, seed=1)
     other = SmallNetwork()
     assert load_model(other, tmp_path / "last.pth").endswith("loaded from its 'model'")
     assert torch.equal(other.tail.bias, network.tail.bias)

@@ -15,8 +15,8 @@ from training_command import train
 
 from core.config import Config, TrainConfig, load_config
 from core.distributed import SINGLE
-from core.precision import InPrecision, Precision, require_speed, tf32
-from core.training.config_check import check_plan
+from core.precision import AutocastNetwork, Precision, autocast, require_speed, tf32
+from core.training.config_check import check_config
 from core.training.losses import Criterion
 from models.cam import CamBaseline
 from models.network import Network
@@ -54,7 +54,8 @@ def loss_and_gradients(network: Network, precision: Precision) -> tuple[Tensor, 
     raw, labels = torch.rand(2, 3, 49, 57), torch.zeros(2, 20)
     labels[0, 3] = labels[1, 7] = 1
     network.zero_grad()
-    outputs = InPrecision(network, precision).train()(4 * raw - 2, raw, labels)
+    in_precision = AutocastNetwork(network, precision.kind, CPU, training_only=True).train()
+    outputs = in_precision(4 * raw - 2, raw, labels)
     assert {value.dtype for value in outputs.values()} <= {torch.float32, torch.int64}
     losses = Criterion(load_config())(outputs, labels, epoch=0)
     loss = losses["loss"].mean() + outputs["mask_logits"].square().mean()
@@ -111,7 +112,7 @@ def test_steps_are_the_optimizers_own(kind):
 def test_gradients_too_small_for_float16_are_not_lost(fp16):
     layer, optimizer, x = small_problem()
     nn.init.zeros_(layer.weight)  # beside which the smallest step shows
-    with fp16.autocast():
+    with autocast("fp16", CPU):
         unscaled = 1e-8 * layer(x).float().sum()
         scaled = 1e-8 * layer(x).float().sum()
     (lost,) = torch.autograd.grad(unscaled, layer.weight)
@@ -167,12 +168,12 @@ class Layer(nn.Module):
 
 
 def test_training_passes_are_low_in_any_thread_and_others_are_not():
-    module = InPrecision(Layer(), Precision("bf16", CPU))
+    module = AutocastNetwork(Layer(), "bf16", CPU, training_only=True)
     x = torch.rand(1, 3, 4, 4)
     with ThreadPoolExecutor(1) as threads:  # as DataParallel has them
         assert threads.submit(module.train(), x).result() == torch.bfloat16
         assert threads.submit(module.eval(), x).result() == torch.float32
-    off = InPrecision(Layer(), Precision("off", CPU)).train()
+    off = AutocastNetwork(Layer(), "off", CPU, training_only=True).train()
     assert off(x) == torch.float32
 
 
@@ -207,9 +208,9 @@ def test_looking_for_support_draws_no_random_numbers():
 def test_float16_on_a_cpu_is_refused_before_training():
     config = Config(TRAIN=TrainConfig(AMP="fp16"))
     with pytest.raises(UserError, match=r"TRAIN\.AMP fp16 takes a CPU .*bf16"):
-        check_plan(config, None, CPU, SINGLE)
-    check_plan(config, None, torch.device("mps"), SINGLE)
-    check_plan(Config(TRAIN=TrainConfig(AMP="bf16")), None, CPU, SINGLE)
+        check_config(config, None, CPU, SINGLE)
+    check_config(config, None, torch.device("mps"), SINGLE)
+    check_config(Config(TRAIN=TrainConfig(AMP="bf16")), None, CPU, SINGLE)
 
 
 @pytest.mark.parametrize(

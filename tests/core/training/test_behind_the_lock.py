@@ -16,7 +16,7 @@ from core.distributed import Group
 from core.inference.run import Job, run_job
 from core.inference.segmenter import Segmenter
 from core.inference.writing import Outputs
-from core.training.run import RunSettings, train
+from core.training.run import TrainingRun
 from datasets.files import ListEntry
 from datasets.info import PASCAL_VOC
 from datasets.mini_voc.generate import MiniVocSettings, generate
@@ -103,13 +103,12 @@ def test_other_processes_look_once_the_main_one_has_the_lock(tmp_path, monkeypat
 
     monkeypatch.setattr(core.training.run, "find_start", look)
     group = Second(True, "not asked for yet")
-    settings = RunSettings(tmp_path / "s", tmp_path / "l", "", False, 64, CPU, group)
+    place = (tmp_path / "s", tmp_path / "l", "", False, 64, CPU)
     with pytest.raises(UserError, match=r"^.'not asked for yet'.$"):
-        train(load_config(), PASCAL_VOC, settings)
+        TrainingRun(load_config(), PASCAL_VOC, *place, group).run()
     # the main one was refused: the others end without a word, and without a look
-    settings = RunSettings(tmp_path / "s", tmp_path / "l", "", False, 64, CPU, Second(False))
     with pytest.raises(SystemExit) as end:
-        train(load_config(), PASCAL_VOC, settings)
+        TrainingRun(load_config(), PASCAL_VOC, *place, Second(False)).run()
     assert end.value.code == 0
     assert list(tmp_path.iterdir()) == []
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from core.config import load_config
 from core.distributed import SINGLE, Group
 from core.precision import require_compiler
-from core.training.config_check import check_plan
+from core.training.config_check import check_config
 from models import get_model
 from models.cam import CamBaseline
 from utils.errors import UserError
@@ -78,7 +78,7 @@ def test_without_a_compiler_there_is_one_line(monkeypatch):
 
 def plan(device: str, group: Group, *words: str) -> None:
     config = load_config(None, ["TRAIN.COMPILE", "True", *words])
-    check_plan(config, None, torch.device(device), group)
+    check_config(config, None, torch.device(device), group)
 
 
 def test_what_it_does_not_go_with(monkeypatch):

@@ -13,15 +13,14 @@ from torch import Tensor, nn
 from torch.nn.parallel import scatter_gather
 
 from core.checkpoint import list_snapshots
-from core.config import load_config
-from core.distributed import SINGLE
+from core.config import Config, load_config
 from core.precision import Precision
-from core.training.checkpoint_manager import MAX_KEPT, SnapshotKeeper
-from core.training.engine import MeanLosses, train_one_epoch, validate
+from core.training.checkpoint_manager import MAX_KEPT, CheckpointManager
+from core.training.engine import MeanLosses, Trainer
 from core.training.losses import Criterion, require_usable_loss
 from core.training.optimizer import build_optimizer
 from core.training.resume import find_start, refuse_existing, restore
-from core.training.run import RunSettings, TrainingRun
+from core.training.run import TrainingRun
 from core.training.tensorboard import draw_batch
 from datasets.info import PASCAL_VOC
 from datasets.transforms import normalise
@@ -81,11 +80,19 @@ def random_batches(*sizes: int) -> ListBatches:
     return ListBatches(batches)
 
 
-def criterion(**overrides: object) -> Criterion:
+def config_of(**overrides: object) -> Config:
     words = [
         word for key, value in overrides.items() for word in (key.replace("__", "."), str(value))
     ]
-    return Criterion(load_config(None, words))
+    return load_config(None, words)
+
+
+def criterion(**overrides: object) -> Criterion:
+    return Criterion(config_of(**overrides))
+
+
+def trainer_of(model: Network, **overrides: object) -> Trainer:
+    return Trainer(model, config_of(**overrides), CPU)
 
 
 def outputs_of(scores: Tensor) -> dict[str, Tensor]:
@@ -109,9 +116,9 @@ def test_a_loss_that_is_always_0_is_refused(tmp_path):
     one_class = replace(PASCAL_VOC, classes=("background", "thing"))
     scores, labels = torch.randn(3, 1), torch.tensor([[1.0], [0.0], [1.0]])
     assert not criterion(NET__LOSS="Hinge")(outputs_of(scores), labels, epoch=0)["loss"].any()
-    settings = RunSettings(tmp_path, tmp_path, "", False, 0, torch.device("cpu"), SINGLE)
+    place = (tmp_path / "s", tmp_path / "l", "", False)
     with pytest.raises(UserError, match=r"NET\.LOSS Hinge.*SoftMargin"):
-        TrainingRun(load_config(None, ["NET.LOSS", "Hinge"]), one_class, settings)
+        TrainingRun(load_config(None, ["NET.LOSS", "Hinge"]), one_class, *place, 0, CPU).run()
     require_usable_loss("SoftMargin", one_class)
     require_usable_loss("Hinge", replace(PASCAL_VOC, classes=("background", "thing", "other")))
 
@@ -152,8 +159,9 @@ def test_an_epoch_takes_a_step_per_batch():
     twin = TinyNetwork()
     twin.load_state_dict(model.state_dict())
     batches, judge = random_batches(4, 4), criterion(TRAIN__PRETRAIN=0)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.5, momentum=0.9)
-    train_one_epoch(model, batches, optimizer, judge, 0, CPU, FULL)
+    trainer = trainer_of(model, TRAIN__PRETRAIN=0)
+    trainer.optimizer = torch.optim.SGD(model.parameters(), lr=0.5, momentum=0.9)
+    trainer.train_one_epoch(batches, 0)
 
     # momentum by hand: v ← 0.9 v + g, w ← w − lr v
     velocity = [torch.zeros_like(p) for p in twin.parameters()]
@@ -173,35 +181,32 @@ def test_a_loss_that_is_not_finite_ends_the_epoch_before_the_step():
     with torch.no_grad():
         model.backbone.weight.fill_(float("inf"))
     before = [p.clone() for p in model.parameters()]
-    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    trainer = trainer_of(model)
     with pytest.raises(UserError, match=r"epoch 3, step 0: .* for image_0_0, image_0_1;"):
-        train_one_epoch(model, random_batches(2), optimizer, criterion(), 3, CPU, FULL)
+        trainer.train_one_epoch(random_batches(2), 3)
     for mine, other in zip(model.parameters(), before, strict=True):
         assert torch.equal(mine, other)
     with pytest.raises(UserError, match=r"validation on val, epoch 4, step 0: .* image_0_1;"):
-        validate(model, random_batches(2), criterion(), 4, CPU, "val")
+        trainer.validate(random_batches(2), 4, "val")
 
 
 def test_only_the_images_whose_loss_is_not_finite_are_named():
     model, batches = TinyNetwork(), random_batches(4, 4)
     batches.batches[1][0][2] = float("nan")
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with pytest.raises(UserError, match=r"epoch 0, step 1: the loss is nan for image_1_2; "):
-        train_one_epoch(model, batches, optimizer, criterion(), 0, CPU, FULL)
-    low = Precision("fp16", CPU)
+        trainer_of(model).train_one_epoch(batches, 0)
     with pytest.raises(UserError, match=r"step 1 \(TRAIN\.AMP fp16 .*bf16.*image_1_2; "):
-        train_one_epoch(model, batches, optimizer, criterion(), 0, CPU, low)
+        trainer_of(model, TRAIN__AMP="fp16").train_one_epoch(batches, 0)
 
 
 def test_validation_means_and_average_precision_over_all_images():
     torch.manual_seed(1)
     model, batches = TinyNetwork(), random_batches(5, 2)
-    result = validate(model, batches, criterion(TRAIN__PRETRAIN=0), 0, CPU, "val")
+    trainer = trainer_of(model, TRAIN__PRETRAIN=0)
+    result = trainer.validate(batches, 0, "val")
     raw = torch.cat([raw for raw, _ in batches.batches])
     labels = torch.cat([labels for _, labels in batches.batches])
-    whole = validate(
-        model, ListBatches([(raw, labels)]), criterion(TRAIN__PRETRAIN=0), 0, CPU, "val"
-    )
+    whole = trainer.validate(ListBatches([(raw, labels)]), 0, "val")
     assert result.losses == pytest.approx(whole.losses, rel=1e-5)
     present = labels.any(dim=0).numpy()
     assert np.isnan(result.average_precision[~present]).all()
@@ -217,22 +222,24 @@ def optimizer_for(model: nn.Module) -> torch.optim.Optimizer:
     return optimizer
 
 
-def resume(folder: Path, suffix: str, optimizer: torch.optim.Optimizer) -> SnapshotKeeper:
+def resume(folder: Path, suffix: str, optimizer: torch.optim.Optimizer) -> CheckpointManager:
     start = find_start(folder, suffix, overwrite=False, seed=64)
-    return SnapshotKeeper(folder, restore(start, optimizer, FULL))
+    return CheckpointManager(folder, restore(start, optimizer, FULL))
 
 
-def test_keeper_keeps_the_best_five_and_drops_its_oldest(tmp_path):
+def test_the_manager_keeps_the_best_five_and_drops_its_oldest(tmp_path):
     model = TinyNetwork()
     optimizer = optimizer_for(model)
     foreign = tmp_path / "model_enc_e020Xs0.928.pth"
     foreign.write_bytes(b"somebody's own")
-    keeper = SnapshotKeeper(tmp_path)
+    checkpoints = CheckpointManager(tmp_path)
     scores = [-0.5, -0.6, 0.1, 0.1, 0.2, 0.3, 0.25, 0.4, 0.5]
-    saved = [keeper.offer(model, optimizer, e, s) is not None for e, s in enumerate(scores)]
+    saved = [
+        checkpoints.save_if_best(model, optimizer, e, s) is not None for e, s in enumerate(scores)
+    ]
     assert saved == [True, False, True, False, True, True, False, True, True]
     kept = [s.suffix for s in list_snapshots(tmp_path) if s.path != foreign]
-    assert keeper.best_score == 0.5
+    assert checkpoints.best_score == 0.5
     assert len(kept) == MAX_KEPT
     assert kept == ["e002Xs0.100", "e004Xs0.200", "e005Xs0.300", "e007Xs0.400", "e008Xs0.500"]
     assert foreign.read_bytes() == b"somebody's own"
@@ -246,8 +253,8 @@ def test_keeper_keeps_the_best_five_and_drops_its_oldest(tmp_path):
 def test_a_snapshot_that_cannot_be_written_costs_nothing(tmp_path, monkeypatch):
     model = TinyNetwork()
     optimizer = optimizer_for(model)
-    keeper = SnapshotKeeper(tmp_path)
-    keeper.offer(model, optimizer, 0, 0.1)
+    checkpoints = CheckpointManager(tmp_path)
+    checkpoints.save_if_best(model, optimizer, 0, 0.1)
     before = {path: path.read_bytes() for path in tmp_path.glob("*.pth")}
 
     def full_disk(*_arguments):
@@ -255,20 +262,20 @@ def test_a_snapshot_that_cannot_be_written_costs_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(torch, "save", full_disk)
     with pytest.raises(UserError, match="No space left"):
-        keeper.offer(model, optimizer, 1, 0.2)
+        checkpoints.save_if_best(model, optimizer, 1, 0.2)
     assert {path: path.read_bytes() for path in tmp_path.glob("*.pth")} == before
     monkeypatch.undo()
     for epoch in range(2, 8):
-        keeper.offer(model, optimizer, epoch, epoch / 10)
+        checkpoints.save_if_best(model, optimizer, epoch, epoch / 10)
     assert len(list_snapshots(tmp_path)) == MAX_KEPT
 
 
-def test_keeper_goes_on_where_it_stopped(tmp_path):
+def test_the_manager_goes_on_where_it_stopped(tmp_path):
     model = TinyNetwork()
     optimizer = optimizer_for(model)
-    keeper = SnapshotKeeper(tmp_path)
+    checkpoints = CheckpointManager(tmp_path)
     for epoch in range(MAX_KEPT):
-        keeper.offer(model, optimizer, epoch, epoch / 10 + 0.00049)
+        checkpoints.save_if_best(model, optimizer, epoch, epoch / 10 + 0.00049)
     # what is configured now holds, not what held when the snapshot was taken
     fresh = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.8)
     resumed = resume(tmp_path, "best", fresh)
@@ -278,20 +285,20 @@ def test_keeper_goes_on_where_it_stopped(tmp_path):
     ):
         assert torch.equal(old["momentum_buffer"], new["momentum_buffer"])
     assert (fresh.param_groups[0]["lr"], fresh.param_groups[0]["momentum"]) == (0.01, 0.8)
-    assert resumed.offer(model, fresh, 5, 0.4) is None
-    resumed.offer(model, fresh, 6, 0.6)
+    assert resumed.save_if_best(model, fresh, 5, 0.4) is None
+    resumed.save_if_best(model, fresh, 6, 0.6)
     assert [s.epoch for s in list_snapshots(tmp_path)] == [1, 2, 3, 4, 6]
 
 
 def test_going_on_from_an_older_snapshot_names_the_later_ones(tmp_path, capsys):
     model = TinyNetwork()
     optimizer = optimizer_for(model)
-    keeper = SnapshotKeeper(tmp_path)
+    checkpoints = CheckpointManager(tmp_path)
     for epoch in range(MAX_KEPT):
-        keeper.offer(model, optimizer, epoch, epoch / 10)
+        checkpoints.save_if_best(model, optimizer, epoch, epoch / 10)
     resumed = resume(tmp_path, "e001Xs0.100", optimizer)
     assert "e004Xs0.400" in capsys.readouterr().out
-    resumed.offer(model, optimizer, 2, 0.15)
+    resumed.save_if_best(model, optimizer, 2, 0.15)
     assert len(list_snapshots(tmp_path)) == MAX_KEPT
 
 
@@ -299,19 +306,19 @@ def test_a_published_snapshot_resumes_without_optimizer_state(tmp_path, capsys):
     path = tmp_path / "model_enc_e020Xs0.928.pth"
     path.touch()
     optimizer = torch.optim.SGD(TinyNetwork().parameters(), lr=0.1)
-    keeper = resume(tmp_path, "e020Xs0.928", optimizer)
-    assert keeper.best_score == 0.928
+    checkpoints = resume(tmp_path, "e020Xs0.928", optimizer)
+    assert checkpoints.best_score == 0.928
     assert "optimizer starts anew" in capsys.readouterr().out
     # and it is not the run's own: it is never dropped
     model = TinyNetwork()
     for epoch in range(21, 28):
-        keeper.offer(model, optimizer, epoch, epoch / 10)
+        checkpoints.save_if_best(model, optimizer, epoch, epoch / 10)
     assert path.exists()
 
 
 def test_an_optimizer_of_another_network_is_refused(tmp_path):
     model = TinyNetwork()
-    SnapshotKeeper(tmp_path).offer(model, optimizer_for(model), 0, 0.5)
+    CheckpointManager(tmp_path).save_if_best(model, optimizer_for(model), 0, 0.5)
     other = torch.optim.SGD([nn.Parameter(torch.zeros(2))], lr=0.1)
     with pytest.raises(UserError, match=r"opt_enc_e000Xs0\.500\.pth"):
         resume(tmp_path, "best", other)

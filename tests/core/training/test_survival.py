@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 import torch
 from child_processes import children_of
-from golden_recipe import golden_config
 from training_command import (
     REPOSITORY,
     arguments_of,
@@ -27,7 +26,8 @@ from training_command import (
     train,
 )
 
-from core.precision import Precision
+from core.config import load_config
+from core.training.engine import Trainer
 from core.training.resume import find_start, save_last
 from core.training.run import TrainingRun
 from models import get_model
@@ -92,7 +92,7 @@ def test_a_signal_ends_it_with_one_line(mini_voc, whole, tmp_path, sent, status)
 
 def test_a_signal_in_the_first_epoch_says_that_nothing_is_kept(mini_voc, tmp_path, monkeypatch):
     # the last thing before the epoch's first step
-    monkeypatch.setattr(TrainingRun, "_picture", lambda *_: signal.raise_signal(signal.SIGTERM))
+    monkeypatch.setattr(TrainingRun, "_log_picture", lambda *_: signal.raise_signal(signal.SIGTERM))
     result = train(mini_voc, tmp_path, status=143)
     last = result.stderr.splitlines()[-1]
     assert last == "interrupted; no epoch was finished, so start again"
@@ -195,16 +195,16 @@ def test_a_last_state_that_cannot_be_used_is_refused_at_once(whole, tmp_path):
 
 
 def test_weights_that_are_not_finite_do_not_replace_the_last_state(tmp_path):
-    network = get_model(golden_config("vgg16", "bsl"))
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    full = Precision("off", torch.device("cpu"))
+    config = load_config(None, ["NET.BACKBONE", "vgg16", "NET.MODEL", "bsl"])
+    network = get_model(config.NET)
+    trainer = Trainer(network, config, torch.device("cpu"))
     where = {"epoch": 1, "best_score": 0.5, "seed": 3}
-    save_last(tmp_path, network, optimizer, full, **where)
+    save_last(tmp_path, trainer, **where)
     before = (tmp_path / "last.pth").read_bytes()
     with torch.no_grad():
         network.fc8.weight[0] = float("nan")
     with pytest.raises(UserError, match=r"weights are not finite \(fc8\.weight"):
-        save_last(tmp_path, network, optimizer, full, **where)
+        save_last(tmp_path, trainer, **where)
     assert (tmp_path / "last.pth").read_bytes() == before
 
 
