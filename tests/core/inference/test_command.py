@@ -13,7 +13,7 @@ from PIL import Image
 import infer_val
 from core.checkpoint import save_model, snapshot_path
 from core.config import load_config
-from core.inference.predict import predict
+from core.inference.predict import Predictor
 from core.inference.samples import load_sample
 from datasets.files import read_list, read_mask, write_mask
 from datasets.info import PASCAL_VOC
@@ -89,7 +89,7 @@ def test_masks_of_a_list(workplace, tmp_path):
     model.load_state_dict(model.state_dict() | saved_weights(workplace, model))
     entries = read_list(workplace / "list.txt", workplace)
     samples = [load_sample(entry, cfg.TEST) for entry in entries]
-    for sample, merged in predict(model, samples, cfg.TEST, torch.device("cpu")):
+    for sample, merged, _ in Predictor(model, cfg.TEST, torch.device("cpu")).predict(samples):
         mask = merged.argmax(axis=0)
         assert len(np.unique(mask)) > 1
         # other thread counts may move a pixel
