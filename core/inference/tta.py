@@ -136,7 +136,7 @@ class TTAView:
         return in_image[1:] == tuple(slice(0, length) for length in self.size)
 
     def _overlap(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        """Indices of the part of the image that the window shows, in the image and in the window."""
+        """Indices of the visible part of the image, in the image and in the window."""
         in_image, in_window = [], []
         for length, corner, extent in zip(self.size, self.corner, self.window, strict=True):
             start = min(max(corner, 0), length)
