@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ import torch
 from core.arguments import config_from_arguments, run_folder
 from core.checkpoint import find_snapshot
 from core.config import Config
-from core.distributed import Group, rank_zero_first
+from core.distributed import Group, interruptible, rank_zero_first, track_group
 from core.inference.image_labels import read_labels
 from core.inference.manifest import origin, plan_results, prepare_folder
 from core.inference.predict import Prediction
@@ -25,9 +25,9 @@ from core.run_info import write_run_info
 from datasets.files import ListEntry, require_unique_ids
 from datasets.info import DatasetInfo, get_dataset_info
 from utils.crf import require_crf
-from utils.errors import InterruptionError, UserError
+from utils.errors import UserError
 from utils.files import ignores_case, only_process, require_writable_folder
-from utils.progress import LINES_IN_A_LOG, track
+from utils.progress import LINES_IN_A_LOG
 from utils.signals import StoppedError, StopRequest
 
 OUTPUT_OPTION = "--mask-output-dir (OUTPUT_DIR, OUTPUT)"
@@ -69,7 +69,8 @@ def run_inference(args: argparse.Namespace, group: Group, device: torch.device) 
         if left:
             if not group.is_rank_zero:
                 segmenter = Segmenter.from_snapshot(snapshot, cfg, device, info)
-            with interruptible(group) as stop:
+            stop = StopRequest()
+            with interruptible(stop, group, _how_to_go_on):
                 if group.is_rank_zero:
                     skipped = len(entries) - len(left)
                     _announce(f"{len(left)} images of {args.infer_list}", snapshot, group, device)
@@ -78,7 +79,7 @@ def run_inference(args: argparse.Namespace, group: Group, device: torch.device) 
                         outputs.folder,
                         cfg,
                         [device],
-                        # what an earlier part of the run has noted stays
+                        # keeps the run info of the part that made the other results
                         f"_from_{skipped:05d}" if skipped else "",
                         snapshot=str(snapshot),
                         filelist=str(args.infer_list),
@@ -91,7 +92,13 @@ def run_inference(args: argparse.Namespace, group: Group, device: torch.device) 
                 group.barrier()  # nobody writes before the folder is in order
                 own = left[group.rank :: group.size]
                 samples = (load_sample(entry, cfg.TEST, labels) for entry in own)
-                predictions = _track(segmenter.predict_stream(samples), len(left), group)
+                predictions = track_group(
+                    segmenter.predict_stream(samples),
+                    len(left),
+                    group,
+                    description="inference",
+                    every=max(1, len(left) // group.size // LINES_IN_A_LOG),
+                )
                 infer(predictions, outputs, _share(cfg.TRAIN.NUM_WORKERS, group), stop)
                 group.barrier()  # all is written
         if group.is_rank_zero:
@@ -173,6 +180,10 @@ def _check_images(entries: Sequence[ListEntry], cfg: Config) -> None:
             print(oversize)
 
 
+def _how_to_go_on() -> str:
+    return "the same command with --skip-existing goes on with the images that are left"
+
+
 def _share(workers: int, group: Group) -> int:
     """The workers of one process: not 0, which would make it write itself, unless all have none."""
     return max(1, workers // group.size) if workers else 0
@@ -184,45 +195,3 @@ def _announce(images: str, snapshot: Path, group: Group, device: torch.device) -
     gpus = torch.cuda.device_count() if device.type == "cuda" else 0
     if gpus > group.size:
         print(f"{group.size} of {gpus} GPUs used; NPROC={gpus} before the launch script uses all")
-
-
-@contextmanager
-def interruptible(group: Group) -> Iterator[StopRequest]:
-    """Note Ctrl-C and SIGTERM during the body, and end it with a line that says how to go on.
-
-    Raises:
-        InterruptionError: in the main process; the others end without a word.
-    """
-    stop = StopRequest()
-    try:
-        with stop.listening():
-            yield stop
-    except (StoppedError, KeyboardInterrupt, UserError, RuntimeError) as error:
-        # a signal to all processes may have ended workers or others of the group first
-        if stop.signal is None:
-            raise
-        status = 128 + stop.signal
-        if not group.is_rank_zero:
-            raise SystemExit(status) from error
-        raise InterruptionError(
-            "interrupted; the same command with --skip-existing goes on with the images that are "
-            "left",
-            status,
-        ) from error
-
-
-def _track(predictions: Iterable[Prediction], count: int, group: Group) -> Iterator[Prediction]:
-    """The predictions; the main process shows how far the group is."""
-    if not group.is_rank_zero:
-        return iter(predictions)
-    done = 0
-
-    def weigh(_: object) -> int:
-        # the others are about as far; their parts may be an image shorter
-        nonlocal done
-        step = min(group.size, count - done)
-        done += step
-        return step
-
-    every = max(1, count // group.size // LINES_IN_A_LOG)
-    return track(predictions, count, "image", "inference", every, weigh=weigh)
