@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
 import torch
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
@@ -20,7 +19,7 @@ from benchmarks.voc_like import photograph
 from core.config import Config, InferenceConfig
 from core.devices import select_device
 from core.distributed import place
-from core.inference.predict import predict
+from core.inference.predict import Prediction, Predictor
 from core.inference.samples import Sample
 from models import get_model
 from models.network import Network
@@ -86,8 +85,8 @@ def _point(axis: str, side: int, classes: int, device: torch.device) -> dict[str
     model = _network(classes, device)
     sample = Sample("square", Image.fromarray(photograph()).resize((side, side)))
 
-    def call() -> list[tuple[Sample, np.ndarray]]:
-        return list(predict(model, [sample], test, device))
+    def call() -> list[Prediction]:
+        return list(Predictor(model, test, device).predict([sample]))
 
     _, peak = tensor_peak(call)
     return {

@@ -15,9 +15,9 @@ from benchmarks.meters import python_peak
 from benchmarks.voc_like import SIZE, photograph
 from core.config import Config, InferenceConfig
 from core.distributed import place
-from core.inference.predict import Merger, predict
+from core.inference.predict import Merger, Predictor
 from core.inference.samples import Sample
-from core.inference.tta import Size, View, cut_views, tta_views
+from core.inference.tta import Size, TTAView, cut_views, tta_views
 from core.precision import accelerate, tf32
 from models import get_model
 from utils.crf import crf_inference
@@ -48,7 +48,7 @@ def merging(device: torch.device) -> Case:
 
 
 def merging_late(device: torch.device) -> Case:
-    """View by view, as with TEST.BATCH_SIZE 1: no object is known to be absent until the end."""
+    """TTAView by view, as with TEST.BATCH_SIZE 1: no object is known to be absent until the end."""
     views, scores, masks, labels = random_answers(device)
 
     def ours() -> Tensor:
@@ -90,6 +90,7 @@ def eight_views(
     models = [place(get_model(net, num_classes=CLASSES), device).eval() for _ in range(2)]
     models[1].load_state_dict(models[0].state_dict())
     lowered = accelerate(models[1], replace(test, AMP="bf16"), device)
+    predictor = Predictor(lowered, test, device)
     image = Image.fromarray(photograph()[: size[0], : size[1]].copy())
     sample = Sample("photograph", image)
     views = tta_views(size, test)
@@ -104,7 +105,7 @@ def eight_views(
         return merged.argmax(dim=0).cpu().numpy()
 
     def ours() -> np.ndarray:
-        [(_, merged)] = predict(lowered, [sample], test, device)
+        [(_, merged, _)] = predictor.predict([sample])
         return merged.argmax(axis=0)
 
     return Case(
@@ -122,7 +123,7 @@ def share_of_pixels(found: np.ndarray, expected: np.ndarray) -> float:
     return float((found != expected).mean())
 
 
-def random_answers(device: torch.device) -> tuple[list[View], Tensor, Tensor, Tensor]:
+def random_answers(device: torch.device) -> tuple[list[TTAView], Tensor, Tensor, Tensor]:
     """The views of an image, and what a network may say of them: scores, masks, and the labels."""
     views = tta_views(SIZE, InferenceConfig())
     random = torch.Generator().manual_seed(0)

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.inference.tta import Size, View
+from core.inference.tta import Size, TTAView
 
 
-def merge(views: Sequence[View], masks: Tensor, labels: Tensor, image_size: Size) -> Tensor:
+def merge(views: Sequence[TTAView], masks: Tensor, labels: Tensor, image_size: Size) -> Tensor:
     """Merge the masks of views, all of them at full size at once.
 
     Args:

@@ -1,4 +1,4 @@
-"""The arguments that train.py and infer_val.py share."""
+"""The arguments that commands share: train.py and infer_val.py; those on masks of a list."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from core.config import Config, load_config
-from utils.files import user_path
+from utils.files import expanded, user_path
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +43,21 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY VALUE",
         help="configuration keys to change, as NET.LR 0.01",
     )
+
+
+def add_mask_arguments(parser: argparse.ArgumentParser, filelist: str, out: str) -> None:
+    """Add --data, --filelist, --masks and --out, for a command on inference's masks of a list.
+
+    Args:
+        parser: the command's.
+        filelist: what the list holds, for the help.
+        out: what is written, for the help.
+    """
+    add = parser.add_argument
+    add("--data", metavar="ROOT", type=expanded, default="./data", help="data root")
+    add("--filelist", metavar="LIST", type=expanded, required=True, help=filelist)
+    add("--masks", metavar="DIR", type=user_path, required=True, help="inference's")
+    add("--out", metavar="FILE", type=user_path, required=True, help=out)
 
 
 def config_from_arguments(args: argparse.Namespace) -> Config:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,8 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from forked import Forked, fork_pair
 from PIL import Image
 
+from core import torchrun
 from core.checkpoint import save_model, snapshot_path
 from core.config import load_config
 from datasets.files import write_mask
@@ -62,24 +63,22 @@ def words_of(output: Path, arguments: Sequence[object]) -> list[str]:
     return [str(word) for word in words]
 
 
-def start(
-    folder: Path, output: Path, *arguments: object, launcher: Sequence[str] = ()
-) -> subprocess.Popen[str]:
-    """Start infer_val.py from `folder`, with `launcher` between Python and it."""
+def start(folder: Path, output: Path, *arguments: object) -> Forked:
+    """Start infer_val.py from `folder` in a process of its own."""
+    return Forked(main, ["infer_val.py", *words_of(output, arguments)], folder, {})
+
+
+def start_pair(folder: Path, output: Path, *arguments: object) -> list[Forked]:
+    """Start two processes of infer_val.py that share the images."""
+    return fork_pair(main, ["infer_val.py", *words_of(output, arguments)], folder)
+
+
+def start_torchrun(folder: Path, output: Path, *arguments: object) -> Forked:
+    """Start `python -m core.torchrun` with two processes of infer_val.py."""
     door = str(REPOSITORY / "infer_val.py")
-    return subprocess.Popen(
-        [sys.executable, *launcher, door, *words_of(output, arguments)],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={
-            **os.environ,
-            "OMP_NUM_THREADS": "1",
-            "PYTHONUNBUFFERED": "1",
-            "PYTHONPATH": str(REPOSITORY),
-        },
-    )
+    words = ["--standalone", "--nproc-per-node", "2", door, *words_of(output, arguments)]
+    environment = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+    return Forked(lambda: sys.exit(torchrun.main(words)), words, folder, environment)
 
 
 def infer(

@@ -1,12 +1,25 @@
 """What inference hands to its writers, made up at random."""
 
+from __future__ import annotations
+
+from typing import NamedTuple
+
 import numpy as np
 
-from core.inference.writing import Outputs, Result
+from core.inference.writing import Outputs
 from datasets.info import voc_palette
 
 PALETTE = voc_palette()
 CLASSES = 21
+
+
+class Result(NamedTuple):
+    """What `write_result` takes beside the outputs."""
+
+    id: str
+    image: np.ndarray
+    merged: np.ndarray
+    ground_truth: np.ndarray | None
 
 
 def make_result(name="a", height=10, width=12, seed=0, ground_truth=True):

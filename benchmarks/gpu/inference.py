@@ -18,7 +18,7 @@ from benchmarks.inference_cases import share_of_pixels, two_objects
 from benchmarks.voc_like import photograph
 from core.config import Config, InferenceConfig
 from core.distributed import place
-from core.inference.predict import predict
+from core.inference.predict import Predictor
 from core.inference.samples import Sample
 from core.inference.tta import cut_views, tta_views
 from core.precision import accelerate
@@ -123,15 +123,16 @@ def _time_model(
     expected: np.ndarray | None,
 ) -> np.ndarray:
     """Time the network alone and the whole way; returns the classes of an image's pixels."""
-    # predict() switches TF32 off for the whole process when it is first asked
-    list(predict(model, task.samples[:1], task.test, check.device))
+    predictor = Predictor(model, task.test, check.device)
+    # it switches TF32 off for the whole process when it is first asked
+    list(predictor.predict(task.samples[:1]))
     check.free()
     forward = _seconds_of(check, task, model)
     memory = check.peak_memory()
     begin = time.perf_counter()
-    results = list(predict(model, task.samples, task.test, check.device))
+    results = list(predictor.predict(task.samples))
     whole = (time.perf_counter() - begin) / len(task.samples)
-    found = results[0][1].argmax(axis=0)
+    found = results[0].merged.argmax(axis=0)
     apart = share_of_pixels(found, found if expected is None else expected)
     check.row(
         name,

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from core.arguments import add_mask_arguments
 from core.evaluation.evaluate import read_prediction, require_classes
 from core.inference.writing import CRF_FOLDER
 from datasets.files import ListEntry, read_list, read_pair, require_masks
 from datasets.info import DATASETS, DatasetInfo, get_dataset_info
 from utils.drawing import blend, colorize, enlarge, legend, picture
 from utils.errors import UserError, run_command
-from utils.files import atomic_path, expanded, user_path
+from utils.files import atomic_path
 
 TITLES = ("image", "ground truth", "prediction", "prediction + CRF")
 # panels below this many pixels are enlarged, so that small images can be seen
@@ -66,14 +67,7 @@ def spread(entries: list[ListEntry], count: int) -> list[ListEntry]:
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--data", metavar="ROOT", type=expanded, default="./data", help="data root")
-    parser.add_argument(
-        "--filelist", metavar="LIST", type=expanded, required=True, help="lines of `IMAGE MASK`"
-    )
-    parser.add_argument("--masks", metavar="DIR", type=user_path, required=True, help="inference's")
-    parser.add_argument(
-        "--out", metavar="FILE", type=user_path, required=True, help="a .png to write"
-    )
+    add_mask_arguments(parser, filelist="lines of `IMAGE MASK`", out="a .png to write")
     parser.add_argument("--count", type=int, default=6, help="how many images (6)")
     parser.add_argument("--dataset", default="pascal_voc", help=f"one of {', '.join(DATASETS)}")
     args = parser.parse_args(argv)

@@ -1,4 +1,4 @@
-"""Image-level labels that a user knows: classes by name, from a file or from Python."""
+"""Image labels that a user knows: names of classes, from a file or from Python."""
 
 from __future__ import annotations
 
@@ -27,20 +27,19 @@ def read_labels(
     """The labels of images from a file that names their objects.
 
     Args:
-        path: JSON (`{"a.jpg": ["cat", "sofa"], ...}`) or CSV (rows `a.jpg,cat,sofa`, without a
-            header or with one; semicolons or tabs may take the commas' place), by its suffix, in
-            UTF-8, or in UTF-16 with its mark. Images go by their file name or by their id, below
-            which folders and capitals do not count; no classes at all mean an image of nothing but
-            background.
-        entries: the images that are wanted. What the file has beside them is not looked at.
+        path: JSON (`{"a.jpg": ["cat", "sofa"], ...}`) or CSV (rows `a.jpg,cat,sofa`, with or
+            without a header; semicolons or tabs may replace the commas), told by its suffix, in
+            UTF-8, or in UTF-16 with a byte order mark. Images go by file name or id; folders and
+            capitals do not count. An image without classes is background only.
+        entries: the images that are wanted; the file's other images are ignored.
         classes: class names in index order, background first; as for `label_vector`.
 
     Returns:
         For each entry's id C−1 float32 zeros and ones.
 
     Raises:
-        UserError: the file cannot be read, is not of that form, names an image twice or a class
-            that there is not, or lacks an entry, or may mean it twice.
+        UserError: the file cannot be read or parsed, names an image twice or an unknown class,
+            lacks an entry, or has several names that may mean it.
     """
     named = _read_names(path, entries)
     found = _match(named, entries, path)
@@ -49,7 +48,7 @@ def read_labels(
         instead = f" (it names {next(reversed(named))!r})" if named else ""
         raise UserError(
             f"{path} lacks {len(lacking)} of the {len(entries)} images, the first {lacking[0]}"
-            f"{instead}; add them, those without objects with no classes"
+            f"{instead}; add them, with no classes where there are no objects"
         )
     labels = {}
     for entry, objects in found.items():
@@ -58,8 +57,8 @@ def read_labels(
         except UserError as error:
             number = next(filter(str.isdecimal, objects), None)
             problem = str(error)
-            if number is not None:  # as of a table with a column a class
-                problem = f"{number!r} is no class; write the names of classes, as {classes[1]}"
+            if number is not None:  # as in a table with one column per class
+                problem = f"{number!r} is no class; write names of classes, as {classes[1]}"
             raise UserError(f"{path}, {entry.image.name}: {problem}") from error
     return labels
 
@@ -69,7 +68,7 @@ def label_vector(objects: Iterable[str | int], classes: Sequence[str]) -> np.nda
 
     Args:
         objects: names, in which capitals, blanks, hyphens, slashes and underscores do not count
-            (of a name as tv/monitor each part will do), or indices from 1 to C−1.
+            (either part of tv/monitor is enough), or indices from 1 to C−1.
         classes: class names in index order, background first.
 
     Raises:
@@ -90,12 +89,12 @@ def label_vector(objects: Iterable[str | int], classes: Sequence[str]) -> np.nda
 def _match(
     named: dict[str, list[str]], entries: Sequence[ListEntry], path: Path
 ) -> dict[ListEntry, list[str] | None]:
-    """What the file says of each entry; None where it says nothing."""
+    """The names of each entry's objects; None where the file lacks the entry."""
     found = {entry: named.get(entry.image.name, named.get(entry.id)) for entry in entries}
     taken = {name for entry in entries for name in (entry.image.name, entry.id)}
     loosely: dict[str, list[str]] = {}
     for name in named:
-        # what is exactly one image's is not another one's too
+        # an exact name of one image is not a loose one of another
         if name not in taken:
             loosely.setdefault(_loose(name), []).append(name)
     for entry in (entry for entry, objects in found.items() if objects is None):
@@ -106,8 +105,8 @@ def _match(
         ]
         if len(names) > 1:
             raise UserError(
-                f"{path}: {names[0]} and {names[1]} may both be {entry.image.name}; write this "
-                "name for the one that is"
+                f"{path}: {names[0]} and {names[1]} may both mean {entry.image.name}; write that "
+                "exact name for the right one"
             )
         if names:
             found[entry] = named[names[0]]
@@ -115,12 +114,12 @@ def _match(
 
 
 def _loose(name: str) -> str:
-    """A name without its folders, of any system, and in small letters."""
+    """A name in small letters, without its folders (Windows' too)."""
     return re.split(r"[/\\]", name)[-1].casefold()
 
 
 def _read_names(path: Path, entries: Sequence[ListEntry]) -> dict[str, list[str]]:
-    """What the file says: image → names of classes."""
+    """The file's content: image → names of classes."""
     readers = {".json": _pairs_of_json, ".csv": lambda text: _pairs_of_csv(text, entries)}
     reader = readers.get(path.suffix.lower())
     if reader is None:
@@ -143,11 +142,11 @@ def _decode(content: bytes) -> str:
     try:
         return content.decode("utf-16" if is_utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError("it is no UTF-8 text; save it as that") from error
+        raise ValueError("not UTF-8 text; save it as UTF-8") from error
 
 
 def _pairs_of_json(text: str) -> list[tuple[str, list[str]]]:
-    # as pairs, since of a name that comes twice a dictionary would keep the last
+    # as pairs, since a dictionary would keep only the last of two equal names
     content = json.loads(text, object_pairs_hook=lambda pairs: tuple(pairs))
     if not isinstance(content, tuple):
         raise ValueError('expected {"a.jpg": ["cat", "sofa"], ...}')
@@ -171,7 +170,7 @@ def _pairs_of_csv(text: str, entries: Sequence[ListEntry]) -> list[tuple[str, li
 
 
 def _separator(text: str, entries: Sequence[ListEntry]) -> str:
-    """What the most images are named in front of; commas where it is all the same."""
+    """The separator that most images' names stand before; the comma of equals."""
     wanted = {_loose(name) for entry in entries for name in (entry.image.name, entry.id)}
     lines = text.splitlines()
 

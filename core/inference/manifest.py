@@ -1,8 +1,8 @@
-"""The folder of results: what made them, which of them can stay, and which are made anew.
+"""The manifest of a folder of results: what they were made from, and which of them can stay.
 
-A record beside the results, results.json, says what they were made from, and of which files. It is
-written before the first result, and what it does not hold for is removed before that; so whatever
-is there when a process is killed, is what the record says.
+The manifest, results.json, names the settings and files that the results beside it were made from.
+Results that do not match it are removed, then it is written, and only then are results made; so it
+describes whatever is there when a process is killed.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,51 +21,28 @@ from datasets.files import ListEntry
 from utils.errors import UserError, os_errors_end_in
 from utils.files import remove_leftovers, write_text
 
-RECORD = "results.json"
-# keys without influence on results: images are told apart by their files, and the rest of these is
-# about training
+MANIFEST = "results.json"
+# keys without influence on results: where images lie (their files identify them), and training's
 NO_INFLUENCE = frozenset(
     {"TEST.BATCH_SIZE", "TEST.DATA_ROOT", "NET.PRE_WEIGHTS_PATH", "NET.OPT", "NET.LR", "NET.BETA1"}
     | {"NET.MOMENTUM", "NET.WEIGHT_DECAY", "NET.LOSS", "NET.MASK_LOSS_BCE"}
 )
-# of a run that went on, see `Plan.mark`
-LATER_RECORD = re.compile(r"(config|environment|diff)_from_\d{5,}\.(yaml|patch)")
+# run info of runs that continued an earlier one
+LATER_RUN_INFO = re.compile(r"(config|environment|diff)_from_\d{5,}\.(yaml|patch)")
 CHUNK = 1 << 20
 SHOWN_DIGITS = 15
 
+Manifest = dict[str, Any]
 Identity = list[int]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is to be done in a folder of results.
-
-    Attributes:
-        entries: the images whose results are to be made.
-        skipped: how many others of the list have theirs.
-        strangers: ids with results in the folder of which nobody knows what made them, or that
-            were made otherwise.
-        record: what results.json is to hold.
-    """
-
-    entries: list[ListEntry]
-    skipped: int
-    strangers: list[str]
-    record: dict[str, Any]
-
-    @property
-    def mark(self) -> str:
-        """Stands in the names of a run's records, so that it keeps those of the part before it."""
-        return f"_from_{self.skipped:05d}" if self.skipped else ""
 
 
 def origin(
     config: Config, dataset: str, snapshot: Path, labels: Path | None = None
 ) -> dict[str, Any]:
-    """All that results depend on but the images: names to values that JSON can hold.
+    """All that results depend on except the images: names to values that JSON can hold.
 
     Args:
-        config: its sections TEST and NET count, but for keys that results do not depend on.
+        config: its sections TEST and NET count, except for keys that results do not depend on.
         dataset: the data set's name.
         snapshot: its content counts.
         labels: the file with the images' labels, if there is one; its content counts.
@@ -90,30 +66,35 @@ def origin(
 
 def plan_results(
     outputs: Outputs, entries: Sequence[ListEntry], made_from: dict[str, Any], skip_existing: bool
-) -> Plan:
+) -> tuple[list[ListEntry], Manifest]:
     """Decide which images of a list are to be segmented; nothing is changed.
 
-    With `skip_existing`, an image is left out if all its wanted files are there, made from the
-    same, and of an image (and mask) that has not changed since by its size and time of change.
+    With `skip_existing`, an image is skipped if all its wanted files exist and were made from the
+    same, and neither size nor modification time of the image (and its mask) has changed since. How
+    many are skipped is printed, and a warning if the folder also holds results of other images
+    which were made from something else.
 
     Args:
         outputs: what is wanted, and where.
         entries: the list, its ids unique.
         made_from: see `origin`.
-        skip_existing: whether results that are there may stay.
+        skip_existing: whether existing results may stay.
+
+    Returns:
+        The images that are to be segmented, and the folder's new manifest.
 
     Raises:
-        UserError: `skip_existing`, but the results that are there were made from something else;
-            a result would overwrite an image or mask of the list.
+        UserError: `skip_existing`, but the existing results were made from something else; a result
+            would overwrite an image or mask of the list.
     """
     _require_no_input_among(outputs, entries)
-    record_path = outputs.folder / RECORD
+    path = outputs.folder / MANIFEST
     found = {kind: _ids(outputs, kind) for kind in KINDS}
-    earlier = _read_record(record_path)
-    # the mask itself alone is no result of ours: people keep pictures of their own beside it
-    there = set().union(*(ids for kind, ids in found.items() if kind != "masks"))
-    if skip_existing and (earlier or there):
-        _require_same(earlier, made_from, record_path)
+    earlier = _read_manifest(path)
+    # ID.png alone does not count as a result of ours: people keep pictures of their own there
+    existing = set().union(*(ids for kind, ids in found.items() if kind != "masks"))
+    if skip_existing and (earlier or existing):
+        _require_same(earlier, made_from, path)
     known = earlier["images"] if earlier and earlier["made_from"] == made_from else {}
 
     images = {entry.id: _identity(entry) for entry in entries}
@@ -125,19 +106,29 @@ def plan_results(
         and known.get(name) == identity
         and all(name in found[kind] for kind in outputs.kinds)
     }
+    if skip_existing:
+        print(f"{len(done)} of {len(entries)} images have their results and are skipped")
+    if others := sorted(existing - images.keys() - known.keys()):
+        print(
+            f"warning: {outputs.folder} also holds the results of {len(others)} other images, as "
+            f"{others[0]}, which were made otherwise; they stay"
+        )
     left = [entry for entry in entries if entry.id not in done]
-    return Plan(
-        left,
-        len(done),
-        sorted(there - images.keys() - known.keys()),
-        {"made_from": made_from, "images": {**known, **images}},
-    )
+    return left, {"made_from": made_from, "images": {**known, **images}}
 
 
-def prepare_folder(outputs: Outputs, plan: Plan) -> None:
-    """Remove what is to be made anew, and what killed processes left; write the record.
+def prepare_folder(
+    outputs: Outputs, left: Sequence[ListEntry], manifest: Manifest, continued: bool
+) -> None:
+    """Remove results that are to be made anew, and leftovers of killed processes; write a manifest.
 
     No other process may be writing there.
+
+    Args:
+        outputs: what is wanted, and where.
+        left: the images that are to be segmented.
+        manifest: see `plan_results`.
+        continued: whether results of the list stay, and with them the run info about them.
 
     Raises:
         UserError: the folder cannot be changed.
@@ -148,42 +139,38 @@ def prepare_folder(outputs: Outputs, plan: Plan) -> None:
         for kind in KINDS:
             folder = outputs.folder_of(kind)
             remove_leftovers(folder, r".+\.(png|npz|json|yaml|patch)")
-            for entry in plan.entries:
+            for entry in left:
                 outputs.path(kind, entry.id).unlink(missing_ok=True)
             if kind not in outputs.kinds and folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
-        if not plan.skipped:
-            # records of parts of a run that is void now
+        if not continued:
             for path in outputs.folder.iterdir():
-                if LATER_RECORD.fullmatch(path.name):
+                if LATER_RUN_INFO.fullmatch(path.name):
                     path.unlink()
-        write_text(outputs.folder / RECORD, json.dumps(plan.record, indent=1) + "\n")
+        write_text(outputs.folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
 
 
 def _require_no_input_among(outputs: Outputs, entries: Sequence[ListEntry]) -> None:
     inputs = [path for entry in entries for path in (entry.image, entry.mask) if path is not None]
-    # one folder or two hold them all, and resolving takes time
+    # resolving takes time, and most lists have one folder or two
     resolved = {folder: folder.resolve() for folder in {path.parent for path in inputs}}
-    places = {(outputs.folder_of(kind).resolve(), suffix) for kind, (_, suffix) in KINDS.items()}
+    targets = {(outputs.folder_of(kind).resolve(), suffix) for kind, (_, suffix) in KINDS.items()}
     ids = {entry.id for entry in entries}
     for path in inputs:
-        if (resolved[path.parent], path.suffix) in places and path.stem in ids:
+        if (resolved[path.parent], path.suffix) in targets and path.stem in ids:
             raise UserError(
                 f"{path} would be overwritten by a result; choose another --mask-output-dir "
                 "(OUTPUT_DIR, OUTPUT)"
             )
 
 
-def _require_same(earlier: Mapping[str, Any] | None, made_from: dict[str, Any], path: Path) -> None:
+def _require_same(earlier: Manifest | None, made_from: dict[str, Any], path: Path) -> None:
     remedy = (
         "choose another --mask-output-dir (OUTPUT_DIR, SAVE_ID, OUTPUT), or leave out "
-        "--skip-existing, which makes all anew"
+        "--skip-existing to make all anew"
     )
     if earlier is None:
-        raise UserError(
-            f"--skip-existing: {path}, which says what made the results there, does not exist or "
-            f"is damaged; {remedy}"
-        )
+        raise UserError(f"--skip-existing: {path} does not exist or is damaged; {remedy}")
     before = earlier["made_from"]
     differing = [
         f"{name} was {_shown(before.get(name))}, is {_shown(made_from.get(name))}"
@@ -192,21 +179,21 @@ def _require_same(earlier: Mapping[str, Any] | None, made_from: dict[str, Any], 
     ]
     if differing:
         raise UserError(
-            f"--skip-existing: the results in {path.parent} were made otherwise "
+            f"--skip-existing: other settings made the results in {path.parent} "
             f"({'; '.join(differing)}); {remedy}"
         )
 
 
-def _read_record(path: Path) -> dict[str, Any] | None:
-    """What results.json holds, or None if it is not there or not whole."""
+def _read_manifest(path: Path) -> Manifest | None:
+    """The content of results.json, or None if it is missing or damaged."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        manifest = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    whole = isinstance(record, dict) and all(
-        isinstance(record.get(name), dict) for name in ("made_from", "images")
+    valid = isinstance(manifest, dict) and all(
+        isinstance(manifest.get(name), dict) for name in ("made_from", "images")
     )
-    return record if whole else None
+    return manifest if valid else None
 
 
 def _ids(outputs: Outputs, kind: str) -> set[str]:
@@ -216,7 +203,7 @@ def _ids(outputs: Outputs, kind: str) -> set[str]:
 
 
 def _identity(entry: ListEntry) -> Identity | None:
-    """What tells an entry's files from others without opening them; None if they are not there."""
+    """Sizes and modification times of an entry's files; None if one is missing."""
     identity = []
     for path in (entry.image, entry.mask):
         if path is not None:

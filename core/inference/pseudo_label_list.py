@@ -1,4 +1,4 @@
-"""Write a file list that pairs images with masks that inference has made of them."""
+"""Write a file list that pairs images with their pseudo labels, the masks of inference."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from core.arguments import add_mask_arguments
 from datasets.files import ListEntry, read_list, require_unique_ids
 from utils.errors import UserError, os_errors_end_in, run_command
-from utils.files import expanded, require_writable_file, user_path, write_text
+from utils.files import require_writable_file, write_text
 
 
 def write_mask_list(entries: Sequence[ListEntry], masks: Path, out: Path) -> Path:
     """Write lines `IMAGE MASK`, in which MASK is inference's ID.png in place of the list's own.
 
     Both are relative to the deepest folder that holds all images and the masks. Links are not
-    followed, so that data that is linked into a folder counts as in there.
+    followed: what is linked into a folder counts as being there.
 
     Args:
         entries: the images.
@@ -71,14 +72,7 @@ def _absolute(path: Path) -> Path:
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--data", metavar="ROOT", type=expanded, default="./data", help="data root")
-    parser.add_argument(
-        "--filelist", metavar="LIST", type=expanded, required=True, help="the images"
-    )
-    parser.add_argument("--masks", metavar="DIR", type=user_path, required=True, help="inference's")
-    parser.add_argument(
-        "--out", metavar="FILE", type=user_path, required=True, help="the list to write"
-    )
+    add_mask_arguments(parser, filelist="the images", out="the list to write")
     parser.add_argument(
         "--check", action="store_true", help="only say what can be known before there are masks"
     )

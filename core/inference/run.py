@@ -2,68 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+import argparse
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from core.arguments import config_from_arguments, run_folder
+from core.checkpoint import find_snapshot
 from core.config import Config
-from core.distributed import SINGLE, Group, rank_zero_first
-from core.inference.manifest import Plan, origin, plan_results, prepare_folder
-from core.inference.samples import Sample, check_samples, load_sample
+from core.distributed import Group, interruptible, rank_zero_first, track_group
+from core.inference.image_labels import read_labels
+from core.inference.manifest import origin, plan_results, prepare_folder
+from core.inference.predict import Prediction
+from core.inference.samples import check_samples, find_images, load_sample
 from core.inference.segmenter import Segmenter
 from core.inference.tta import describe_oversize
-from core.inference.writing import Outputs, Result, result_writer
+from core.inference.writing import Outputs, result_writer
 from core.run_info import write_run_info
-from datasets.files import ListEntry
-from datasets.info import DatasetInfo
-from utils.errors import InterruptionError, UserError
-from utils.files import only_process, require_writable_folder
-from utils.progress import LINES_IN_A_LOG, track
+from datasets.files import ListEntry, require_unique_ids
+from datasets.info import DatasetInfo, get_dataset_info
+from utils.crf import require_crf
+from utils.errors import UserError
+from utils.files import ignores_case, only_process, require_writable_folder
+from utils.progress import LINES_IN_A_LOG
 from utils.signals import StoppedError, StopRequest
 
-
-@dataclass(frozen=True)
-class Job:
-    """What a run of inference works on.
-
-    Attributes:
-        config: all of it.
-        info: the data set's.
-        snapshot: the network's file.
-        source: what the images are named by, such as a file list.
-        entries: the images, their ids unique.
-        left_out: a line on files of a folder that are no images, empty if there are none.
-        labels: what is known of every image by its id (see `Sample.labels`), or None.
-        labels_file: where that comes from.
-        outputs: what is written, and where.
-        skip_existing: whether images whose results are there are left out.
-    """
-
-    config: Config
-    info: DatasetInfo
-    snapshot: Path
-    source: Path
-    entries: list[ListEntry]
-    left_out: str
-    labels: Mapping[str, np.ndarray] | None
-    labels_file: Path | None
-    outputs: Outputs
-    skip_existing: bool
+OUTPUT_OPTION = "--mask-output-dir (OUTPUT_DIR, OUTPUT)"
 
 
-def run_job(read_job: Callable[[], Job], group: Group, device: torch.device) -> None:
-    """Segment the images of a job, which are dealt to the processes of the group in turn.
+def run_inference(args: argparse.Namespace, group: Group, device: torch.device) -> None:
+    """Segment images with a snapshot, and write their masks.
 
-    The main process checks all that can be checked, and what is in the folder of results, before
-    anything there changes. Its snapshot is that of all: a run that trains meanwhile may have
-    another best one a moment later.
+    Rank 0 checks everything, the folder of results included, before anything in it changes. All
+    processes use its snapshot: a run that trains meanwhile may have a better one a moment later.
 
     Args:
-        read_job: gives the job; it is called in every process, in the main one first.
+        args: infer_val.py's.
         group: the processes that share the images.
         device: this process's.
 
@@ -72,99 +49,72 @@ def run_job(read_job: Callable[[], Job], group: Group, device: torch.device) -> 
         InterruptionError: Ctrl-C or SIGTERM came.
     """
     with ExitStack() as lock:
-        plan = Plan([], 0, [], {})
+        left: list[ListEntry] = []
         with rank_zero_first(group):
-            job = read_job()
+            cfg, info = config_from_arguments(args), get_dataset_info(args.dataset)
+            snapshot = _find_snapshot(args, cfg)
+            entries = _find_images(args, cfg, info, group)
+            labels = read_labels(args.labels, entries, info.classes) if args.labels else None
+            outputs = _outputs(args, cfg, info)
             if group.is_rank_zero:
-                lock.enter_context(only_process(job.outputs.folder, "inference"))
-                require_folders(job.outputs)
-                # the network before the images: to open all of them takes longer
-                segmenter = Segmenter.from_snapshot(job.snapshot, job.config, device, job.info)
-                plan = _checked_plan(job)
-        left, snapshot = group.gather((plan.entries, job.snapshot))[0]
+                lock.enter_context(only_process(outputs.folder, "inference"))
+                for kind in outputs.kinds:
+                    require_writable_folder(outputs.folder_of(kind), OUTPUT_OPTION)
+                # before the images, since to open all of them takes longer
+                segmenter = Segmenter.from_snapshot(snapshot, cfg, device, info)
+                made_from = origin(cfg, info.name, snapshot, args.labels)
+                left, manifest = plan_results(outputs, entries, made_from, args.skip_existing)
+                _check_images(left, cfg)
+        left, snapshot = group.gather((left, snapshot))[0]
         if left:
             if not group.is_rank_zero:
-                segmenter = Segmenter.from_snapshot(snapshot, job.config, device, job.info)
-            with interruptible(group) as stop:
+                segmenter = Segmenter.from_snapshot(snapshot, cfg, device, info)
+            stop = StopRequest()
+            with interruptible(stop, group, _how_to_go_on):
                 if group.is_rank_zero:
-                    _begin(job, plan, group, device)
+                    skipped = len(entries) - len(left)
+                    _announce(f"{len(left)} images of {args.infer_list}", snapshot, group, device)
+                    prepare_folder(outputs, left, manifest, continued=skipped > 0)
+                    write_run_info(
+                        outputs.folder,
+                        cfg,
+                        [device],
+                        # keeps the run info of the part that made the other results
+                        f"_from_{skipped:05d}" if skipped else "",
+                        snapshot=str(snapshot),
+                        filelist=str(args.infer_list),
+                        labels=str(args.labels or "none"),
+                        images=len(entries),
+                        skipped=skipped,
+                        processes=group.size,
+                        tf32=False,
+                    )
                 group.barrier()  # nobody writes before the folder is in order
-                test, workers = job.config.TEST, job.config.TRAIN.NUM_WORKERS
                 own = left[group.rank :: group.size]
-                samples = (load_sample(entry, test, job.labels) for entry in own)
-                predictions = segmenter.predict_stream(samples)
-                infer(predictions, len(left), job.outputs, workers=workers, group=group, stop=stop)
+                samples = (load_sample(entry, cfg.TEST, labels) for entry in own)
+                predictions = track_group(
+                    segmenter.predict_stream(samples),
+                    len(left),
+                    group,
+                    description="inference",
+                    every=max(1, len(left) // group.size // LINES_IN_A_LOG),
+                )
+                infer(predictions, outputs, _share(cfg.TRAIN.NUM_WORKERS, group), stop)
                 group.barrier()  # all is written
         if group.is_rank_zero:
-            for kind in job.outputs.kinds:
-                print(f"{len(job.entries)} {kind}: {job.outputs.folder_of(kind)}")
-
-
-def require_folders(outputs: Outputs) -> None:
-    """Make the folders of what is wanted; a `UserError` if files cannot be written there."""
-    for kind in outputs.kinds:
-        require_writable_folder(outputs.folder_of(kind), "--mask-output-dir (OUTPUT_DIR, OUTPUT)")
-
-
-def _checked_plan(job: Job) -> Plan:
-    made_from = origin(job.config, job.info.name, job.snapshot, job.labels_file)
-    if job.left_out:
-        print(job.left_out)
-    plan = plan_results(job.outputs, job.entries, made_from, job.skip_existing)
-    if job.skip_existing:
-        print(f"{plan.skipped} of {len(job.entries)} images have their results and are skipped")
-    if plan.strangers:
-        print(
-            f"warning: {job.outputs.folder} also holds the results of {len(plan.strangers)} other "
-            f"images, as {plan.strangers[0]}, which were made otherwise; they stay"
-        )
-    if plan.entries:
-        sizes = check_samples(plan.entries, job.config.TEST, job.config.TRAIN.NUM_WORKERS)
-        if oversize := describe_oversize(sizes, job.config.TEST):
-            print(oversize)
-    return plan
-
-
-def _begin(job: Job, plan: Plan, group: Group, device: torch.device) -> None:
-    """Say what is done, and make the folder of results tell of it."""
-    where = device.type if group.size == 1 else f"{group.size} processes with {device.type}"
-    print(f"{len(plan.entries)} images of {job.source}, on {where}, by {job.snapshot}")
-    gpus = torch.cuda.device_count() if device.type == "cuda" else 0
-    if gpus > group.size:
-        print(f"{group.size} of {gpus} GPUs used; NPROC={gpus} before the launch script uses all")
-    prepare_folder(job.outputs, plan)
-    write_run_info(
-        job.outputs.folder,
-        job.config,
-        [device],
-        plan.mark,
-        snapshot=str(job.snapshot),
-        filelist=str(job.source),
-        labels=str(job.labels_file or "none"),
-        images=len(job.entries),
-        skipped=plan.skipped,
-        processes=group.size,
-        tf32=False,
-    )
+            for kind in outputs.kinds:
+                print(f"{len(entries)} {kind}: {outputs.folder_of(kind)}")
 
 
 def infer(
-    predictions: Iterable[tuple[Sample, np.ndarray]],
-    count: int,
-    outputs: Outputs,
-    *,
-    workers: int,
-    group: Group = SINGLE,
-    stop: StopRequest | None = None,
+    predictions: Iterable[Prediction], outputs: Outputs, workers: int, stop: StopRequest
 ) -> None:
-    """Write what is wanted of the images of this process.
+    """Write each image's results: masks, CRF masks, pictures.
 
     Args:
-        predictions: each image with its C×H×W float32 merged masks, made while this loop asks.
-        count: how many there are for all processes of the group.
+        predictions: see `Segmenter.predict_stream`; the network works as this loop asks for them.
         outputs: what is written, and where.
-        workers: processes for CRF and writing, shared among those of the group; 0 for none.
-        group: its main process shows how far all are.
+        workers: processes for CRF and writing; 0 for none.
         stop: looked at after every image.
 
     Raises:
@@ -172,54 +122,76 @@ def infer(
         RuntimeError: something unforeseen went wrong while results were made; it names the image.
         StoppedError: it was requested; what was begun is written.
     """
-    # a share of 0 would make the main process do the work, which the network needs
-    share = max(1, workers // group.size) if workers else 0
-    with result_writer(outputs, share) as write:
-        for sample, merged in _track(predictions, count, group):
-            if stop is not None and stop.signal is not None:
+    with result_writer(outputs, workers) as write:
+        for sample, merged, _ in predictions:
+            if stop.signal is not None:
                 raise StoppedError
-            write(Result(sample.id, np.array(sample.image), merged, sample.ground_truth))
+            write(sample.id, np.array(sample.image), merged, sample.ground_truth)
 
 
-@contextmanager
-def interruptible(group: Group) -> Iterator[StopRequest]:
-    """Note Ctrl-C and SIGTERM during the body, and end it with a line that says how to go on.
-
-    Raises:
-        InterruptionError: in the main process; the others end without a word.
-    """
-    stop = StopRequest()
-    try:
-        with stop.listening():
-            yield stop
-    except (StoppedError, KeyboardInterrupt, UserError, RuntimeError) as error:
-        # a signal to all processes may have ended workers or others of the group first
-        if stop.signal is None:
-            raise
-        status = 128 + stop.signal
-        if not group.is_rank_zero:
-            raise SystemExit(status) from error
-        raise InterruptionError(
-            "interrupted; the same command with --skip-existing goes on with the images that are "
-            "left",
-            status,
-        ) from error
+def _find_snapshot(args: argparse.Namespace, cfg: Config) -> Path:
+    """The snapshot that --snapshot or --resume names, once the options are found to agree."""
+    if args.labels and cfg.TEST.USE_GT_LABELS:
+        raise UserError(
+            f"labels come from --labels {args.labels} or from masks (TEST.USE_GT_LABELS), not "
+            "from both; leave --labels out, or add --set TEST.USE_GT_LABELS False"
+        )
+    if cfg.TEST.CRF:
+        require_crf("--set TEST.CRF False does without")
+    if not args.snapshot:
+        return find_snapshot(run_folder(args.snapshot_dir, args), args.resume).path
+    if args.resume:
+        raise UserError("--snapshot and --resume both name a snapshot; leave one of them out")
+    if not args.snapshot.is_file():
+        raise UserError(f"--snapshot {args.snapshot}: there is no such file")
+    return args.snapshot
 
 
-def _track(
-    predictions: Iterable[tuple[Sample, np.ndarray]], count: int, group: Group
-) -> Iterator[tuple[Sample, np.ndarray]]:
-    """The predictions; the main process shows how far the group is."""
-    if not group.is_rank_zero:
-        return iter(predictions)
-    done = 0
+def _find_images(
+    args: argparse.Namespace, cfg: Config, info: DatasetInfo, group: Group
+) -> list[ListEntry]:
+    """The images of --infer-list, whose ids are unique as names of files in the output folder."""
+    root = cfg.TEST.DATA_ROOT or cfg.DATASET.PATH
+    entries, left_out = find_images(args.infer_list, root, info)
+    if left_out and group.is_rank_zero:
+        print(left_out)
+    require_writable_folder(args.mask_output_dir, OUTPUT_OPTION)
+    require_unique_ids(entries, args.infer_list, ignores_case(args.mask_output_dir))
+    return entries
 
-    def weigh(_: object) -> int:
-        # the others are about as far; their parts may be an image shorter
-        nonlocal done
-        step = min(group.size, count - done)
-        done += step
-        return step
 
-    every = max(1, count // group.size // LINES_IN_A_LOG)
-    return track(predictions, count, "image", "inference", every, weigh=weigh)
+def _outputs(args: argparse.Namespace, cfg: Config, info: DatasetInfo) -> Outputs:
+    return Outputs(
+        args.mask_output_dir,
+        info.palette,
+        info.ignore_index,
+        crf=cfg.TEST.CRF,
+        crf_present_only=cfg.TEST.CRF_PRESENT_ONLY,
+        min_confidence=cfg.TEST.MIN_CONFIDENCE,
+        probabilities=args.save_probabilities,
+    )
+
+
+def _check_images(entries: Sequence[ListEntry], cfg: Config) -> None:
+    """Open all images, so that a long run does not fail on the last one; name large ones."""
+    if entries:
+        sizes = check_samples(entries, cfg.TEST, cfg.TRAIN.NUM_WORKERS)
+        if oversize := describe_oversize(sizes, cfg.TEST):
+            print(oversize)
+
+
+def _how_to_go_on() -> str:
+    return "the same command with --skip-existing goes on with the images that are left"
+
+
+def _share(workers: int, group: Group) -> int:
+    """The workers of one process: not 0, which would make it write itself, unless all have none."""
+    return max(1, workers // group.size) if workers else 0
+
+
+def _announce(images: str, snapshot: Path, group: Group, device: torch.device) -> None:
+    where = device.type if group.size == 1 else f"{group.size} processes with {device.type}"
+    print(f"{images}, on {where}, by {snapshot}")
+    gpus = torch.cuda.device_count() if device.type == "cuda" else 0
+    if gpus > group.size:
+        print(f"{group.size} of {gpus} GPUs used; NPROC={gpus} before the launch script uses all")

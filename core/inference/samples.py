@@ -1,4 +1,4 @@
-"""The images that inference is about, and what can be found wrong with them before it starts."""
+"""The images of a run of inference: found, checked before it starts, and opened one by one."""
 
 from __future__ import annotations
 
@@ -33,17 +33,18 @@ def find_images(
     """The images that `path` stands for.
 
     Args:
-        path: a folder, whose images are those files in it that have an image's suffix and are not
-            hidden, by name; an image, known by its suffix; or else a file list.
-        root: where the paths of a list start; folders and images stand where they stand.
-        info: says which images of a list are turned by their EXIF orientation; others all are.
+        path: a folder, for its files with an image's suffix, sorted by name, without hidden ones;
+            an image, recognised by its suffix; or else a file list.
+        root: what the paths of a list are relative to.
+        info: says which images of a list are turned by their EXIF orientation; images that come
+            without a list always are.
 
     Returns:
-        The images, and a line on what else is in the folder, empty if nothing is.
+        The images, and a line about the folder's other files, empty if there are none.
 
     Raises:
-        UserError: the folder cannot be read, has no images, or a link to one that is not there;
-            there is no such image; see `read_list`.
+        UserError: the folder cannot be read, has no images, or has a broken link to one; the image
+            does not exist; see `read_list`.
     """
     if path.is_dir():
         return _images_in(path)
@@ -63,7 +64,7 @@ def _images_in(folder: Path) -> tuple[list[ListEntry], str]:
                 continue
             is_image = path.suffix.lower() in suffixes
             if is_image and not path.exists():
-                raise UserError(f"{path} is a link to a file that is not there; mend or remove it")
+                raise UserError(f"{path} is a broken link; mend or remove it")
             if is_image and path.is_file():
                 images.append(path)
             else:
@@ -71,7 +72,7 @@ def _images_in(folder: Path) -> tuple[list[ListEntry], str]:
     if not images:
         raise UserError(
             f"there are no images in {folder} ({len(others)} other files and folders, which are "
-            "not searched); images are known by their suffixes, as .jpg or .png"
+            "not searched); give images a suffix such as .jpg or .png"
         )
     entries = [ListEntry(path, None) for path in images]
     if not others:
@@ -84,7 +85,7 @@ def _images_in(folder: Path) -> tuple[list[ListEntry], str]:
 
 
 FEW_IMAGES = 300
-"""They are opened before anybody asks how far that is."""
+"""Up to so many are opened without showing progress."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,11 +93,11 @@ class Sample:
     """An opened image of a list.
 
     Attributes:
-        id: what its results are named after.
+        id: names its results.
         image: RGB.
         ground_truth: H×W uint8 class indices, or None where the list has no mask column.
-        labels: C−1 float32 zeros and ones, the objects that it is known to have, or None where the
-            network is to say.
+        labels: C−1 float32 zeros and ones, the objects that it is known to have; with None the
+            network's scores decide.
     """
 
     id: str
@@ -137,19 +138,19 @@ def check_samples(
 ) -> dict[str, Size]:
     """Open every file of a list once, so that a long run does not fail on the last one.
 
-    Where there are many, how far that is shows on stderr.
+    More than `FEW_IMAGES` show their progress on stderr.
 
     Args:
         entries: the list.
         test: the configuration's TEST section.
-        threads: how many files are opened at a time.
+        threads: files opened at a time.
 
     Returns:
         Height and width of each image by its path.
 
     Raises:
-        UserError: USE_GT_LABELS without a mask column; files that are missing; whatever
-            `load_sample` and `check_crops` object to.
+        UserError: USE_GT_LABELS without a mask column; a missing file; see `load_sample` and
+            `check_crops`.
     """
     if test.METHOD == "multicrop":
         check_crops(test)
@@ -160,7 +161,7 @@ def check_samples(
             "False, or leave them to the network with --set TEST.USE_GT_LABELS False alone",
             lack="TEST.USE_GT_LABELS takes labels from masks, but there is none",
         )
-    require_files(entries)  # to open those before the first missing one may take minutes
+    require_files(entries)  # opening those before the first missing one may take minutes
     with ThreadPoolExecutor(max(1, threads)) as pool:
         opened = pool.map(lambda entry: load_sample(entry, test).size, entries)
         if len(entries) > FEW_IMAGES:

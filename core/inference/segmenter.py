@@ -16,7 +16,7 @@ from core.config import Config, InferenceConfig, load_config
 from core.devices import require_working
 from core.distributed import place, select_device
 from core.inference.image_labels import label_vector
-from core.inference.predict import Room, predict, predict_with_scores
+from core.inference.predict import Prediction, Predictor
 from core.inference.samples import Sample
 from core.inference.writing import label_map
 from core.precision import accelerate
@@ -34,18 +34,23 @@ class Segmentation:
     """What the network says of an image.
 
     Attributes:
-        labels: H×W uint8 class indices, the argmax of `probabilities`; the ignore index where
+        mask: H×W uint8 class indices, the argmax of `probabilities`; the ignore index where
             TEST.MIN_CONFIDENCE is not reached.
         probabilities: C×H×W float32, background first. These are the merged masks, in [0, 1] but
             not adding up to 1: objects without label are 0, and background was raised to the power
             TEST.BG_POW. With `crf` they are the CRF's, which do add up to 1.
-        scores: C−1 float32 in [0, 1], each object's highest score of all views; those above
-            TEST.FP_CUT_SCORE are its labels where none are given.
+        scores: C−1 float32 in [0, 1], each object's highest score of all views; without image
+            labels, the objects whose score exceeds TEST.FP_CUT_SCORE keep their masks.
     """
 
-    labels: np.ndarray
+    mask: np.ndarray
     probabilities: np.ndarray
     scores: np.ndarray
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The former name of `mask`."""
+        return self.mask
 
 
 class Segmenter:
@@ -69,7 +74,7 @@ class Segmenter:
         self.test = test
         self.device = device
         self.info = info
-        self._room = Room()
+        self._predictor = Predictor(self.model, test, device)
 
     @classmethod
     def from_snapshot(
@@ -108,37 +113,39 @@ class Segmenter:
     def predict(
         self,
         image: Image.Image | np.ndarray | str | Path,
-        labels: Sequence[str | int] | None = None,
+        image_labels: Sequence[str | int] | None = None,
         crf: bool = False,
+        labels: Sequence[str | int] | None = None,
     ) -> Segmentation:
         """Segment one image.
 
         Args:
             image: a path, read as infer_val.py reads one image (turned as EXIF says); or a Pillow
                 image of any mode, or an H×W×3 uint8 array of RGB, whose pixels stay where they are.
-            labels: the objects that it is known to have, by name or by index (1 to C−1); none at
-                all mean background only, None leaves them to the network.
+            image_labels: the objects that it is known to have, by name or by index (1 to C−1); an
+                empty list means background only, None leaves them to the network.
             crf: whether a CRF refines the masks.
+            labels: the former name of `image_labels`.
 
         Raises:
             UserError: the image or a label cannot be used; no labels where TEST.USE_GT_LABELS
-                demands them; see `predict_with_scores`.
+                demands them; see `Predictor.predict`.
         """
-        known = None if labels is None else label_vector(labels, self.info.classes)
+        if image_labels is None:
+            image_labels = labels
+        known = None if image_labels is None else label_vector(image_labels, self.info.classes)
         opened = _open(image)
         name = str(image) if isinstance(image, (str, Path)) else "the image"
-        sample = Sample(name, opened, labels=known)
-        predictions = predict_with_scores(self.model, [sample], self.test, self.device, self._room)
-        [(_, merged, scores)] = predictions
+        [(_, merged, scores)] = self.predict_stream([Sample(name, opened, labels=known)])
         if crf:
             present_only = self.test.CRF_PRESENT_ONLY
             merged = crf_inference(np.array(opened), merged, present_only=present_only)
         found = label_map(merged, self.test.MIN_CONFIDENCE, self.info.ignore_index)
         return Segmentation(found.astype(np.uint8), merged, scores)
 
-    def predict_stream(self, samples: Iterable[Sample]) -> Iterator[tuple[Sample, np.ndarray]]:
-        """Each sample with its C×H×W merged masks; the next one is opened in the meantime."""
-        return predict(self.model, samples, self.test, self.device, self._room)
+    def predict_stream(self, samples: Iterable[Sample]) -> Iterator[Prediction]:
+        """Each sample with its merged masks and scores; the next one is opened in the meantime."""
+        return self._predictor.predict(samples)
 
 
 def _open(image: Image.Image | np.ndarray | str | Path) -> Image.Image:

@@ -1,7 +1,7 @@
-"""Views of an image: cut and undone here and nowhere else.
+"""Test-time augmentation: the views of an image, cut from it and inverted here and nowhere else.
 
-A view says how the network sees an image: at which size, flipped or not, and through which
-window. TEST.METHOD decides which views there are; what follows is the same for both methods.
+A TTA view says how the network sees an image: at which size, flipped or not, and through which
+window. TEST.METHOD decides which views there are; the rest is the same for both methods.
 """
 
 from __future__ import annotations
@@ -23,17 +23,156 @@ from utils.errors import UserError
 Size = tuple[int, int]  # height, width
 
 
+def tta_views(image_size: Size, test: InferenceConfig) -> list[TTAView]:
+    """The TTA views of an image, in the order in which the network sees them.
+
+    multiscale: every scale in order, plain and then (FLIP) flipped, in the centre of PAD_SIZE.
+    multicrop: the crops of a grid over PAD_SIZE row by row, each (FLIP) flipped and then plain.
+
+    For an image larger than PAD_SIZE, TEST.OVERSIZE decides what changes: see `Layout`.
+
+    Args:
+        image_size: the image's height and width.
+        test: the configuration's TEST section.
+
+    Raises:
+        UserError: see `check_crops`.
+    """
+    layout = make_layout(image_size, test)
+    if test.METHOD == "multicrop":
+        check_crops(test)
+        return _multicrop_views(layout, test)
+    return _multiscale_views(layout, test)
+
+
+def _multiscale_views(layout: Layout, test: InferenceConfig) -> list[TTAView]:
+    views = []
+    for size in layout.sizes:
+        top, left = layout.padding(size)
+        for flipped in (False, True) if test.FLIP else (False,):
+            views.append(TTAView(size, flipped, (-top, -left), layout.pad))
+    return views
+
+
+def _multicrop_views(layout: Layout, test: InferenceConfig) -> list[TTAView]:
+    views = []
+    [size] = layout.sizes
+    width, crop_width = size[1], test.CROP_SIZE[1]
+    padding_top, padding_left = layout.padding(size)
+    rows, columns = (layout.crop_starts(axis, test.CROP_SIZE[axis]) for axis in (0, 1))
+    for top in (row - padding_top for row in rows):
+        for left in (column - padding_left for column in columns):
+            if test.FLIP:
+                # the same pixels in the flipped image
+                corner = (top, width - left - crop_width)
+                views.append(TTAView(size, True, corner, test.CROP_SIZE))
+            views.append(TTAView(size, False, (top, left), test.CROP_SIZE))
+    return views
+
+
+@dataclass(frozen=True)
+class TTAView:
+    """One way to show an image to the network.
+
+    The image is resized, flipped or not, and seen through a window, which may extend beyond the
+    image; zeros are there.
+
+    Attributes:
+        size: height and width of the resized image.
+        flipped: whether the resized image is flipped, left to right.
+        corner: row and column of the window's upper left corner in the resized and flipped
+            image; negative where it lies outside.
+        window: the window's height and width.
+    """
+
+    size: Size
+    flipped: bool
+    corner: Size
+    window: Size
+
+    def cut(self, resized: Tensor, window: Tensor) -> None:
+        """Copy the visible part of an image into a window.
+
+        Args:
+            resized: 3×(size), the image, not flipped.
+            window: 3×(window) zeros, which stay outside the image.
+        """
+        in_image, in_window = self._overlap()
+        flipped = resized.flip(-1) if self.flipped else resized
+        window[in_window] = flipped[in_image]
+
+    @property
+    def geometry(self) -> tuple[Size, Size, Size]:
+        """What views that differ only in their flip have in common."""
+        return self.size, self.corner, self.window
+
+    def invert(self, masks: Tensor, image_size: Size, classes: Tensor | None = None) -> Tensor:
+        """Undo crop, padding and resizing of maps; a flip stays, for its merger to undo.
+
+        Args:
+            masks: B×C×(window), of any floating-point type.
+            image_size: the original image's height and width.
+            classes: indices of the K maps that are wanted; all C if None.
+
+        Returns:
+            B×K×(image_size) float32, zero where the window does not show the image.
+        """
+        in_image, in_window = self._overlap()
+        maps = masks[in_window].float()
+        if classes is not None:
+            maps = maps[:, classes]
+        if not self.shows_all:
+            visible = maps
+            maps = visible.new_zeros(*visible.shape[:2], *self.size)
+            maps[in_image] = visible
+        if self.size == image_size:  # resizing would change nothing, but take as much time
+            return maps
+        return F.interpolate(maps, image_size, mode="bilinear", align_corners=False)
+
+    @property
+    def shows_all(self) -> bool:
+        """Whether the whole image is in the window."""
+        in_image, _ = self._overlap()
+        return in_image[1:] == tuple(slice(0, length) for length in self.size)
+
+    def _overlap(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """Indices of the visible part of the image, in the image and in the window."""
+        in_image, in_window = [], []
+        for length, corner, extent in zip(self.size, self.corner, self.window, strict=True):
+            start = min(max(corner, 0), length)
+            stop = min(max(corner + extent, 0), length)
+            in_image.append(slice(start, stop))
+            in_window.append(slice(start - corner, stop - corner))
+        return (..., *in_image), (..., *in_window)
+
+
+def cut_views(views: Sequence[TTAView], image: Image.Image, pinned: bool = False) -> Tensor:
+    """The network's input: B×3×(window) float32, normalised, zeros outside the RGB `image`.
+
+    Nothing else makes the network's input. The image is resized once for neighbouring views of one
+    size. In `pinned` memory, the copy to a GPU need not be waited for.
+    """
+    inputs = torch.zeros(len(views), 3, *views[0].window, pin_memory=pinned)
+    for size, pairs in groupby(zip(views, inputs, strict=True), key=lambda pair: pair[0].size):
+        height, width = size
+        resized = image.resize((width, height), Image.Resampling.BICUBIC)
+        pixels = normalise(to_unit_tensor(resized))
+        for view, window in pairs:
+            view.cut(pixels, window)
+    return inputs
+
+
 @dataclass(frozen=True)
 class Layout:
     """The sizes of an image's views.
 
     All of `sizes` fit `pad`. For an image that exceeds TEST.PAD_SIZE at one of its scales,
-    TEST.OVERSIZE is either "grow": `pad` is the least size that holds all views, with as many more
-    crops as that takes; or "shrink": `sizes` are smaller, all by the same factor.
+    TEST.OVERSIZE is either "grow": `pad` is the smallest size that holds all views, with as many
+    more crops as that takes; or "shrink": all `sizes` are smaller by the same factor.
 
     Attributes:
-        sizes: height and width that the image is resized to, one pixel at least, scale by scale.
-        pad: height and width in whose centre they are put.
+        sizes: height and width of the resized image, one pixel at least, scale by scale.
+        pad: height and width of the canvas whose centre they fill.
         grid: multicrop's rows and columns of crops over `pad`.
     """
 
@@ -65,55 +204,6 @@ def make_layout(image_size: Size, test: InferenceConfig) -> Layout:
         for count, length, crop in zip(grid, (height, width), test.CROP_SIZE, strict=True)
     )
     return Layout(sizes, (height, width), (rows, columns))
-
-
-def describe_oversize(images: Mapping[str, Size], test: InferenceConfig) -> str:
-    """A line on the images (name → height and width) that exceed TEST.PAD_SIZE; empty if all fit.
-
-    It says how many they are, names the first, and tells what is done and how to choose otherwise.
-    """
-    large = {
-        name: size
-        for name, size in images.items()
-        if not _fit(_scaled_sizes(size, test, factor=1.0), test.PAD_SIZE)
-    }
-    if not large:
-        return ""
-    name, first = next(iter(large.items()))
-    extent = size_text(_extent(_scaled_sizes(first, test, factor=1.0)))
-    seen = f"seen at {extent}" if test.METHOD == "multiscale" else "seen as it is"
-    pad = f"TEST.PAD_SIZE {list(test.PAD_SIZE)} (height, width)"
-    line = f"larger than {pad}: {len(large)} of {len(images)} images"
-    line += f", the first {name} ({size_text(first)}, {seen}); "
-    if test.OVERSIZE == "shrink":
-        least = min(_shrinkage(size, test) for size in large.values())
-        return (
-            f"{line}the network sees them smaller, all scales of an image times {least:.2g} or "
-            "more, and masks keep the image's size; TEST.OVERSIZE grow enlarges windows instead"
-        )
-    most = _extent(make_layout(size, test).pad for size in large.values())
-    return (
-        f"{line}their windows grow, to {size_text(most)} at most, and take more memory and time; "
-        "TEST.OVERSIZE shrink shows the images to the network smaller instead"
-    )
-
-
-def check_crops(test: InferenceConfig) -> None:
-    """Raise `UserError` unless multicrop's crops lie inside TEST.PAD_SIZE and cover it."""
-    for axis, name in enumerate(("height", "width")):
-        pad, crop, grid = test.PAD_SIZE[axis], test.CROP_SIZE[axis], test.CROP_GRID_SIZE[axis]
-        if crop > pad:
-            raise UserError(
-                f"TEST.CROP_SIZE exceeds TEST.PAD_SIZE in {name} ({crop} > {pad}); lower the one "
-                "or raise the other"
-            )
-        stride = _crop_stride(pad, grid)
-        if stride > crop:
-            raise UserError(
-                f"the crops leave gaps in {name}: TEST.PAD_SIZE {pad} over TEST.CROP_GRID_SIZE "
-                f"{grid} is a stride of {stride}, more than TEST.CROP_SIZE {crop}; raise "
-                f"TEST.CROP_GRID_SIZE to {-(-pad // crop)} or TEST.CROP_SIZE to {stride}"
-            )
 
 
 def _scaled_sizes(image_size: Size, test: InferenceConfig, factor: float) -> tuple[Size, ...]:
@@ -148,145 +238,55 @@ def _crop_stride(pad: int, grid: int) -> int:
     return -(-pad // grid)
 
 
+def check_crops(test: InferenceConfig) -> None:
+    """Raise `UserError` unless multicrop's crops lie inside TEST.PAD_SIZE and cover it."""
+    for axis, name in enumerate(("height", "width")):
+        pad, crop, grid = test.PAD_SIZE[axis], test.CROP_SIZE[axis], test.CROP_GRID_SIZE[axis]
+        if crop > pad:
+            raise UserError(
+                f"TEST.CROP_SIZE exceeds TEST.PAD_SIZE in {name} ({crop} > {pad}); lower the one "
+                "or raise the other"
+            )
+        stride = _crop_stride(pad, grid)
+        if stride > crop:
+            raise UserError(
+                f"TEST.CROP_GRID_SIZE {grid} leaves gaps between crops in {name}: a stride of "
+                f"{stride} over TEST.PAD_SIZE {pad}; raise it to {-(-pad // crop)}, or "
+                f"TEST.CROP_SIZE to {stride}"
+            )
+
+
+def describe_oversize(images: Mapping[str, Size], test: InferenceConfig) -> str:
+    """A line about the images (name → height and width) that exceed TEST.PAD_SIZE, or "".
+
+    It gives their number, the first one's name, what TEST.OVERSIZE does, and the alternative.
+    """
+    large = {
+        name: size
+        for name, size in images.items()
+        if not _fit(_scaled_sizes(size, test, factor=1.0), test.PAD_SIZE)
+    }
+    if not large:
+        return ""
+    name, first = next(iter(large.items()))
+    extent = size_text(_extent(_scaled_sizes(first, test, factor=1.0)))
+    seen = f"seen at {extent}" if test.METHOD == "multiscale" else "seen as it is"
+    pad = f"TEST.PAD_SIZE {list(test.PAD_SIZE)} (height, width)"
+    line = f"larger than {pad}: {len(large)} of {len(images)} images"
+    line += f", the first {name} ({size_text(first)}, {seen}); "
+    if test.OVERSIZE == "shrink":
+        least = min(_shrinkage(size, test) for size in large.values())
+        return (
+            f"{line}the network sees them smaller, all scales of an image times {least:.2g} or "
+            "more, and masks keep the image's size; TEST.OVERSIZE grow enlarges windows instead"
+        )
+    most = _extent(make_layout(size, test).pad for size in large.values())
+    return (
+        f"{line}their windows grow, to {size_text(most)} at most, and take more memory and time; "
+        "TEST.OVERSIZE shrink shows the images to the network smaller instead"
+    )
+
+
 def size_text(size: Size) -> str:
     """Height and width for readers."""
     return f"{size[0]}×{size[1]}"
-
-
-@dataclass(frozen=True)
-class View:
-    """One way to look at an image.
-
-    The image is resized, flipped if asked for, and seen through a window that may reach beyond
-    it; out there are zeros.
-
-    Attributes:
-        size: height and width that the image is resized to.
-        flipped: whether the resized image is flipped, left to right.
-        corner: row and column of the window's upper left corner in the resized and flipped
-            image, negative where zeros come first.
-        window: the window's height and width.
-    """
-
-    size: Size
-    flipped: bool
-    corner: Size
-    window: Size
-
-    def cut(self, resized: Tensor, window: Tensor) -> None:
-        """Put what the view shows of an image into its window.
-
-        Args:
-            resized: 3×(size), the image.
-            window: 3×(window) zeros, which stay where it shows nothing of it.
-        """
-        in_image, in_window = self._overlap()
-        turned = resized.flip(-1) if self.flipped else resized
-        window[in_window] = turned[in_image]
-
-    @property
-    def frame(self) -> tuple[Size, Size, Size]:
-        """What views share that differ in mirroring alone."""
-        return self.size, self.corner, self.window
-
-    def undo(self, masks: Tensor, image_size: Size, classes: Tensor | None = None) -> Tensor:
-        """Bring maps back to the size of the image that they were made for, flipped or not.
-
-        Args:
-            masks: B×C×(window), of any floating-point type.
-            image_size: the original image's height and width.
-            classes: indices of the K maps that are wanted; all C if None.
-
-        Returns:
-            B×K×(image_size) float32, zero where the window does not show the image.
-        """
-        in_image, in_window = self._overlap()
-        shown = masks[in_window].float()
-        if classes is not None:
-            shown = shown[:, classes]
-        whole = shown
-        if not self.shows_all:
-            whole = shown.new_zeros(*shown.shape[:2], *self.size)
-            whole[in_image] = shown
-        if self.size == image_size:  # resizing would change nothing, in as much time
-            return whole
-        return F.interpolate(whole, image_size, mode="bilinear", align_corners=False)
-
-    @property
-    def shows_all(self) -> bool:
-        """Whether the whole image is in the window."""
-        in_image, _ = self._overlap()
-        return in_image[1:] == tuple(slice(0, length) for length in self.size)
-
-    def _overlap(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        """Indices of what image and window share: its rows and columns counted in each of them."""
-        in_image, in_window = [], []
-        for length, corner, extent in zip(self.size, self.corner, self.window, strict=True):
-            start = min(max(corner, 0), length)
-            stop = min(max(corner + extent, 0), length)
-            in_image.append(slice(start, stop))
-            in_window.append(slice(start - corner, stop - corner))
-        return (..., *in_image), (..., *in_window)
-
-
-def tta_views(image_size: Size, test: InferenceConfig) -> list[View]:
-    """The views of an image, in the order in which the network sees them.
-
-    multiscale: every scale in order, plain and then (FLIP) flipped, in the centre of PAD_SIZE.
-    multicrop: the crops of a grid over PAD_SIZE row by row, each (FLIP) flipped and then plain.
-
-    For an image that PAD_SIZE does not hold, TEST.OVERSIZE says what is changed: see `Layout`.
-
-    Args:
-        image_size: the image's height and width.
-        test: the configuration's TEST section.
-
-    Raises:
-        UserError: see `check_crops`.
-    """
-    layout = make_layout(image_size, test)
-    if test.METHOD == "multicrop":
-        check_crops(test)
-        return _multicrop_views(layout, test)
-    return _multiscale_views(layout, test)
-
-
-def cut_views(views: Sequence[View], image: Image.Image, pinned: bool = False) -> Tensor:
-    """The network's input: B×3×(window) float32, normalised, zeros outside the RGB `image`.
-
-    The image is resized once for neighbouring views of one size. From `pinned` memory a GPU
-    fetches it by itself.
-    """
-    inputs = torch.zeros(len(views), 3, *views[0].window, pin_memory=pinned)
-    for size, pairs in groupby(zip(views, inputs, strict=True), key=lambda pair: pair[0].size):
-        height, width = size
-        resized = image.resize((width, height), Image.Resampling.BICUBIC)
-        pixels = normalise(to_unit_tensor(resized))
-        for view, window in pairs:
-            view.cut(pixels, window)
-    return inputs
-
-
-def _multiscale_views(layout: Layout, test: InferenceConfig) -> list[View]:
-    views = []
-    for size in layout.sizes:
-        top, left = layout.padding(size)
-        for flipped in (False, True) if test.FLIP else (False,):
-            views.append(View(size, flipped, (-top, -left), layout.pad))
-    return views
-
-
-def _multicrop_views(layout: Layout, test: InferenceConfig) -> list[View]:
-    views = []
-    [size] = layout.sizes
-    width, crop_width = size[1], test.CROP_SIZE[1]
-    padding_top, padding_left = layout.padding(size)
-    rows, columns = (layout.crop_starts(axis, test.CROP_SIZE[axis]) for axis in (0, 1))
-    for top in (row - padding_top for row in rows):
-        for left in (column - padding_left for column in columns):
-            if test.FLIP:
-                # the same pixels, seen in the flipped image
-                corner = (top, width - left - crop_width)
-                views.append(View(size, True, corner, test.CROP_SIZE))
-            views.append(View(size, False, (top, left), test.CROP_SIZE))
-    return views

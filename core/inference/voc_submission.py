@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from core.arguments import add_mask_arguments
 from datasets.files import (
     ListEntry,
     decode_whole,
@@ -23,11 +24,10 @@ from datasets.files import (
 )
 from datasets.info import DatasetInfo, get_dataset_info
 from utils.errors import UserError, os_errors_end_in, run_command
-from utils.files import atomic_path, expanded, require_writable_file, user_path
+from utils.files import atomic_path, require_writable_file
 from utils.processes import available_cpus
 
-# the folder of results of which other data than VOC's train and val may have been used in training
-# (here ImageNet's)
+# competition 6: training may use other data than VOC's train and val (here ImageNet)
 FOLDER = PurePosixPath("results/VOC2012/Segmentation/comp6_test_cls")
 
 
@@ -37,15 +37,15 @@ def pack(entries: Sequence[ListEntry], masks: Path, info: DatasetInfo, out: Path
     The same masks make the same bytes.
 
     Args:
-        entries: the images; masks in the folder that belong to none of them are left out.
+        entries: the images; other masks in the folder are left out.
         masks: the folder with ID.png.
         info: gives the palette and the number of classes.
         out: the archive.
 
     Raises:
-        UserError: an image is missing; a mask is missing, no palette PNG in the record's palette,
-            of another size than its image, or has a value that is no class; or the archive cannot
-            be written.
+        UserError: an image or mask is missing; a mask is no PNG with the data set's palette, of
+            another size than its image, or has a value that is no class; the archive cannot be
+            written.
     """
     require_files(entries)
     missing = [entry.id for entry in entries if not (masks / f"{entry.id}.png").is_file()]
@@ -75,7 +75,7 @@ def pack(entries: Sequence[ListEntry], masks: Path, info: DatasetInfo, out: Path
 
 
 def _checked(entry: ListEntry, masks: Path, info: DatasetInfo) -> bytes:
-    """The bytes of an entry's mask, found to be what the server takes."""
+    """The bytes of an entry's mask, checked to be what the server accepts."""
     path = masks / f"{entry.id}.png"
 
     def refused(problem: str) -> UserError:
@@ -94,7 +94,7 @@ def _checked(entry: ListEntry, masks: Path, info: DatasetInfo) -> bytes:
     values = np.unique(np.array(mask))
     if values[-1] >= info.num_classes:
         raise refused(
-            f"has the value {values[-1]}, which is no class, and the server wants one at every "
+            f"has the value {values[-1]}, which is no class; the server wants a class at every "
             "pixel (TEST.MIN_CONFIDENCE 0)"
         )
     image = read_image(entry.image, entry.exif)
@@ -114,14 +114,7 @@ def _member(path: PurePosixPath, kind: bytes, mode: int) -> tarfile.TarInfo:
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--data", metavar="ROOT", type=expanded, default="./data", help="data root")
-    parser.add_argument(
-        "--filelist", metavar="LIST", type=expanded, required=True, help="the test images"
-    )
-    parser.add_argument("--masks", metavar="DIR", type=user_path, required=True, help="inference's")
-    parser.add_argument(
-        "--out", metavar="FILE", type=user_path, required=True, help="a .tgz to write"
-    )
+    add_mask_arguments(parser, filelist="the test images", out="a .tgz to write")
     parser.add_argument("--dataset", default="pascal_voc", help="default: %(default)s")
     parser.add_argument(
         "--check", action="store_true", help="only say what can be known before there are masks"

@@ -1,6 +1,6 @@
-"""What inference leaves of an image: masks, their CRF versions, pictures and probabilities.
+"""The files that inference writes of an image: masks, CRF masks, pictures and probabilities.
 
-Worker processes import this module; it stays free of PyTorch so that they start at once and small.
+Worker processes import this module without PyTorch, so that they start fast and stay small.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -24,6 +25,189 @@ from utils.drawing import blend, colorize, side_by_side
 from utils.errors import UserError
 from utils.files import atomic_path
 from utils.processes import interrupts_held_back, process_pool
+
+CRF_FOLDER = "crf"
+PICTURE_FOLDER = "vis"
+PROBABILITY_FOLDER = "prob"
+# kind of file → folder and suffix
+KINDS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "masks": ("", ".png"),
+        "masks with CRF": (CRF_FOLDER, ".png"),
+        "pictures": (PICTURE_FOLDER, ".png"),
+        "merged masks": (PROBABILITY_FOLDER, ".npz"),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What is written of every image, and where.
+
+    Attributes:
+        folder: takes ID.png, crf/ID.png, vis/ID.png and prob/ID.npz.
+        palette: 768 values, R, G and B of each mask index.
+        ignore_index: the mask value of pixels without class.
+        crf: whether there are masks with CRF.
+        crf_present_only: whether the CRF knows only the classes that an image's masks have.
+        min_confidence: the share of a pixel's masks that its class must reach, in [0, 1]; below it
+            the pixel gets `ignore_index`.
+        probabilities: whether the merged masks are kept.
+    """
+
+    folder: Path
+    palette: tuple[int, ...]
+    ignore_index: int
+    crf: bool = True
+    crf_present_only: bool = False
+    min_confidence: float = 0.0
+    probabilities: bool = False
+
+    @property
+    def kinds(self) -> list[str]:
+        """The keys of KINDS that are written."""
+        wanted = {"masks with CRF": self.crf, "merged masks": self.probabilities}
+        return [kind for kind in KINDS if wanted.get(kind, True)]
+
+    def folder_of(self, kind: str) -> Path:
+        """Where files of a kind go."""
+        return self.folder / KINDS[kind][0]
+
+    def path(self, kind: str, image_id: str) -> Path:
+        """An image's file of a kind."""
+        return self.folder_of(kind) / f"{image_id}{KINDS[kind][1]}"
+
+
+def label_map(probabilities: np.ndarray, min_confidence: float, ignore_index: int) -> np.ndarray:
+    """The class with the highest value at each pixel, if it is high enough.
+
+    Args:
+        probabilities: C×H×W floats from 0 on; those of a pixel need not sum to one.
+        min_confidence: `ignore_index` stands where max_c p_c < min_confidence · Σ_c p_c, or where
+            all are 0. With 0 that is nowhere.
+        ignore_index: stands for pixels without class.
+
+    Returns:
+        H×W class indices; of equal classes the lowest.
+    """
+    labels = probabilities.argmax(axis=0)
+    if min_confidence > 0:
+        highest, total = probabilities.max(axis=0), probabilities.sum(axis=0)
+        labels[(highest < min_confidence * total) | (total == 0)] = ignore_index
+    return labels
+
+
+def write_result(
+    outputs: Outputs,
+    image_id: str,
+    image: np.ndarray,
+    merged: np.ndarray,
+    ground_truth: np.ndarray | None,
+) -> None:
+    """Write the files of an image, each of them whole or not at all, ID.png last.
+
+    ID.png and crf/ID.png are palette PNGs of class indices, without and with CRF; vis/ID.png is an
+    RGB picture of both and, where there is one, the ground truth, each 0.7 of the palette's colours
+    and 0.3 of the image; prob/ID.npz keeps the merged masks.
+
+    Args:
+        outputs: what is written, and where.
+        image_id: names the files.
+        image: H×W×3 uint8, RGB.
+        merged: C×H×W float32 merged masks, background first, after TEST.BG_POW.
+        ground_truth: H×W class indices, or None where there is none.
+
+    Raises:
+        UserError: a file cannot be written, or pydensecrf is not installed.
+        RuntimeError: anything else went wrong; it names the image.
+    """
+    try:
+        masks = _masks_of(outputs, image, merged)
+        shown = [*masks.values(), *([] if ground_truth is None else [ground_truth])]
+        panels = [blend(image, colorize(mask, outputs.palette), 0.7) for mask in shown]
+        with atomic_path(outputs.path("pictures", image_id)) as temporary:
+            Image.fromarray(side_by_side(panels)).save(temporary, format="PNG")
+        if outputs.probabilities:
+            save_probabilities(outputs.path("merged masks", image_id), merged)
+        # ID.png last: where it exists, so do the others
+        for kind, mask in reversed(masks.items()):
+            write_mask(outputs.path(kind, image_id), mask, outputs.palette)
+    except UserError:
+        raise
+    except OSError as error:
+        raise UserError(
+            f"cannot write the results of {image_id} below {outputs.folder}: "
+            f"{error.strerror or error}"
+        ) from error
+    except Exception as error:
+        raise RuntimeError(f"the results of {image_id} could not be made: {error}") from error
+
+
+def _masks_of(outputs: Outputs, image: np.ndarray, merged: np.ndarray) -> dict[str, np.ndarray]:
+    """H×W class indices without and, if wanted, with CRF, by their kind."""
+    limit = (outputs.min_confidence, outputs.ignore_index)
+    masks = {"masks": label_map(merged, *limit)}
+    if outputs.crf:
+        refined = crf_inference(image, merged, present_only=outputs.crf_present_only)
+        masks["masks with CRF"] = label_map(refined, *limit)
+    return masks
+
+
+MAX_BYTES = 1 << 30
+"""Of merged masks that workers hold or that wait for them: 68 images of VOC, or one photograph."""
+
+
+@contextmanager
+def result_writer(outputs: Outputs, workers: int) -> Iterator[Callable[..., None]]:
+    """Give a function that takes `write_result`'s arguments but the first, and has a worker do it.
+
+    With 0 workers it writes by itself. At most two results a worker wait, and no more than
+    `MAX_BYTES`, but at least one; then the function blocks. An error of a worker is raised by the
+    next call, or when the context ends, which is when all is written; results that still wait are
+    then dropped.
+
+    Raises:
+        UserError: see `write_result`; or a worker died, or none can be started.
+        RuntimeError: see `write_result`.
+    """
+    if workers == 0:
+        yield partial(write_result, outputs)
+        return
+
+    pool = process_pool(workers, "give --workers 0, which needs none")
+    pending: dict[Future[None], tuple[str, int]] = {}  # id, and bytes of the merged masks
+
+    def collect(max_pending: int, max_bytes: int) -> None:
+        """Wait until no more than that is pending; raise the errors of workers that are done."""
+        while True:
+            for future in [future for future in pending if future.done()]:
+                future.result()
+                del pending[future]
+            size = sum(nbytes for _, nbytes in pending.values())
+            if not pending or (len(pending) <= max_pending and size <= max_bytes):
+                return
+            wait(pending, return_when=FIRST_COMPLETED)
+
+    def submit(
+        image_id: str, image: np.ndarray, merged: np.ndarray, ground_truth: np.ndarray | None
+    ) -> None:
+        collect(2 * workers - 1, MAX_BYTES - merged.nbytes)
+        with interrupts_held_back():  # this may start a process
+            future = pool.submit(write_result, outputs, image_id, image, merged, ground_truth)
+            pending[future] = image_id, merged.nbytes
+
+    try:
+        yield submit
+        collect(0, 0)
+    except BrokenProcessPool as error:
+        names = [image_id for image_id, _ in pending.values()]
+        images = f", at work on {' or '.join(names)}" if names else ""
+        raise UserError(
+            f"a process that makes masks died, perhaps for want of memory{images}; try fewer "
+            "--workers, or --workers 0 to see why"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def save_probabilities(path: str | Path, merged: np.ndarray) -> None:
@@ -65,188 +249,3 @@ def load_probabilities(path: str | Path) -> np.ndarray:
             "--save-probabilities"
         ) from error
     return whole
-
-
-CRF_FOLDER = "crf"
-PICTURE_FOLDER = "vis"
-PROBABILITY_FOLDER = "prob"
-# from what files show to their folder and suffix
-KINDS: Mapping[str, tuple[str, str]] = MappingProxyType(
-    {
-        "masks": ("", ".png"),
-        "masks with CRF": (CRF_FOLDER, ".png"),
-        "pictures": (PICTURE_FOLDER, ".png"),
-        "merged masks": (PROBABILITY_FOLDER, ".npz"),
-    }
-)
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """What the network says of an image.
-
-    Attributes:
-        id: names the files.
-        image: H×W×3 uint8, RGB.
-        merged: C×H×W float32 merged masks, background first, after BG_POW.
-        ground_truth: H×W class indices, or None where there is none.
-    """
-
-    id: str
-    image: np.ndarray
-    merged: np.ndarray
-    ground_truth: np.ndarray | None
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """What is written of every image, and where.
-
-    Attributes:
-        folder: takes ID.png, crf/ID.png, vis/ID.png and prob/ID.npz.
-        palette: 768 values, R, G and B of each mask index.
-        ignore_index: the mask value of pixels that are left out.
-        crf: whether there are masks with CRF.
-        crf_present_only: whether the CRF knows only the classes that an image's masks have.
-        min_confidence: the least share of a pixel's masks that its class must have, or it is left
-            out; in [0, 1].
-        probabilities: whether the merged masks are kept.
-    """
-
-    folder: Path
-    palette: tuple[int, ...]
-    ignore_index: int
-    crf: bool = True
-    crf_present_only: bool = False
-    min_confidence: float = 0.0
-    probabilities: bool = False
-
-    @property
-    def kinds(self) -> list[str]:
-        """The keys of KINDS that are written."""
-        wanted = {"masks with CRF": self.crf, "merged masks": self.probabilities}
-        return [kind for kind in KINDS if wanted.get(kind, True)]
-
-    def folder_of(self, kind: str) -> Path:
-        """Where files of a kind go."""
-        return self.folder / KINDS[kind][0]
-
-    def path(self, kind: str, image_id: str) -> Path:
-        """An image's file of a kind."""
-        return self.folder_of(kind) / f"{image_id}{KINDS[kind][1]}"
-
-
-def label_map(probabilities: np.ndarray, min_confidence: float, ignore_index: int) -> np.ndarray:
-    """The class with the highest value at each pixel, if it is high enough.
-
-    Args:
-        probabilities: C×H×W floats from 0 on; those of a pixel need not sum to one.
-        min_confidence: `ignore_index` stands where max_c p_c < min_confidence · Σ_c p_c, or where
-            all are 0. With 0 that is nowhere.
-        ignore_index: see there.
-
-    Returns:
-        H×W class indices; of equal classes the lowest.
-    """
-    labels = probabilities.argmax(axis=0)
-    if min_confidence > 0:
-        highest, total = probabilities.max(axis=0), probabilities.sum(axis=0)
-        labels[(highest < min_confidence * total) | (total == 0)] = ignore_index
-    return labels
-
-
-def write_result(result: Result, outputs: Outputs) -> None:
-    """Write the files of an image, each of them whole or not at all, ID.png last.
-
-    ID.png and crf/ID.png are palette PNGs of class indices, without and with CRF; vis/ID.png is an
-    RGB picture of both and, where there is one, the ground truth, each 0.7 of the palette's colours
-    and 0.3 of the image; prob/ID.npz keeps the merged masks.
-
-    Raises:
-        UserError: a file cannot be written, or pydensecrf is not installed.
-        RuntimeError: anything else went wrong; it names the image.
-    """
-    try:
-        _write(result, outputs)
-    except UserError:
-        raise
-    except OSError as error:
-        raise UserError(
-            f"cannot write the results of {result.id} below {outputs.folder}: "
-            f"{error.strerror or error}"
-        ) from error
-    except Exception as error:
-        raise RuntimeError(f"the results of {result.id} could not be made: {error}") from error
-
-
-def _write(result: Result, outputs: Outputs) -> None:
-    limit = (outputs.min_confidence, outputs.ignore_index)
-    masks = {"masks": label_map(result.merged, *limit)}
-    if outputs.crf:
-        refined = crf_inference(result.image, result.merged, present_only=outputs.crf_present_only)
-        masks["masks with CRF"] = label_map(refined, *limit)
-    drawn = [*masks.values()]
-    if result.ground_truth is not None:
-        drawn.append(result.ground_truth)
-    panels = [blend(result.image, colorize(mask, outputs.palette), 0.7) for mask in drawn]
-
-    with atomic_path(outputs.path("pictures", result.id)) as temporary:
-        Image.fromarray(side_by_side(panels)).save(temporary, format="PNG")
-    if outputs.probabilities:
-        save_probabilities(outputs.path("merged masks", result.id), result.merged)
-    # the mask itself last: where it is, the others are
-    for kind, mask in reversed(masks.items()):
-        write_mask(outputs.path(kind, result.id), mask, outputs.palette)
-
-
-MAX_BYTES = 1 << 30
-"""Of the merged masks that wait or are at work: those of 68 images of VOC, of one from a camera."""
-
-
-@contextmanager
-def result_writer(outputs: Outputs, workers: int) -> Iterator[Callable[[Result], None]]:
-    """Give a function that hands a result to `workers` processes to write (0: writes it itself).
-
-    At most two results a worker wait, and no more than `MAX_BYTES`, but at least one; then the
-    function blocks. An error of a worker is raised by the next call, or when the context ends,
-    which is when all is written; results that still wait are then dropped.
-
-    Raises:
-        UserError: see `write_result`; or a worker died, or none can be started.
-        RuntimeError: see `write_result`.
-    """
-    if workers == 0:
-        yield lambda result: write_result(result, outputs)
-        return
-
-    pool = process_pool(workers, "give --workers 0, which needs none")
-    pending: dict[Future[None], Result] = {}
-
-    def collect(most: int, most_bytes: int) -> None:
-        """Wait until no more than that is pending; raise the errors of what has ended."""
-        while True:
-            for future in [future for future in pending if future.done()]:
-                future.result()
-                del pending[future]
-            size = sum(result.merged.nbytes for result in pending.values())
-            if not pending or (len(pending) <= most and size <= most_bytes):
-                return
-            wait(pending, return_when=FIRST_COMPLETED)
-
-    def submit(result: Result) -> None:
-        collect(2 * workers - 1, MAX_BYTES - result.merged.nbytes)
-        with interrupts_held_back():  # this may start a process
-            pending[pool.submit(write_result, result, outputs)] = result
-
-    try:
-        yield submit
-        collect(0, 0)
-    except BrokenProcessPool as error:
-        names = [result.id for result in pending.values()]
-        images = f", at work on {' or '.join(names)}" if names else ""
-        raise UserError(
-            f"a process that makes masks died, perhaps for want of memory{images}; try fewer "
-            "--workers, or --workers 0 to see why"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)

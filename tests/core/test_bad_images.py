@@ -15,7 +15,7 @@ from PIL import Image
 import infer_val
 from core.inference.segmenter import Segmenter
 from datasets.files import read_image, read_mask
-from utils.errors import UserError
+from utils.errors import UserError, run_command
 
 ROOT = Path(__file__).parents[2]
 COUNT = 200
@@ -156,7 +156,7 @@ def test_the_command_names_the_mask(infer, tmp_path, kind):
 
 
 @pytest.mark.parametrize("damage", ["truncated", "huge"])
-def test_users_see_one_line(damaged, outcomes, trained, tmp_path, damage):
+def test_users_see_one_line(damaged, outcomes, trained, tmp_path, monkeypatch, capsys, damage):
     path = next(
         path
         for path in damaged
@@ -164,13 +164,9 @@ def test_users_see_one_line(damaged, outcomes, trained, tmp_path, damage):
     )
     words = ["--cfg", trained.config, "--snapshot", trained.snapshot, "--device", "cpu"]
     words += ["--mask-output-dir", tmp_path / "masks", "--infer-list", path]
-    done = subprocess.run(
-        [sys.executable, *map(str, [ROOT / "infer_val.py", *words])],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 2
-    [line] = done.stderr.splitlines()
+    monkeypatch.setattr(sys, "argv", ["infer_val.py", *map(str, words)])
+    with pytest.raises(SystemExit) as end:
+        run_command(infer_val.main)
+    assert end.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ") and str(path) in line

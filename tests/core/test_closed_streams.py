@@ -24,7 +24,7 @@ def run(folder: Path, door: str, words: list[str], redirection: str) -> int:
     ).returncode
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # what the streams are for a command at all, tests/utils/test_streams.py tells
 def test_work_ends_well_without_its_streams(mini_voc, tmp_path):
     settings = SETTINGS | {"TRAIN.NUM_EPOCHS": "0", "TRAIN.PRETRAIN": "0"}
     pairs = [word for pair in settings.items() for word in pair]

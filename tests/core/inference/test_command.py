@@ -1,26 +1,24 @@
 """infer_val.py as its users run it: a snapshot, a list, a folder of results."""
 
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from inference_command import infer
 from PIL import Image
 
 import infer_val
 from core.checkpoint import save_model, snapshot_path
 from core.config import load_config
-from core.inference.predict import predict
+from core.inference.predict import Predictor
 from core.inference.samples import load_sample
 from datasets.files import read_list, read_mask, write_mask
 from datasets.info import PASCAL_VOC
 from models import get_model
 from utils.errors import UserError
 
-ROOT = Path(__file__).parents[3]
 CONFIG = """
 TEST: {SCALES: [1.0], PAD_SIZE: [64, 64], USE_GT_LABELS: true, BG_POW: 1}
 DATASET: {PATH: .}
@@ -56,15 +54,10 @@ def workplace(tmp_path_factory):
 
 
 def command_line(output, *arguments):
-    """The command with settings that a test's own arguments, which come last, override."""
-    words = [sys.executable, ROOT / "infer_val.py", "--cfg", "cfg.yaml", "--device", "cpu"]
+    """The options with settings that a test's own arguments, which come last, override."""
+    words = ["--cfg", "cfg.yaml", "--device", "cpu"]
     words += ["--infer-list", "list.txt", "--mask-output-dir", output, *arguments]
     return [str(word) for word in words]
-
-
-def run(folder, output, *arguments):
-    command = command_line(output, *arguments)
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
 
 
 def files_below(folder):
@@ -72,13 +65,9 @@ def files_below(folder):
 
 
 def test_masks_of_a_list(workplace, tmp_path):
-    done = run(
-        workplace,
-        tmp_path,
-        *("--resume", "e002Xs0.500", "--workers", "1"),
-        *("--set", "TEST.DATA_ROOT", workplace, "DATASET.PATH", "nowhere"),
-    )
-    assert done.returncode == 0, done.stderr
+    options = ("--resume", "e002Xs0.500", "--workers", "1")
+    options += ("--set", "TEST.DATA_ROOT", workplace, "DATASET.PATH", "nowhere")
+    done = infer(workplace, tmp_path, *options)
     expected = [f"{folder}{name}.png" for folder in ("", "crf/", "vis/") for name in NAMES]
     assert files_below(tmp_path) == sorted(expected + RECORDS)
     assert f"3 masks: {tmp_path}" in done.stdout
@@ -89,7 +78,7 @@ def test_masks_of_a_list(workplace, tmp_path):
     model.load_state_dict(model.state_dict() | saved_weights(workplace, model))
     entries = read_list(workplace / "list.txt", workplace)
     samples = [load_sample(entry, cfg.TEST) for entry in entries]
-    for sample, merged in predict(model, samples, cfg.TEST, torch.device("cpu")):
+    for sample, merged, _ in Predictor(model, cfg.TEST, torch.device("cpu")).predict(samples):
         mask = merged.argmax(axis=0)
         assert len(np.unique(mask)) > 1
         # other thread counts may move a pixel
@@ -108,14 +97,13 @@ def saved_weights(folder, model):
 
 
 def test_own_images_without_masks(workplace, tmp_path):
-    done = run(
+    infer(
         workplace,
         tmp_path,
         *("--infer-list", "images.txt", "--resume", "best", "--workers", "0"),
         *("--set", "TEST.USE_GT_LABELS", "False", "TEST.METHOD", "multicrop"),
         *("TEST.CROP_SIZE", "(40, 40)", "TEST.BATCH_SIZE", "3"),
     )
-    assert done.returncode == 0, done.stderr
     name = f"{NAMES[0]}.png"
     assert files_below(tmp_path) == sorted([name, f"crf/{name}", f"vis/{name}", *RECORDS])
 
@@ -148,7 +136,7 @@ def test_mistakes_show_before_anything_runs(workplace, tmp_path, monkeypatch, mi
     for name, text in earlier.items():
         (tmp_path / name).write_text(text)
     monkeypatch.chdir(workplace)
-    monkeypatch.setattr(sys, "argv", command_line(tmp_path, *arguments)[1:])
+    monkeypatch.setattr(sys, "argv", ["infer_val.py", *command_line(tmp_path, *arguments)])
     with pytest.raises(UserError) as error:
         infer_val.main()
     assert words in str(error.value)
@@ -156,8 +144,7 @@ def test_mistakes_show_before_anything_runs(workplace, tmp_path, monkeypatch, mi
 
 
 def test_a_mistake_ends_with_status_2_and_one_line(workplace, tmp_path):
-    done = run(workplace, tmp_path, "--resume", "e004Xs0.500")
-    assert done.returncode == 2
+    done = infer(workplace, tmp_path, "--resume", "e004Xs0.500", status=2)
     assert done.stdout.startswith("device: ") and done.stdout.count("\n") == 1
     [line] = done.stderr.splitlines()
     assert line.startswith("error: ") and "e002Xs0.500" in line

@@ -1,9 +1,7 @@
 """infer_val.py on folders, single images and labels of a file, as its users run it."""
 
 import json
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +11,6 @@ from PIL import Image
 import infer_val
 from datasets.files import read_mask
 from utils.errors import UserError
-
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -63,25 +59,18 @@ def infer(trained, tmp_path, monkeypatch, capsys):
     return run
 
 
-def test_a_folder(trained, photographs, tmp_path):
-    words = arguments(trained, tmp_path, "--infer-list", photographs)
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "infer_val.py"), *words],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    assert f"5 images of {photographs}, on cpu" in done.stdout
-    assert f"no images by their suffix: notes.txt ({photographs})" in done.stdout
+def test_a_folder(infer, trained, photographs, tmp_path):
+    printed = infer("--infer-list", photographs)
+    assert f"5 images of {photographs}, on cpu" in printed
+    assert f"no images by their suffix: notes.txt ({photographs})" in printed
+    masks = tmp_path / "masks"
     for name, size in SIZES.items():
         for folder in ("", "crf"):
-            assert read_mask(tmp_path / folder / f"{name}.png").shape == size
+            assert read_mask(masks / folder / f"{name}.png").shape == size
         # without ground truth: prediction and CRF
-        width, height = Image.open(tmp_path / "vis" / f"{name}.png").size
+        width, height = Image.open(masks / "vis" / f"{name}.png").size
         assert (height, width) == (size[0], 2 * size[1])
-    record = yaml.safe_load((tmp_path / "environment.yaml").read_text())
+    record = yaml.safe_load((masks / "environment.yaml").read_text())
     assert (record["snapshot"], record["labels"]) == (str(trained.snapshot), "none")
 
 

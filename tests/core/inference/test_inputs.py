@@ -41,7 +41,7 @@ def test_a_link_to_an_image_that_is_gone_is_not_passed_over(tmp_path):
     (tmp_path / "c.txt").symlink_to("gone.txt")
     assert [entry.id for entry in find_images(tmp_path, "")[0]] == ["a", "b"]
     (tmp_path / "c.jpg").symlink_to("gone.jpg")
-    with pytest.raises(UserError, match=r"c\.jpg is a link to a file that is not there"):
+    with pytest.raises(UserError, match=r"c\.jpg.* link"):
         find_images(tmp_path, "")
 
 

@@ -55,7 +55,7 @@ def test_without_a_limit_each_pixel_has_a_class():
 
 def test_the_crf_goes_by_its_own_confidence(tmp_path):
     result = make_result()
-    write_result(result, outputs(tmp_path, min_confidence=0.999))
+    write_result(outputs(tmp_path, min_confidence=0.999), *result)
     plain = labels_pixel_by_pixel(result.merged, 0.999)
     refined = labels_pixel_by_pixel(crf_inference(result.image, result.merged), 0.999)
     assert (refined != plain).any() and (refined == IGNORED).any()
@@ -70,7 +70,7 @@ def test_the_crf_goes_by_its_own_confidence(tmp_path):
 def test_without_crf(tmp_path, monkeypatch, ground_truth):
     monkeypatch.setitem(sys.modules, "pydensecrf", None)
     result = make_result(ground_truth=ground_truth)
-    write_result(result, outputs(tmp_path, crf=False))
+    write_result(outputs(tmp_path, crf=False), *result)
     assert files_below(tmp_path) == ["a.png", "vis/a.png"]
     np.testing.assert_array_equal(read_mask(tmp_path / "a.png"), result.merged.argmax(axis=0))
     masks = [result.merged.argmax(axis=0), *([result.ground_truth] if ground_truth else [])]
@@ -82,7 +82,7 @@ def test_a_crf_of_present_classes(tmp_path):
     result = make_result(height=24, width=24)
     result.merged[5:] = 0
     result.merged[[1, 3]] = 0
-    write_result(result, outputs(tmp_path, crf_present_only=True))
+    write_result(outputs(tmp_path, crf_present_only=True), *result)
     present = [0, 2, 4]
     alone = crf_inference(result.image, result.merged[present]).argmax(axis=0)
     np.testing.assert_array_equal(read_mask(tmp_path / "crf/a.png"), np.array(present)[alone])
@@ -91,7 +91,7 @@ def test_a_crf_of_present_classes(tmp_path):
 def test_merged_masks_are_kept_as_they_were(tmp_path):
     result = make_result()
     result.merged[[2, 9]] = 0
-    write_result(result, outputs(tmp_path, probabilities=True))
+    write_result(outputs(tmp_path, probabilities=True), *result)
     assert files_below(tmp_path) == ["a.png", "crf/a.png", "prob/a.npz", "vis/a.png"]
     read = load_probabilities(tmp_path / "prob/a.npz")
     assert (read.dtype, read.shape) == (np.float32, (CLASSES, 10, 12))
@@ -133,6 +133,6 @@ def test_merged_masks_that_cannot_be_read_are_named(tmp_path):
 def test_the_same_result_gives_the_same_bytes(tmp_path):
     for name in ("first", "second"):
         settings = Outputs(tmp_path / name, outputs(tmp_path).palette, IGNORED, probabilities=True)
-        write_result(make_result(), settings)
+        write_result(settings, *make_result())
     for name in files_below(tmp_path / "first"):
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()

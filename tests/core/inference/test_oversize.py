@@ -8,7 +8,7 @@ from PIL import Image
 from torch import nn
 
 from core.config import InferenceConfig
-from core.inference.predict import predict
+from core.inference.predict import Predictor
 from core.inference.samples import Sample
 from core.inference.tta import describe_oversize, tta_views
 
@@ -42,7 +42,7 @@ def make_sample(height, width):
 
 def run(sample, test):
     model = Seeing()
-    [(_, merged)] = predict(model, [sample], test, CPU)
+    [(_, merged, _)] = Predictor(model, test, CPU).predict([sample])
     assert merged.shape == (CLASSES, *sample.size)
     return merged, model.shapes
 

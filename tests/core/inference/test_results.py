@@ -15,7 +15,7 @@ from result_case import PALETTE, colours, files_below, make_result, outputs
 from core.config import InferenceConfig
 from core.inference import writing
 from core.inference.samples import check_samples, load_sample
-from core.inference.writing import Result, result_writer, write_result
+from core.inference.writing import result_writer, write_result
 from datasets.files import ListEntry, write_mask
 from utils import processes
 from utils.crf import crf_inference
@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[3]
 @pytest.mark.parametrize("ground_truth", [True, False])
 def test_files_of_a_result(tmp_path, ground_truth):
     result = make_result("my.photo.v2jpg", ground_truth=ground_truth)
-    write_result(result, outputs(tmp_path))
+    write_result(outputs(tmp_path), *result)
     name = "my.photo.v2jpg.png"
     assert files_below(tmp_path) == [f"crf/{name}", name, f"vis/{name}"]
 
@@ -53,7 +53,7 @@ def test_the_lowest_of_equal_classes_wins(tmp_path):
     result = make_result()
     result.merged[:] = 0
     result.merged[[3, 7]] = 0.4
-    write_result(result, outputs(tmp_path))
+    write_result(outputs(tmp_path), *result)
     assert set(np.array(Image.open(tmp_path / "a.png")).flat) == {3}
 
 
@@ -61,7 +61,7 @@ def test_processes_write_what_the_main_one_would(tmp_path):
     for workers in (0, 2):
         with result_writer(outputs(tmp_path / str(workers)), workers) as write:
             for seed in range(5):
-                write(make_result(f"image{seed}", seed=seed))
+                write(*make_result(f"image{seed}", seed=seed))
     written = files_below(tmp_path / "0")
     assert len(written) == 15
     assert files_below(tmp_path / "2") == written
@@ -78,7 +78,7 @@ def test_an_error_ends_it_at_once_and_leaves_no_half_files(tmp_path, workers):
         result_writer(outputs(tmp_path), workers) as write,
     ):
         for number in range(50):
-            write(make_result(f"image{number}"))
+            write(*make_result(f"image{number}"))
             accepted += 1
     assert accepted <= 2
     assert not [name for name in files_below(tmp_path) if ".image" in name]
@@ -91,13 +91,13 @@ def test_an_error_of_the_last_result_is_not_lost(tmp_path):
         pytest.raises(RuntimeError, match=r"results of a could not be made.*finite"),
         result_writer(outputs(tmp_path), 1) as write,
     ):
-        write(broken)
+        write(*broken)
     assert files_below(tmp_path) == []
 
 
 def test_an_error_of_the_caller_passes(tmp_path):
     with pytest.raises(KeyError), result_writer(outputs(tmp_path), 1) as write:
-        write(make_result())
+        write(*make_result())
         raise KeyError
 
 
@@ -115,7 +115,7 @@ def test_a_dead_process_is_told(tmp_path):
         pytest.raises(UserError, match=r"died.* at work on a; .*--workers 0"),
         result_writer(outputs(tmp_path), 1) as write,
     ):
-        write(Result("a", Deadly(), Deadly(), None))
+        write("a", Deadly(), Deadly(), None)
 
 
 def test_processes_end_with_a_main_one_that_is_killed(tmp_path):
@@ -128,7 +128,7 @@ def test_processes_end_with_a_main_one_that_is_killed(tmp_path):
 
         folder = Path(sys.argv[1])
         with result_writer(outputs(folder), 2) as write:
-            write(make_result())
+            write(*make_result())
             while not (folder / "a.png").exists():
                 time.sleep(0.02)
             print("working", flush=True)
@@ -172,7 +172,7 @@ def test_few_results_wait(tmp_path, monkeypatch, results_that_fit, expected):
     monkeypatch.setattr(writing, "wait", finish_one)
     with result_writer(outputs(tmp_path), 3) as write:
         for _ in range(20):
-            write(make_result())
+            write(*make_result())
     assert most == expected
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 import core.inference
 from core.config import load_config
-from core.inference.predict import predict
+from core.inference.predict import Predictor
 from core.inference.samples import Sample
 from core.inference.segmenter import Segmenter
 from utils.crf import crf_inference
@@ -44,20 +44,23 @@ def test_the_package_alone_does_without_torch():
 
 def test_what_it_gives(segmenter):
     result = segmenter.predict(PIXELS)
-    assert result.labels.shape == (20, 30) and result.labels.dtype == np.uint8
+    assert result.mask.shape == (20, 30) and result.mask.dtype == np.uint8
+    assert result.labels is result.mask  # its former name
     assert result.probabilities.shape == (21, 20, 30)
     assert result.probabilities.dtype == np.float32
     assert result.scores.shape == (20,) and result.scores.dtype == np.float32
-    np.testing.assert_array_equal(result.labels, result.probabilities.argmax(0))
+    np.testing.assert_array_equal(result.mask, result.probabilities.argmax(0))
     kept = result.probabilities[1:].any((1, 2))
     assert not kept[result.scores <= segmenter.test.FP_CUT_SCORE].any()
 
 
 def test_it_gives_what_inference_gives(segmenter):
     sample = Sample("a", Image.fromarray(PIXELS))
-    [(_, expected)] = predict(segmenter.model, [sample], segmenter.test, torch.device("cpu"))
+    predictor = Predictor(segmenter.model, segmenter.test, torch.device("cpu"))
+    [(_, expected, scores)] = predictor.predict([sample])
     np.testing.assert_array_equal(segmenter.predict(PIXELS).probabilities, expected)
-    [(returned, merged)] = segmenter.predict_stream([sample])
+    np.testing.assert_array_equal(segmenter.predict(PIXELS).scores, scores)
+    [(returned, merged, _)] = segmenter.predict_stream([sample])
     assert returned is sample
     np.testing.assert_array_equal(merged, expected)
 
@@ -77,20 +80,20 @@ def test_a_path_is_turned_upright_and_an_opened_image_is_not(segmenter, tmp_path
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(PIXELS).save(tmp_path / "a.png", exif=exif)
-    assert segmenter.predict(tmp_path / "a.png").labels.shape == (30, 20)
-    assert segmenter.predict(Image.open(tmp_path / "a.png")).labels.shape == (20, 30)
+    assert segmenter.predict(tmp_path / "a.png").mask.shape == (30, 20)
+    assert segmenter.predict(Image.open(tmp_path / "a.png")).mask.shape == (20, 30)
 
 
 def test_labels_decide_what_there_is(segmenter):
-    every = segmenter.predict(PIXELS, labels=range(1, 21)).probabilities
-    named = segmenter.predict(PIXELS, labels=["cat", "tv"])
+    every = segmenter.predict(PIXELS, image_labels=range(1, 21)).probabilities
+    named = segmenter.predict(PIXELS, image_labels=["cat", "tv"])
     expected = np.zeros_like(every)
     expected[[0, 8, 20]] = every[[0, 8, 20]]
     assert expected[1:].any()
     np.testing.assert_allclose(named.probabilities, expected, rtol=1e-5, atol=1e-6)
-    by_index = segmenter.predict(PIXELS, labels=[8, 20])
+    by_index = segmenter.predict(PIXELS, labels=[8, 20])  # the former name
     np.testing.assert_array_equal(named.probabilities, by_index.probabilities)
-    assert not segmenter.predict(PIXELS, labels=[]).labels.any()
+    assert not segmenter.predict(PIXELS, image_labels=[]).mask.any()
     np.testing.assert_array_equal(named.scores, segmenter.predict(PIXELS).scores)
 
 
@@ -99,14 +102,14 @@ def test_labels_that_the_configuration_demands(segmenter, trained):
     demanding = Segmenter(segmenter.model, cfg.TEST, segmenter.device, segmenter.info)
     with pytest.raises(UserError, match=r"TEST\.USE_GT_LABELS False"):
         demanding.predict(PIXELS)
-    assert demanding.predict(PIXELS, labels=[1]).labels.max() <= 1
+    assert demanding.predict(PIXELS, image_labels=[1]).mask.max() <= 1
 
 
 def test_the_crf(segmenter):
     plain, refined = segmenter.predict(PIXELS), segmenter.predict(PIXELS, crf=True)
     expected = crf_inference(PIXELS, plain.probabilities)
     np.testing.assert_allclose(refined.probabilities, expected, atol=1e-6)
-    np.testing.assert_array_equal(refined.labels, refined.probabilities.argmax(0))
+    np.testing.assert_array_equal(refined.mask, refined.probabilities.argmax(0))
 
 
 def test_pixels_of_low_confidence_have_no_label(segmenter):
@@ -115,11 +118,11 @@ def test_pixels_of_low_confidence_have_no_label(segmenter):
     limit = float(np.median(share))
     test = replace(segmenter.test, MIN_CONFIDENCE=limit)
     demanding = Segmenter(segmenter.model, test, segmenter.device, segmenter.info)
-    labels = demanding.predict(PIXELS).labels
+    mask = demanding.predict(PIXELS).mask
     unclear = share < limit - 1e-6
-    assert unclear.any() and (labels[unclear] == 255).all()
+    assert unclear.any() and (mask[unclear] == 255).all()
     clear = share > limit + 1e-6
-    assert clear.any() and (labels[clear] == masks.argmax(0)[clear]).all()
+    assert clear.any() and (mask[clear] == masks.argmax(0)[clear]).all()
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,15 @@ from contextlib import ExitStack
 
 import pytest
 from fake_training import CPU, FakeRun
-from inference_command import infer, make_workplace, refusal
+from inference_command import infer, make_workplace, refusal, words_of
 
 import core.training.run
+import infer_val
 import utils.files
 from core.config import load_config
 from core.distributed import Group
-from core.inference.run import Job, run_job
+from core.inference.run import run_inference
 from core.inference.segmenter import Segmenter
-from core.inference.writing import Outputs
 from core.training.run import TrainingRun
 from datasets.files import ListEntry
 from datasets.info import PASCAL_VOC
@@ -120,14 +120,13 @@ def test_the_snapshot_of_inference_is_the_main_processes(tmp_path, monkeypatch):
         raise UserError(f"loads {path.name}")
 
     monkeypatch.setattr(Segmenter, "from_snapshot", from_snapshot)
-    outputs = Outputs(tmp_path / "out", PASCAL_VOC.palette, PASCAL_VOC.ignore_index)
-    later = tmp_path / "later.pth"
-    job = Job(load_config(), PASCAL_VOC, later, tmp_path, [], "", None, None, outputs, False)
+    monkeypatch.chdir(make_workplace(tmp_path, 1))
+    args = infer_val.parse_args(words_of(tmp_path / "out", ()))
     entries = [ListEntry(tmp_path / "a.jpg", None)]
     group = Second(True, (entries, tmp_path / "sooner.pth"), True)
     with pytest.raises(UserError, match=r"^loads sooner\.pth$"):
-        run_job(lambda: job, group, CPU)
-    assert list(tmp_path.iterdir()) == []
+        run_inference(args, group, CPU)
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_inference_that_is_refused_changes_nothing(tmp_path):
