@@ -13,8 +13,8 @@ from torch import nn
 
 from core.checkpoint import load_model
 from core.config import Config, InferenceConfig, load_config
-from core.devices import require_working
-from core.distributed import place, select_device
+from core.devices import require_working, select_device
+from core.distributed import place
 from core.inference.image_labels import label_vector
 from core.inference.predict import Prediction, Predictor
 from core.inference.samples import Sample
