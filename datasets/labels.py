@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from datasets.files import MISPAIRED, ListEntry, find_misfit, read_mask
+from datasets.files import MISPAIRED, ListEntry, find_misfit, find_strange, read_mask
 from datasets.info import DatasetInfo
 from utils.errors import UserError
 
@@ -50,16 +50,12 @@ def labels_of_list(
             f"{MISPAIRED}"
         )
     present = np.stack([each.present for each in facts])
-    strange = present.copy()
-    strange[:, : info.num_classes] = False
-    strange[:, info.ignore_index] = False
-    if strange.any():
-        masks = np.flatnonzero(strange.any(axis=1))
-        values = np.flatnonzero(strange[masks[0]])
+    if find_strange(np.flatnonzero(present.any(axis=0)), info):
+        found = [find_strange(np.flatnonzero(values), info) for values in present]
+        first, *others = [index for index, strange in enumerate(found) if strange]
         raise UserError(
-            f"mask {entries[masks[0]].mask} holds {', '.join(map(str, values[:3]))} "
-            f"({len(masks)} of the {len(facts)} masks in {name} hold such values): values are "
-            f"classes, 0 to {info.num_classes - 1}, or {info.ignore_index}"
+            f"mask {entries[first].mask} {found[first]} ({1 + len(others)} of the {len(facts)} "
+            f"masks in {name} hold such values)"
         )
     return present[:, 1 : info.num_classes].astype(np.uint8)
 

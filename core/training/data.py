@@ -188,7 +188,7 @@ def _batches(
     root = Path(config.DATASET.PATH)
     entries = read_list(root / name, root, info)
     require_masks(entries, "training reads labels from it")
-    require_files(entries)
+    require_files(entries, info)
     samples = ImageLevelSamples(entries, transform, seed)
     train = config.TRAIN
     return Batches(samples, train.BATCH_SIZE, train.NUM_WORKERS, device, group, training=training)

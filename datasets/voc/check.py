@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from datasets.files import INDEX_MODES, decode_whole, reason, strange_labels
+from datasets.files import INDEX_MODES, find_strange, reason
+from datasets.images import decode_whole
 from datasets.info import PASCAL_VOC
 from datasets.voc.errors import (
     DataError,
@@ -207,13 +208,8 @@ def _check_mask(root: Path, path: Path, size: tuple[int, int] | None) -> None:
     mask = np.asarray(image)
     if truth is not None and not np.array_equal(mask, truth):
         raise DataError(root / path, f"it differs from {root / origin}", how_to_restore(root, path))
-    strange = strange_labels(mask, PASCAL_VOC.num_classes, PASCAL_VOC.ignore_index)
-    if strange.size:
-        problem = (
-            f"it holds {', '.join(map(str, strange[:3]))}, where labels are 0 to "
-            f"{PASCAL_VOC.num_classes - 1}, or {PASCAL_VOC.ignore_index}"
-        )
-        raise DataError(root / path, problem, how_to_restore(root, path))
+    if strange := find_strange(mask, PASCAL_VOC):
+        raise DataError(root / path, f"it {strange}", how_to_restore(root, path))
     if size and image.size != size:
         problem = "this mask is {}×{} pixels, its image {}×{}".format(*image.size, *size)
         raise DataError(root / origin, problem, how_to_restore(root, origin))
