@@ -123,7 +123,7 @@ class TestMirrors:
         """The data root `ready` shows that they need not hold; here they are asked for."""
         result = call_get_data(ready, "--official", **mirror)
         assert result.returncode == 2
-        assert f"fault: {ready / 'train_augvoc.txt'}: " in result.stdout
+        assert f"error: {ready / 'train_augvoc.txt'}: " in result.stdout
         assert "--no-official" in result.stdout
         other = {"VOC": "SBD", "SBD": "VOC"}[name]
         address = {f"{name}_{what}": mirror[f"{name}_{what}"] for what in ("URL", "MD5")}
