@@ -13,10 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from in_process import call_command
 from PIL import Image, ImageColor
 from scipy.io import loadmat
 
 from datasets.info import PASCAL_VOC
+from datasets.mini_voc.__main__ import main
 from datasets.mini_voc.classes import OBJECTS
 from datasets.mini_voc.generate import MiniVocSettings, generate
 from datasets.mini_voc.scene import draw_scene
@@ -27,12 +29,7 @@ SMALL = MiniVocSettings(seed=5, train=20, val=20)
 
 
 def mini_voc(out, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "datasets.mini_voc", "--out", str(out), *map(str, arguments)],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-    )
+    return call_command(main, "--out", out, *arguments)
 
 
 def ids(path):

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from in_process import call_command
 from PIL import Image
 from scipy.io import loadmat, savemat
 
 from datasets.info import PASCAL_VOC
 from datasets.mini_voc.generate import MiniVocSettings, generate
-from datasets.prepare import prepare
+from datasets.prepare import main, prepare
 from datasets.voc.check import check
 from utils.errors import UserError
 
@@ -447,7 +448,7 @@ def test_errors_are_in_the_order_of_lists_and_files(root, errors):
 
 
 def test_official_numbers(root, errors, monkeypatch):
-    result = run(root, "--official")
+    result = call_command(main, "--root", root, "--check", "--official")
     assert result.returncode == 2
     lines = result.stdout.splitlines()[-3:]
     for name, number, line in zip(
@@ -498,7 +499,7 @@ def root_with_test(root):
 
 
 def test_the_test_set_is_checked_where_there_is_one(root_with_test, errors):
-    result = run(root_with_test, "--workers", "1")
+    result = call_command(main, "--root", root_with_test, "--check", "--workers", "1")
     assert result.returncode == 0
     row = next(line for line in result.stdout.splitlines() if line.startswith("test.txt"))
     assert row.split() == ["test.txt", "2", "1456", "2", "-", "0"]

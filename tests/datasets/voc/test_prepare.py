@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from in_process import call_command
 from PIL import Image
 from scipy.io import loadmat, savemat
 
+from datasets import prepare as module
 from datasets.info import PASCAL_VOC
 from datasets.mini_voc.generate import MiniVocSettings, generate
-from datasets.prepare import prepare as prepare_here
 from datasets.voc.sbd_masks import convert_masks, read_sbd_mask
 from utils.errors import UserError
 from utils.files import only_process
@@ -26,12 +27,7 @@ LISTS = ("train_voc.txt", "val_voc.txt", "train_augvoc.txt")
 
 
 def prepare(root, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "datasets.prepare", "--root", str(root), *arguments],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-    )
+    return call_command(module.main, "--root", root, *arguments)
 
 
 def assert_refused(result, *named):
@@ -70,7 +66,8 @@ def first_sbd_id(root):
 
 
 def test_lists_follow_the_rules(root):
-    assert prepare(root).returncode == 0
+    command = [sys.executable, "-m", "datasets.prepare", "--root", root]
+    subprocess.run(command, cwd=REPOSITORY, check=True)
     splits = {s: ids(root / VOC / f"ImageSets/Segmentation/{s}.txt") for s in ("train", "val")}
     for name, split in (("train_voc.txt", "train"), ("val_voc.txt", "val")):
         assert (root / name).read_text().splitlines() == [
@@ -332,7 +329,7 @@ def test_what_may_not_be_read_is_one_line_with_its_remedy(root, monkeypatch):
 
     monkeypatch.setattr("datasets.voc.sbd_masks._require_whole_streams", refuse)
     with pytest.raises(UserError, match=f"x.mat.*{root} and what it links to must be readable"):
-        prepare_here(root)
+        module.prepare(root)
 
 
 def test_workers_must_be_positive(root):
