@@ -216,6 +216,7 @@ def test_something_in_the_place_for_unpacking_is_not_removed(copy, tmp_path):
     assert tree(copy) == before
 
 
+@pytest.mark.slow
 def test_addresses_and_checksums_are_torchvisions():
     from torchvision.datasets import SBDataset
     from torchvision.datasets.voc import DATASET_YEAR_DICT

@@ -14,7 +14,6 @@ from scipy.io import loadmat, savemat
 
 from datasets import prepare as module
 from datasets.info import PASCAL_VOC
-from datasets.mini_voc.generate import MiniVocSettings, generate
 from datasets.voc.sbd_masks import convert_masks, read_sbd_mask
 from utils.errors import UserError
 from utils.files import only_process
@@ -38,16 +37,9 @@ def assert_refused(result, *named):
         assert str(text) in result.stderr
 
 
-@pytest.fixture(scope="module")
-def unprepared(tmp_path_factory):
-    root = tmp_path_factory.mktemp("data") / "mini"
-    generate(root, MiniVocSettings(seed=1, train=24, val=20))
-    return root
-
-
 @pytest.fixture
-def root(unprepared, tmp_path):
-    return Path(shutil.copytree(unprepared, tmp_path / "data root"))
+def root(drawn, tmp_path):
+    return Path(shutil.copytree(drawn, tmp_path / "data root"))
 
 
 def ids(path):
