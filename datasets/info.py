@@ -1,6 +1,6 @@
-"""What is known of a data set before any file is opened: its classes, colours, lists and counts.
+"""What a data set is: its classes, their colours, and the names of its lists.
 
-Adding a data set means adding a record to `DATASETS` (and its lists to the data root).
+To add one, add its `DatasetInfo` to `DATASETS`, and its lists to the data root.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ DATASETS: Mapping[str, DatasetInfo] = MappingProxyType({PASCAL_VOC.name: PASCAL_
 
 
 def get_dataset_info(name: str) -> DatasetInfo:
-    """The record called `name`; a `UserError` that lists the known ones if there is none."""
+    """The `DatasetInfo` called `name`; a `UserError` names the known ones if there is none."""
     if name not in DATASETS:
         raise UserError(f"unknown data set {name!r}; known: {', '.join(DATASETS)}")
     return DATASETS[name]

@@ -153,14 +153,7 @@ def require_writable_folder(folder: Path, option: str) -> None:
     Raises `UserError`, which names `option`, what the user set it with, unless files can be
     written to it.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UserError(
-            f"cannot write to {folder} ({error.strerror}); choose another {option}"
-        ) from error
+    _require_writable(folder, folder, option)
 
 
 def require_utf_8(folder: Path, option: str) -> None:
@@ -181,13 +174,20 @@ def require_writable_file(path: Path, option: str) -> None:
     """
     if path.is_dir():
         raise UserError(f"{option} {path} is a folder; name a file")
+    # the folder that is there already, so that nothing is made
     folder = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
+    _require_writable(path, folder, option)
+
+
+def _require_writable(path: Path, folder: Path, option: str) -> None:
+    """Raise `UserError` about `path` unless a file can be made in `folder`."""
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise UserError(
-            f"{option} {path} cannot be written ({error.strerror}); name another file"
+            f"cannot write to {path} ({error.strerror}); choose another {option}"
         ) from error
 
 
