@@ -1,4 +1,4 @@
-"""Opening and writing images, masks and file lists, with errors that name the file."""
+"""Reading file lists, images and masks, and writing masks, with errors that name the file."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def require_masks(entries: Sequence[ListEntry], remedy: str, lack: str = "no gro
 def require_files(entries: Sequence[ListEntry], info: DatasetInfo = PASCAL_VOC) -> None:
     """Raise `UserError`, which names the first, where images or masks of a list are missing.
 
-    No file is opened, so that this takes no time to speak of. `info` knows how to get its own.
+    No file is opened, so this is quick. `info` knows the command that gets its own files.
     """
     named = [
         (kind, path)
@@ -245,8 +245,8 @@ def read_pair(entry: ListEntry) -> tuple[Image.Image, np.ndarray]:
 def read_ground_truth(entry: ListEntry) -> np.ndarray:
     """An entry's mask as `read_pair` gives it, of whatever size; no pixels of its image are read.
 
-    Masks are compared without their images, too: where there is none, nothing is turned. Raises
-    `UserError` for files that cannot be read.
+    Masks can be compared without their images: if there is none, the mask stays as it is stored.
+    Raises `UserError` for files that cannot be read.
     """
     mask = read_mask(entry.mask)
     if not entry.exif or not entry.image.exists():

@@ -1,4 +1,4 @@
-"""Whatever Pillow opens, as RGB: decoding, depth and transparency, and how it is to be turned."""
+"""Decoding images with Pillow: bit depth and transparency to RGB, and EXIF orientation."""
 
 from __future__ import annotations
 

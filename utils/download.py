@@ -1,4 +1,4 @@
-"""Downloads that go on where they stopped, and are verified before they get their name."""
+"""Resumable downloads that are verified before they get their final name."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def download(
 ) -> None:
     """Bring the file at the first of `urls` that has it to `path`, whole and verified.
 
-    Until then it is `path`.part. That file stays when the transfer breaks off, and the next call
-    goes on with it. A `path` that is there already is verified and left as it is.
+    Until then it is `path`.part, which stays when the transfer breaks off, so that the next call
+    resumes it. A `path` that exists already is verified and left as it is.
 
     Args:
         urls: http or https addresses of the same file.

@@ -1,4 +1,4 @@
-"""Requests that append to a file what it lacks, until all of it is there."""
+"""HTTP requests that append to a partial file what it lacks, until it is complete."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from utils.errors import UserError
 from utils.progress import CHUNK, track_bytes
 
 ATTEMPTS = 5
-"""So many requests in a row may bring nothing new before an address is given up."""
+"""Requests in a row that bring nothing new before an address is given up."""
 TIMEOUT = 30.0
 """Seconds without a byte after which a connection counts as broken."""
 FIRST_WAIT, LONGEST_WAIT = 0.5, 4.0
@@ -26,7 +26,7 @@ FIRST_WAIT, LONGEST_WAIT = 0.5, 4.0
 
 # some servers turn urllib's own name away
 _USER_AGENT = "wseg-download"
-# statuses that may be gone at the next attempt
+# statuses that may pass by the next attempt
 _PASSING = {408, 425, 429, *range(500, 600)}
 
 Answer = HTTPResponse | urllib.error.HTTPError

@@ -1,4 +1,4 @@
-"""Verifying what lies under a data root: every list, image and mask. Nothing is written."""
+"""Verify every list, image and mask under a data root. Nothing is written."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Part:
         lines: how many the list has, or how many masks there are; None for a list that is missing.
         samples: what should be there by the data sets' id lists; None where these do not tell.
         errors: what is wrong with the list and the id lists.
-        of_masks: the part has no say about images.
+        of_masks: only masks are checked, not images.
     """
 
     name: str
