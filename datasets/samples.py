@@ -108,13 +108,9 @@ class EpochSampler:
         if self.batch_size is None:
             return order[self.rank :: self.processes]
         np.random.default_rng(mix_seed(self.seed, self.epoch)).shuffle(order)
-        batches = order[: self.length_of_all].reshape(-1, self.processes, self.share)
+        part = self.batch_size // self.processes
+        batches = order[: self.length_of_all].reshape(-1, self.processes, part)
         return batches[:, self.rank].reshape(-1)
-
-    @property
-    def share(self) -> int:
-        """The samples that a process takes of a batch."""
-        return self.batch_size // self.processes
 
 
 def mix_seed(*parts: int) -> int:

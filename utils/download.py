@@ -92,14 +92,10 @@ def download(
             print(f"{name}: {path} is there already{', and verified' if checksum or check else ''}")
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        errors = []
-        for url in urls:
-            try:
-                _fetch_right(url, part, name, find_error)
-                part.replace(path)
-                return
-            except AddressError as error:
-                errors.append(f"{url}: {error}")
+        failures = _fetch_from_first(urls, part, name, find_error)
+        if not failures:
+            part.replace(path)
+            return
         held, kept = held_bytes(part), ""
         if held:
             kept = f"; {held} bytes are kept in {part}, and running this again goes on there"
@@ -110,7 +106,7 @@ def download(
             f"cannot read or write {error.filename or part} ({name}): {error.strerror or error}; "
             "once that is mended, run this again, and it goes on there"
         ) from error
-    raise UserError(f"cannot download {name} to {path} ({'; '.join(errors)}){kept}; {remedy}")
+    raise UserError(f"cannot download {name} to {path} ({'; '.join(failures)}){kept}; {remedy}")
 
 
 def verify(path: Path, checksum: Checksum, name: str, remedy: str) -> None:
@@ -132,6 +128,20 @@ def discard_download(path: Path) -> None:
 def part_of(path: Path) -> Path:
     """Where the bytes are until all of `path` has come."""
     return path.with_name(f"{path.name}.part")
+
+
+def _fetch_from_first(
+    urls: Sequence[str], part: Path, name: str, find_error: Callable[[Path], str]
+) -> list[str]:
+    """Bring the right file to `part`; if no address has it, return what is wrong with each."""
+    failures = []
+    for url in urls:
+        try:
+            _fetch_right(url, part, name, find_error)
+            return []
+        except AddressError as error:
+            failures.append(f"{url}: {error}")
+    return failures
 
 
 def _fetch_right(url: str, part: Path, name: str, find_error: Callable[[Path], str]) -> None:
