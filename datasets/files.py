@@ -1,4 +1,4 @@
-"""Opening and writing images, masks and file lists, with errors that name the file."""
+"""Reading file lists, images and masks, and writing masks, with errors that name the file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
-from datasets.images import decode, orientation, read_header, to_rgb, turned_size
+from datasets.images import decode, decode_whole, orientation, read_header, to_rgb, turned_size
 from datasets.info import PASCAL_VOC, DatasetInfo
 from utils.errors import UserError
 from utils.files import atomic_path
@@ -23,11 +23,6 @@ MISPAIRED = "the list pairs them wrongly, or one of them was resized"
 # Pillow's names of palette and grey images, whose values are indices
 INDEX_MODES = ("P", "L")
 _NO_INDICES = {"1": "is black and white", "RGB": "holds colours", "RGBA": "holds colours"}
-# markers of formats: the start of a JPEG's pixels (or of some of them), the ends of both
-_JPEG_SCAN = b"\xff\xda"
-_JPEG_END = b"\xff\xd9"
-_JPEG_LOST = bytes(8)
-_PNG_END = b"IEND\xaeB`\x82"
 
 
 @dataclass(frozen=True)
@@ -65,7 +60,7 @@ def read_list(
             raise ValueError("it is no text")
     except (OSError, ValueError) as error:
         raise UserError(
-            f"cannot read the file list {path} ({reason(error)}); {info.remedy_for(path)}"
+            f"cannot read the file list {path} ({reason(error)}); {info.remedy_for_list(path)}"
         ) from error
 
     entries: list[ListEntry] = []
@@ -121,6 +116,37 @@ def require_masks(entries: Sequence[ListEntry], remedy: str, lack: str = "no gro
             )
 
 
+def require_files(entries: Sequence[ListEntry], info: DatasetInfo = PASCAL_VOC) -> None:
+    """Raise `UserError`, which names the first, where images or masks of a list are missing.
+
+    No file is opened, so this is quick. `info` knows the command that gets its own files.
+    """
+    named = [
+        (kind, path)
+        for entry in entries
+        for kind, path in (("image", entry.image), ("mask", entry.mask))
+        if path is not None
+    ]
+    missing = [(kind, path) for kind, path in named if _is_missing(path)]
+    if missing:
+        kind, path = missing[0]
+        others = f", nor do {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise UserError(
+            f"{kind} {path} does not exist{others} of the {len(named)} files that the list names; "
+            f"check the data root (DATASET.PATH, TEST.DATA_ROOT){info.command_for_file(path)}"
+        )
+
+
+def _is_missing(path: Path) -> bool:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False  # it is there in some way; opening it will say which
+    return False
+
+
 def read_image(path: str | Path, exif: bool = True) -> Image.Image:
     """Open an image as RGB, with `exif` turned as its EXIF orientation says.
 
@@ -139,60 +165,6 @@ def _read_image(path: str | Path, exif: bool) -> tuple[Image.Image, Image.Transp
         return to_rgb(image), turn
     except OSError as error:
         raise _unreadable(path, "image", error) from error
-
-
-def read_pair(entry: ListEntry) -> tuple[Image.Image, np.ndarray]:
-    """Open an entry's image, as `read_image` does, and its mask, as H×W uint8 of the same size.
-
-    Masks are made of images as they are stored or as they are seen. So where an image is turned, a
-    mask that fits what is stored is turned with it.
-
-    Raises `UserError` where one of them cannot be read, or their sizes differ.
-    """
-    image, turn = _read_image(entry.image, entry.exif)
-    size = image.height, image.width
-    mask = _turn_mask(read_mask(entry.mask), turned_size(size, turn), turn)
-    if mask.shape != size:
-        raise UserError(f"{describe_misfit(entry, mask.shape, size)}; {MISPAIRED}")
-    return image, mask
-
-
-def read_ground_truth(entry: ListEntry) -> np.ndarray:
-    """An entry's mask as `read_pair` gives it, of whatever size; no pixels of its image are read.
-
-    Masks are compared without their images, too: where there is none, nothing is turned. Raises
-    `UserError` for files that cannot be read.
-    """
-    mask = read_mask(entry.mask)
-    if not entry.exif or not entry.image.exists():
-        return mask
-    return _turn_mask(mask, *_open(entry.image, "image", lambda path: read_header(path, exif=True)))
-
-
-def find_misfit(entry: ListEntry, shape: tuple[int, ...]) -> str:
-    """How a mask of this H×W shape and its entry's image differ in size; "" if they do not.
-
-    No pixels of the image are read. Raises `UserError` if that is not possible.
-    """
-    size, _ = _open(entry.image, "image", lambda path: read_header(path, exif=False))
-    if size != shape and entry.exif:
-        size, turn = _open(entry.image, "image", lambda path: read_header(path, exif=True))
-        size = turned_size(size, turn)
-    return "" if size == shape else describe_misfit(entry, shape, size)
-
-
-def _turn_mask(
-    mask: np.ndarray, stored: tuple[int, int], turn: Image.Transpose | None
-) -> np.ndarray:
-    if turn is None or mask.shape != stored:
-        return mask
-    return np.array(Image.fromarray(mask).transpose(turn))
-
-
-def describe_misfit(entry: ListEntry, shape: tuple[int, ...], size: tuple[int, int]) -> str:
-    """An entry whose mask is of another H×W `shape` than its image, in words."""
-    mask, image = ("×".join(map(str, sides)) for sides in (shape, size))
-    return f"mask {entry.mask} is {mask} (height×width), its image {entry.image} {image}"
 
 
 def read_mask(path: str | Path) -> np.ndarray:
@@ -229,33 +201,83 @@ def labels_of_mask(mask: np.ndarray, num_classes: int) -> np.ndarray:
     return (counts[1:num_classes] > 0).astype(np.float32)
 
 
-def strange_labels(mask: np.ndarray, num_classes: int, ignore_index: int) -> np.ndarray:
-    """The values in a mask that are neither a class nor the ignore index, each once, sorted."""
-    return np.unique(mask[(mask >= num_classes) & (mask != ignore_index)])
+def find_strange(values: np.ndarray, info: DatasetInfo) -> str:
+    """Which of a mask's values are neither a class nor the ignore index, in words; "" if none.
 
-
-def decode_whole(path: str | Path) -> Image.Image:
-    """Decode an image and verify what decoders do without; an `OSError` if anything is wrong.
-
-    That is the end of a JPEG or a PNG, and a PNG's checksums.
+    Args:
+        values: uint8 of any shape: a mask, or the values that occur in one.
+        info: the data set that says what values mean.
     """
-    image = decode(path)
-    data = Path(path).read_bytes()
-    # a disk or a download that lost the rest leaves zeros, which decoders take for grey
-    zeros = data.endswith(_JPEG_LOST)
-    if image.format == "JPEG" and zeros and data.rfind(_JPEG_END) < data.rfind(_JPEG_SCAN):
-        raise OSError("its end is missing")
-    if image.format == "PNG":
-        if _PNG_END not in data:
-            raise OSError("its end is missing")
-        try:
-            with Image.open(path) as unread:
-                unread.verify()
-        except MemoryError:
-            raise
-        except Exception as error:  # as in `decode`, of any kind
-            raise OSError(str(error) or type(error).__name__) from error
-    return image
+    # most masks are done with this comparison, the fastest of all
+    if values.max(initial=0) < info.num_classes:
+        return ""
+    strange = np.unique(values[(values >= info.num_classes) & (values != info.ignore_index)])
+    if not strange.size:
+        return ""
+    return (
+        f"holds {', '.join(map(str, strange[:3]))}; values are classes, 0 to "
+        f"{info.num_classes - 1}, or {info.ignore_index}"
+    )
+
+
+def require_classes(mask: np.ndarray, path: Path, info: DatasetInfo) -> None:
+    """Raise `UserError` unless the values of a mask are classes or the ignore index."""
+    if strange := find_strange(mask, info):
+        raise UserError(f"mask {path} {strange}; convert it to class indices")
+
+
+def read_pair(entry: ListEntry) -> tuple[Image.Image, np.ndarray]:
+    """Open an entry's image, as `read_image` does, and its mask, as H×W uint8 of the same size.
+
+    Masks are made of images as they are stored or as they are seen. So where an image is turned, a
+    mask that fits what is stored is turned with it.
+
+    Raises `UserError` where one of them cannot be read, or their sizes differ.
+    """
+    image, turn = _read_image(entry.image, entry.exif)
+    size = image.height, image.width
+    mask = _turn_mask(read_mask(entry.mask), turned_size(size, turn), turn)
+    if mask.shape != size:
+        raise UserError(f"{describe_misfit(entry, mask.shape, size)}; {MISPAIRED}")
+    return image, mask
+
+
+def read_ground_truth(entry: ListEntry) -> np.ndarray:
+    """An entry's mask as `read_pair` gives it, of whatever size; no pixels of its image are read.
+
+    Masks can be compared without their images: if there is none, the mask stays as it is stored.
+    Raises `UserError` for files that cannot be read.
+    """
+    mask = read_mask(entry.mask)
+    if not entry.exif or not entry.image.exists():
+        return mask
+    return _turn_mask(mask, *_open(entry.image, "image", lambda path: read_header(path, exif=True)))
+
+
+def find_misfit(entry: ListEntry, shape: tuple[int, ...]) -> str:
+    """How a mask of this H×W shape and its entry's image differ in size; "" if they do not.
+
+    No pixels of the image are read. Raises `UserError` if that is not possible.
+    """
+    size, _ = _open(entry.image, "image", lambda path: read_header(path, exif=False))
+    if size != shape and entry.exif:
+        size, turn = _open(entry.image, "image", lambda path: read_header(path, exif=True))
+        size = turned_size(size, turn)
+    return "" if size == shape else describe_misfit(entry, shape, size)
+
+
+def describe_misfit(entry: ListEntry, shape: tuple[int, ...], size: tuple[int, int]) -> str:
+    """An entry whose mask is of another H×W `shape` than its image, in words."""
+    mask, image = ("×".join(map(str, sides)) for sides in (shape, size))
+    return f"mask {entry.mask} is {mask} (height×width), its image {entry.image} {image}"
+
+
+def _turn_mask(
+    mask: np.ndarray, stored: tuple[int, int], turn: Image.Transpose | None
+) -> np.ndarray:
+    if turn is None or mask.shape != stored:
+        return mask
+    return np.array(Image.fromarray(mask).transpose(turn))
 
 
 def _open(path: str | Path, kind: str, decoder: Callable[[str | Path], T]) -> T:
@@ -282,34 +304,3 @@ def _unreadable(path: str | Path, kind: str, error: OSError) -> UserError:
 def reason(error: Exception) -> str:
     """What an error says, as part of another message."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
-
-
-def require_files(entries: Sequence[ListEntry]) -> None:
-    """Raise `UserError`, which names the first, where images or masks of a list are missing.
-
-    No file is opened, so that this takes no time to speak of.
-    """
-    named = [
-        (kind, path)
-        for entry in entries
-        for kind, path in (("image", entry.image), ("mask", entry.mask))
-        if path is not None
-    ]
-    missing = [(kind, path) for kind, path in named if _is_missing(path)]
-    if missing:
-        kind, path = missing[0]
-        others = f", nor do {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise UserError(
-            f"{kind} {path} does not exist{others} of the {len(named)} files that the list names; "
-            "check the list and the data root (DATASET.PATH, TEST.DATA_ROOT)"
-        )
-
-
-def _is_missing(path: Path) -> bool:
-    try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:
-        return False  # it is there in some way; opening it will say which
-    return False

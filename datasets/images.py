@@ -1,4 +1,4 @@
-"""Whatever Pillow opens, as RGB: decoding, depth and transparency, and how it is to be turned."""
+"""Decoding images with Pillow: bit depth and transparency to RGB, and EXIF orientation."""
 
 from __future__ import annotations
 
@@ -18,6 +18,12 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 # Pillow knows these, but decodes them with the help of other programs or not at all
 _NO_PICTURES = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
+
+# markers of formats: the start of a JPEG's pixels (or of some of them), the ends of both
+_JPEG_SCAN = b"\xff\xda"
+_JPEG_END = b"\xff\xd9"
+_JPEG_LOST = bytes(8)
+_PNG_END = b"IEND\xaeB`\x82"
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -49,6 +55,25 @@ def decode(path: str | Path) -> Image.Image:
         image.load()
     if not image.width or not image.height:
         raise OSError("it has no pixels")
+    return image
+
+
+def decode_whole(path: str | Path) -> Image.Image:
+    """Decode an image and verify what decoders do without; an `OSError` if anything is wrong.
+
+    That is the end of a JPEG or a PNG, and a PNG's checksums.
+    """
+    image = decode(path)
+    data = Path(path).read_bytes()
+    # a disk or a download that lost the rest leaves zeros, which decoders take for grey
+    zeros = data.endswith(_JPEG_LOST)
+    if image.format == "JPEG" and zeros and data.rfind(_JPEG_END) < data.rfind(_JPEG_SCAN):
+        raise OSError("its end is missing")
+    if image.format == "PNG":
+        if _PNG_END not in data:
+            raise OSError("its end is missing")
+        with _damage_is_an_os_error(), Image.open(path) as unread:
+            unread.verify()
     return image
 
 

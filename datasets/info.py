@@ -1,6 +1,6 @@
-"""What is known of a data set before any file is opened: its classes, colours, lists and counts.
+"""What a data set is: its classes, their colours, and the names of its lists.
 
-Adding a data set means adding a record to `DATASETS` (and its lists to the data root).
+To add one, add its `DatasetInfo` to `DATASETS`, and its lists to the data root.
 """
 
 from __future__ import annotations
@@ -68,14 +68,23 @@ class DatasetInfo:
 
         `exif` says so for the data set's own images. Any other is somebody's photograph, which is.
         """
-        return self.exif or not set(self.folders).intersection(image.parts)
+        return self.exif or not self._is_own(image)
 
-    def remedy_for(self, filelist: Path) -> str:
-        """What helps where a list cannot be read: how to get it, if it is one of the data set's."""
+    def remedy_for_list(self, filelist: Path) -> str:
+        """What helps where a list cannot be read: the command that makes the data set's own."""
         own = {self.train_list, *self.val_lists.values(), *self.expected_counts}
         if self.get_command and filelist.name in own:
             return f"`{self.get_command}` gets {self.name} with its lists"
         return "check its path"
+
+    def command_for_file(self, path: Path) -> str:
+        """The end of a message about a missing image or mask: how to get it, if it is its own."""
+        if self.get_command and self._is_own(path):
+            return f", or get {self.name} by `{self.get_command}`"
+        return ""
+
+    def _is_own(self, path: Path) -> bool:
+        return not set(self.folders).isdisjoint(path.parts)
 
 
 PASCAL_VOC = DatasetInfo(
@@ -124,7 +133,7 @@ DATASETS: Mapping[str, DatasetInfo] = MappingProxyType({PASCAL_VOC.name: PASCAL_
 
 
 def get_dataset_info(name: str) -> DatasetInfo:
-    """The record called `name`; a `UserError` that lists the known ones if there is none."""
+    """The `DatasetInfo` called `name`; a `UserError` names the known ones if there is none."""
     if name not in DATASETS:
         raise UserError(f"unknown data set {name!r}; known: {', '.join(DATASETS)}")
     return DATASETS[name]

@@ -1,4 +1,4 @@
-"""Image-level labels of a list, from its masks, and what is to be said of them before training."""
+"""Image-level labels derived from a list's masks, with checks and warnings before training."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from datasets.files import MISPAIRED, ListEntry, find_misfit, read_mask
+from datasets.files import MISPAIRED, ListEntry, find_misfit, find_strange, read_mask
 from datasets.info import DatasetInfo
 from utils.errors import UserError
 
 FEW_WITH_OBJECTS = 0.05
-"""Below this share of images with objects, masks are most likely not what they should be."""
+"""Below this fraction of images with objects, the masks are most likely wrong."""
 
 
 class MaskFacts(NamedTuple):
@@ -50,16 +50,12 @@ def labels_of_list(
             f"{MISPAIRED}"
         )
     present = np.stack([each.present for each in facts])
-    strange = present.copy()
-    strange[:, : info.num_classes] = False
-    strange[:, info.ignore_index] = False
-    if strange.any():
-        masks = np.flatnonzero(strange.any(axis=1))
-        values = np.flatnonzero(strange[masks[0]])
+    if find_strange(np.flatnonzero(present.any(axis=0)), info):
+        found = [find_strange(np.flatnonzero(values), info) for values in present]
+        first, *others = [index for index, strange in enumerate(found) if strange]
         raise UserError(
-            f"mask {entries[masks[0]].mask} holds {', '.join(map(str, values[:3]))} "
-            f"({len(masks)} of the {len(facts)} masks in {name} hold such values): values are "
-            f"classes, 0 to {info.num_classes - 1}, or {info.ignore_index}"
+            f"mask {entries[first].mask} {found[first]} ({1 + len(others)} of the {len(facts)} "
+            f"masks in {name} hold such values)"
         )
     return present[:, 1 : info.num_classes].astype(np.uint8)
 
@@ -67,9 +63,9 @@ def labels_of_list(
 def require_objects(
     name: str, labels: np.ndarray, facts: Sequence[MaskFacts], classes: int
 ) -> None:
-    """Raise `UserError` where no image of the list `name` has an object: nothing could be learnt.
+    """Raise `UserError` if no image of the list `name` has an object: nothing could be learnt.
 
-    Masks whose objects are all 255, as many programs save them, give such labels.
+    Such labels come from masks whose objects are all 255, as many programs save them.
     """
     if not labels.any():
         values = np.flatnonzero(np.any([each.present for each in facts], axis=0))
@@ -80,7 +76,7 @@ def require_objects(
 
 
 def doubts(lists: Sequence[tuple[str, np.ndarray]], info: DatasetInfo) -> list[str]:
-    """What is odd about the labels of a training list, the first, and of others; a line each."""
+    """Warnings about the labels of the training list, the first, and of the others; a line each."""
     (training, labels), *others = lists
     found = []
     with_objects = int(labels.any(axis=1).sum())

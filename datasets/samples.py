@@ -13,10 +13,10 @@ from datasets.files import ListEntry, read_image
 
 
 class ImageLevelSamples:
-    """Pairs (view of an image 3×H×W, labels of C − 1 zeros and ones), by (epoch, index).
+    """Pairs (transformed image 3×H×W, labels of C − 1 zeros and ones), by (epoch, index).
 
-    What is random in a sample follows from the seed, the epoch and the index alone, so that it
-    depends neither on the number of workers nor on what was drawn before.
+    All randomness in a sample derives from the seed, the epoch and the index, so that it depends
+    neither on the number of workers nor on earlier draws.
 
     Args:
         entries: the file list.
@@ -24,8 +24,8 @@ class ImageLevelSamples:
         seed: of the transform.
 
     Attributes:
-        labels: N×(C − 1) uint8 zeros and ones, those of the whole images; to be set before the
-            first sample is taken (`core.training.data.read_labels`).
+        labels: N×(C − 1) uint8 zeros and ones, of the whole images rather than their crops; to be
+            set before the first sample is taken (`core.training.data.read_labels`).
     """
 
     labels: np.ndarray
@@ -47,7 +47,7 @@ class ImageLevelSamples:
         image = read_image(entry.image, entry.exif)
         labels = torch.from_numpy(self.labels[index]).float()
         with torch.random.fork_rng(devices=[]):
-            # not torch.manual_seed, which seeds all devices that there may be
+            # torch.manual_seed would also seed every GPU
             torch.default_generator.manual_seed(mix_seed(self.seed, epoch, index))
             return self.transform(image), labels
 
@@ -55,22 +55,21 @@ class ImageLevelSamples:
 def load_batch(
     samples: ImageLevelSamples, keys: Sequence[tuple[int, int]]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The samples of some keys, stacked: (views B×3×H×W, labels B×(C − 1)).
+    """The samples of some keys, stacked: (images B×3×H×W, labels B×(C − 1)).
 
-    They are arrays, as PyTorch would pass tensors between processes through shared memory, of
-    which containers have little.
+    Arrays, because PyTorch passes tensors between processes through shared memory, of which
+    containers have little.
     """
-    views, labels = zip(*(samples[key] for key in keys), strict=True)
-    return torch.stack(views).numpy(), torch.stack(labels).numpy()
+    images, labels = zip(*(samples[key] for key in keys), strict=True)
+    return torch.stack(images).numpy(), torch.stack(labels).numpy()
 
 
 class EpochSampler:
-    """The (epoch, index) of each sample that falls to this process; no other process has it.
+    """The (epoch, index) of the samples of this process; no two processes share one.
 
-    For training, samples come in an order drawn from the seed and the epoch. Of each full batch a
-    process takes an equal part, so that the processes' parts make up the batch that one process
-    would have; what fills no batch is left out. For validation, all samples are dealt in turn, in
-    their own order.
+    For training, samples are shuffled by the seed and the epoch. Each process takes an equal part
+    of every batch, so that together they see the batches of a single process; an incomplete last
+    batch is dropped. For validation, samples are dealt out in turn, in the order of the list.
 
     Args:
         length: the number of samples.
@@ -109,15 +108,11 @@ class EpochSampler:
         if self.batch_size is None:
             return order[self.rank :: self.processes]
         np.random.default_rng(mix_seed(self.seed, self.epoch)).shuffle(order)
-        batches = order[: self.length_of_all].reshape(-1, self.processes, self.share)
+        part = self.batch_size // self.processes
+        batches = order[: self.length_of_all].reshape(-1, self.processes, part)
         return batches[:, self.rank].reshape(-1)
-
-    @property
-    def share(self) -> int:
-        """The samples that a process takes of a batch."""
-        return self.batch_size // self.processes
 
 
 def mix_seed(*parts: int) -> int:
-    """One 32-bit seed from several non-negative whole numbers, unlike those of other numbers."""
+    """Mix non-negative integers into one 32-bit seed."""
     return int(np.random.SeedSequence(parts).generate_state(1)[0])

@@ -4,16 +4,66 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
-from PIL import Image, ImageStat
+from PIL import Image
 from torch import Tensor
-from torchvision.transforms import ColorJitter, v2
+from torchvision.transforms import v2
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
+from datasets.jitter import FastColorJitter
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+"""Of ImageNet's images, in [0, 1]."""
+
+# of torchvision's random crop: how often it tries, and the range of its ratios, width to height
 ATTEMPTS = 10
 RATIOS = (3 / 4, 4 / 3)
+
+
+def train_transform(
+    crop_size: int, scale_from: float, scale_to: float, dtype: torch.dtype = torch.float32
+) -> v2.Transform:
+    """A random view of a PIL image as a 3×crop_size×crop_size tensor in [0, 1].
+
+    A crop of `scale_from` to `scale_to` of the image's area and ratio 3/4 to 4/3, or the central
+    square where none fits (see `draw_crop`), resized bicubically; flipped half of the time; its
+    colours jittered.
+
+    PyTorch resizes eight-bit tensors in a quarter of Pillow's time, to the same pixels but for the
+    rounding of a few; colours change faster in Pillow.
+
+    With `dtype` uint8 it is a quarter of the bytes, of which `unit_range` makes the same view.
+    """
+    return v2.Compose(
+        [
+            v2.PILToTensor(),
+            PublishedRandomCrop(crop_size, (scale_from, scale_to)),
+            v2.ToPILImage(),
+            v2.RandomHorizontalFlip(),
+            FastColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.1),
+            *_to_tensor(dtype),
+        ]
+    )
+
+
+def val_transform(crop_size: int, dtype: torch.dtype = torch.float32) -> v2.Transform:
+    """A PIL image, whole, as a 3×crop_size×crop_size tensor in [0, 1]; the same every time.
+
+    `dtype` is as for `train_transform`.
+    """
+    resize = v2.Resize((crop_size, crop_size), interpolation=InterpolationMode.BICUBIC)
+    return v2.Compose([resize, *_to_tensor(dtype)])
+
+
+def to_unit_tensor(image: Image.Image) -> Tensor:
+    """A PIL image as a 3×H×W float32 tensor in [0, 1]."""
+    return v2.Compose(_to_tensor(torch.float32))(image)
+
+
+def _to_tensor(dtype: torch.dtype) -> list[v2.Transform]:
+    return [v2.ToImage(), v2.ToDtype(dtype, scale=True), v2.ToPureTensor()]
 
 
 class PublishedRandomCrop:
@@ -63,71 +113,6 @@ def _between(low: float, high: float, share: float) -> float:
     return low + share * (high - low)
 
 
-# where on the hue circle, in 85ths of its sixths, R, G and B begin to be less than the largest
-_STARTS = (5 * 85, 3 * 85, 1 * 85)
-
-
-class FastColorJitter(ColorJitter):
-    """torchvision's `ColorJitter` of RGB Pillow images: the same random numbers, the same pixels.
-
-    Most of that one's time goes into Pillow's way back from HSV to RGB.
-    """
-
-    def forward(self, image: Image.Image) -> Image.Image:
-        order, brightness, contrast, saturation, hue = self.get_params(
-            self.brightness, self.contrast, self.saturation, self.hue
-        )
-        changes = (
-            lambda image: scale_levels(image, brightness, 0),
-            lambda image: scale_levels(image, contrast, mean_grey(image)),
-            lambda image: F.adjust_saturation(image, saturation),
-            lambda image: turn_hue(image, hue),
-        )
-        for index in order.tolist():
-            image = changes[index](image)
-        return image
-
-
-def scale_levels(image: Image.Image, factor: float, centre: int) -> Image.Image:
-    """Multiply by `factor` how far the levels of an RGB image are from `centre`, and cut them off.
-
-    Brightness is the distance to black, contrast that to the image's mean grey.
-    """
-    levels = np.arange(256, dtype=np.float32)
-    scaled = (centre + np.float32(factor) * (levels - centre)).clip(0, 255)
-    return image.point(scaled.astype(np.uint8).tolist() * 3)
-
-
-def mean_grey(image: Image.Image) -> int:
-    """The mean of an image's grey levels, rounded."""
-    return int(ImageStat.Stat(image.convert("L")).mean[0] + 0.5)
-
-
-def turn_hue(image: Image.Image, share: float) -> Image.Image:
-    """Turn the hues of an RGB image by a `share` of the circle, in [−0.5, 0.5].
-
-    With the value V, the saturation S and the hue H, in sixths of the circle, a channel that starts
-    at n is V·(1 − S·w), w = clamp(min(k, 4 − k), 0, 1), k = (n + H) mod 6. H and S have 8 bits, so
-    that 85·w is a whole number, which a table gives.
-    """
-    hue, saturation, value = image.convert("HSV").split()
-    largest = np.asarray(value)
-    reach = np.multiply(largest, np.asarray(saturation), dtype=np.float32)
-    reach /= 255 * 85
-    turned = (np.arange(256) + int(share * 255)) % 256
-    channels = []
-    for start in _STARTS:
-        place = (start + 2 * turned) % (6 * 85)
-        weights = np.minimum(place, 4 * 85 - place).clip(0, 85)
-        lack = reach * np.asarray(hue.point(weights.tolist()))
-        channels.append(Image.fromarray(largest - np.rint(lack, out=lack).astype(np.uint8)))
-    return Image.merge("RGB", channels)
-
-
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
-
-
 def normalise(images: Tensor) -> Tensor:
     """Normalise ...×3×H×W images in [0, 1] by ImageNet's mean and deviation."""
     mean = images.new_tensor(MEAN)[:, None, None]
@@ -137,48 +122,4 @@ def normalise(images: Tensor) -> Tensor:
 
 def unit_range(pixels: Tensor) -> Tensor:
     """Pixels of 0 to 255 (uint8) as float32 in [0, 1], bit by bit as the transforms give them."""
-    return v2.functional.to_dtype(pixels, torch.float32, scale=True)
-
-
-def train_transform(
-    crop_size: int, scale_from: float, scale_to: float, dtype: torch.dtype = torch.float32
-) -> v2.Transform:
-    """A random view of a PIL image as a 3×crop_size×crop_size tensor in [0, 1].
-
-    A crop of `scale_from` to `scale_to` of the image's area and ratio 3/4 to 4/3, or the central
-    square where none fits (see `draw_crop`), resized bicubically; flipped half of the time; its
-    colours jittered.
-
-    PyTorch resizes eight-bit tensors in a quarter of Pillow's time, to the same pixels but for the
-    rounding of a few; colours change faster in Pillow.
-
-    With `dtype` uint8 it is a quarter of the bytes, of which `unit_range` makes the same view.
-    """
-    return v2.Compose(
-        [
-            v2.PILToTensor(),
-            PublishedRandomCrop(crop_size, (scale_from, scale_to)),
-            v2.ToPILImage(),
-            v2.RandomHorizontalFlip(),
-            FastColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.1),
-            *_to_tensor(dtype),
-        ]
-    )
-
-
-def val_transform(crop_size: int, dtype: torch.dtype = torch.float32) -> v2.Transform:
-    """A PIL image, whole, as a 3×crop_size×crop_size tensor in [0, 1]; the same every time.
-
-    `dtype` is as for `train_transform`.
-    """
-    resize = v2.Resize((crop_size, crop_size), interpolation=v2.InterpolationMode.BICUBIC)
-    return v2.Compose([resize, *_to_tensor(dtype)])
-
-
-def to_unit_tensor(image: Image.Image) -> Tensor:
-    """A PIL image as a 3×H×W float32 tensor in [0, 1]."""
-    return v2.Compose(_to_tensor(torch.float32))(image)
-
-
-def _to_tensor(dtype: torch.dtype) -> list[v2.Transform]:
-    return [v2.ToImage(), v2.ToDtype(dtype, scale=True), v2.ToPureTensor()]
+    return F.to_dtype(pixels, torch.float32, scale=True)

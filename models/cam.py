@@ -55,7 +55,7 @@ class CamBaseline(Network):
             `cls` B×(C − 1) scores; `fg` B, the objects' mean mask; `mask_logits` B×(C − 1)×h×w;
             and with `with_masks`, `masks` B×C×H×W, absent objects 0.
         """
-        deep = self.run_layers(images)
+        deep = self.run_dense(images)
         # autocast's convolutions give 8 or 11 bits, too few for the losses and for thresholds
         scores = at_least_float32(self.fc8(F.adaptive_avg_pool2d(self.dropout(deep), 1))).flatten(1)
         maps = at_least_float32(self.fc8(deep))
@@ -72,7 +72,7 @@ class CamBaseline(Network):
                 outputs["masks"] = drop_absent(self._masks(maps, size), labels)
         return outputs
 
-    def layers(self, images: Tensor) -> Tensor:
+    def forward_dense(self, images: Tensor) -> Tensor:
         """B×3×H×W images to the backbone's conv6."""
         return self.backbone(images)[1]
 

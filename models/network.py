@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from models.recomputing import Recomputing
+from models.grad_checkpointing import GradCheckpointing
 
 
-class Network(Recomputing):
+class Network(GradCheckpointing):
     """A backbone with heads, trained from image-level labels.
 
     Called as `model(images)`, a network returns (scores, masks): B×(C − 1) class logits and
@@ -34,22 +34,23 @@ class Network(Recomputing):
         self.name = self.backbone_name = ""
         self._compiled: Callable[[Tensor], Tensor] | None = None
 
-    def layers(self, images: Tensor) -> Tensor:
-        """B×3×H×W images to what masks, scores and losses are made from: nearly all of the work."""
+    def forward_dense(self, images: Tensor) -> Tensor:
+        """B×3×H×W images to the maps behind scores, masks and losses: nearly all of the work."""
         raise NotImplementedError
 
-    def run_layers(self, images: Tensor) -> Tensor:
-        """`layers`, compiled in training once `compile_layers` was called."""
+    def run_dense(self, images: Tensor) -> Tensor:
+        """`forward_dense`, compiled in training once `compile_layers` was called."""
         if self.training and self._compiled:
             return self._compiled(images)
-        return self.layers(images)
+        return self.forward_dense(images)
 
     def compile_layers(self) -> None:
-        """Let PyTorch compile `layers` for training, at its first step; names stay as they are.
+        """Let PyTorch compile `forward_dense` for training, at its first step.
 
-        Evaluation, whose batches differ in size, is not compiled.
+        Evaluation, whose batches differ in size, is not compiled. Names of parameters and buffers
+        stay as they are.
         """
-        self._compiled = torch.compile(self.layers, dynamic=False)
+        self._compiled = torch.compile(self.forward_dense, dynamic=False)
 
     def checkpoint_activations(self) -> None:
         """Store fewer activations in training, and compute them again in the backward pass.
@@ -57,8 +58,8 @@ class Network(Recomputing):
         Outputs, gradients, running statistics and names stay as they are.
         """
         for module in self.modules():
-            if isinstance(module, Recomputing):
-                module.recomputes = True
+            if isinstance(module, GradCheckpointing):
+                module.grad_checkpointing = True
 
     def published_constants(self) -> dict[str, Tensor]:
         """Entries of published snapshots that hold nothing learnt, under attributes of ours."""

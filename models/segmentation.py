@@ -102,7 +102,7 @@ class SegmentationNetwork(Network):
             `pseudo_labels` B×H×W (255 = none); `loss_mask` B; and with `with_masks`, `masks` and
             `refined_masks` B×C×H×W, absent objects 0.
         """
-        logits = self.run_layers(images)
+        logits = self.run_dense(images)
         if labels is not None:
             return self.supervise(logits, raw_images, labels, with_masks)
         masks = logits.softmax(dim=1)
@@ -136,7 +136,7 @@ class SegmentationNetwork(Network):
         scores = normalised_global_weighted_pooling(logits, masks)
         return (scores + size_focal_penalty(masks, self.focal_p, self.focal_lambda))[:, 1:]
 
-    def layers(self, images: Tensor) -> Tensor:
+    def forward_dense(self, images: Tensor) -> Tensor:
         """B×3×H×W images to mask logits B×C×h×w, the background's a constant 1."""
         shallow, deep = self.backbone(images)
         skip = self.run(self.fc8_skip, shallow)

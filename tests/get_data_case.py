@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import subprocess
 import sys
 import tarfile
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
+from in_process import run_main
 from loopback_server import LoopbackServer
 
 from datasets.voc import get_data as module
 from datasets.voc.archives import SBD_SOURCE, VOC_SOURCE
-from utils.errors import run_command
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 VOC = Path("voc/VOCdevkit/VOC2012")
@@ -52,14 +49,7 @@ def call_get_data(
 ) -> subprocess.CompletedProcess[str]:
     """What the script starts, sooner: in this process, which has imported everything."""
     options = (f"--{k.lower().replace('_', '-')}={v}" for k, v in variables.items())
-    argv = ["get_data", f"--root={root}", *options, *arguments]
-    out, err, status = io.StringIO(), io.StringIO(), 0
-    with mock.patch.object(sys, "argv", argv), redirect_stdout(out), redirect_stderr(err):
-        try:
-            run_command(module.main)
-        except SystemExit as end:
-            status = end.code
-    return subprocess.CompletedProcess(argv, status, out.getvalue(), err.getvalue())
+    return run_main(module.main, f"--root={root}", *options, *arguments)
 
 
 def mirror_of(server: LoopbackServer) -> dict[str, str]:

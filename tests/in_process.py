@@ -14,11 +14,13 @@ import pytest
 from utils.errors import run_command
 
 
-def run_main(main: Callable[[], None], *words: object, cwd: Path) -> CompletedProcess[str]:
-    """Run `main` in `cwd` with the command-line arguments `words`, to its end."""
+def run_main(
+    main: Callable[[], None], *words: object, cwd: Path | None = None
+) -> CompletedProcess[str]:
+    """Run `main` in `cwd` (here) with the command-line arguments `words`, to its end."""
     out, err, status = io.StringIO(), io.StringIO(), 0
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.chdir(cwd)
+        patch.chdir(cwd or Path.cwd())
         patch.setattr(sys, "argv", ["command", *map(str, words)])
         try:
             run_command(main)

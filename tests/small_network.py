@@ -11,7 +11,7 @@ from golden_recipe import golden_config
 from torch import Tensor, nn
 
 from models import get_model
-from models.backbones.spec import BackboneSpec, Tap, WeightsFile
+from models.backbones.spec import BackboneSpec, FeatureInfo, WeightsFile
 from models.network import Network
 from utils.errors import UserError
 
@@ -55,8 +55,8 @@ SMALL = {
 RECORD = BackboneSpec(
     name="small",
     build=nn.Identity,
-    conv3=Tap(256, 4),
-    conv6=Tap(4, 8),
+    conv3=FeatureInfo(256, 4),
+    conv6=FeatureInfo(4, 8),
     frozen=(),
     lr_multipliers=(1, 2, 10, 20),
     weights=WeightsFile("https://example.org/small.pth", mebibytes=1),

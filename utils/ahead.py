@@ -1,4 +1,4 @@
-"""Work that is done while the result before it is in use."""
+"""Prefetching in a background thread."""
 
 from __future__ import annotations
 

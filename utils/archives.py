@@ -1,4 +1,4 @@
-"""Unpacking archives from the web into a new folder, and nowhere else."""
+"""Unpacking untrusted archives into a new folder, and nowhere else."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 
 
 class ArchiveError(Exception):
-    """What is wrong with an archive, which its text names."""
+    """The archive that the text names is damaged or unsafe."""
 
 
 def unpack(archive: Path, folder: Path, name: str) -> None:

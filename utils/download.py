@@ -1,4 +1,4 @@
-"""Downloads that go on where they stopped, and are verified before they get their name."""
+"""Resumable downloads that are verified before they get their final name."""
 
 from __future__ import annotations
 
@@ -7,16 +7,12 @@ import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from utils.errors import UserError
 from utils.progress import CHUNK
-from utils.transfer import AddressError, discard, fetch, finish, held_bytes
-
-# what to do about a file in the place of the download
-_ANEW = "delete it and run this again"
+from utils.transfer import AddressError, fetch, held_bytes
 
 
 @dataclass(frozen=True)
@@ -37,15 +33,15 @@ class Checksum:
                 f"{self.digits!r} is no {self.algorithm} checksum; give its hexadecimal digits"
             )
 
-    def fault(self, path: Path) -> str | None:
-        """What is wrong with the file's digest, if anything is."""
+    def find_error(self, path: Path) -> str:
+        """What is wrong with the file's digest; "" if nothing is."""
         digest = hashlib.new(self.algorithm, usedforsecurity=False)
         with path.open("rb") as file:
             while chunk := file.read(CHUNK):
                 digest.update(chunk)
         found = digest.hexdigest()
         if found.startswith(self.digits.lower()):
-            return None
+            return ""
         return f"its {self.algorithm} is {found}, expected {self.digits.lower()}"
 
 
@@ -59,9 +55,8 @@ def download(
 ) -> None:
     """Bring the file at the first of `urls` that has it to `path`, whole and verified.
 
-    Until then it is `path`.part. That file stays when the transfer breaks off, and the next call
-    goes on with it, unless the server's file changed meanwhile. A `path` that is there already is
-    verified and left as it is.
+    Until then it is `path`.part, which stays when the transfer breaks off, so that the next call
+    resumes it. A `path` that exists already is verified and left as it is.
 
     Args:
         urls: http or https addresses of the same file.
@@ -75,42 +70,59 @@ def download(
         UserError: no address has the file, the transfer breaks off again and again, the file is
             wrong, or it cannot be written.
     """
+
+    def find_error(file: Path) -> str:
+        error = checksum.find_error(file) if checksum else ""
+        if check and not error:
+            try:
+                check(file)
+            except UserError as found:
+                return str(found)
+        return error
+
     part = part_of(path)
-    find_fault = partial(_fault, checksum=checksum, check=check)
     try:
         if path.exists():
-            if checksum:
-                verify(path, checksum, name, _ANEW)
-            if check and (fault := _fault(path, None, check)):
-                raise _unexpected(path, name, fault, _ANEW)
+            if error := find_error(path):
+                raise UserError(
+                    f"{path} is not {name} as expected: {error}; delete it and run this again"
+                )
             with suppress(OSError):  # a folder that may only be read holds none of ours
-                discard(part)
+                part.unlink(missing_ok=True)
             print(f"{name}: {path} is there already{', and verified' if checksum or check else ''}")
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        _fetch_from_first(urls, part, name, find_fault, remedy)
-        finish(part, path)
+        failures = _fetch_from_first(urls, part, name, find_error)
+        if not failures:
+            part.replace(path)
+            return
+        held, kept = held_bytes(part), ""
+        if held:
+            kept = f"; {held} bytes are kept in {part}, and running this again goes on there"
+        else:
+            part.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(
-            f"cannot write {error.filename or part} ({name}): {error.strerror or error}; once that "
-            "is mended, run this again, and it goes on there"
+            f"cannot read or write {error.filename or part} ({name}): {error.strerror or error}; "
+            "once that is mended, run this again, and it goes on there"
         ) from error
+    raise UserError(f"cannot download {name} to {path} ({'; '.join(failures)}){kept}; {remedy}")
 
 
 def verify(path: Path, checksum: Checksum, name: str, remedy: str) -> None:
     """Raise `UserError`, which ends in `remedy`, unless the file has this checksum."""
     try:
-        fault = checksum.fault(path)
-    except OSError as error:
-        raise UserError(f"cannot read {path} ({name}): {error.strerror}; {remedy}") from error
-    if fault:
-        raise _unexpected(path, name, fault, remedy)
+        error = checksum.find_error(path)
+    except OSError as failure:
+        raise UserError(f"cannot read {path} ({name}): {failure.strerror}; {remedy}") from failure
+    if error:
+        raise UserError(f"{path} is not {name} as expected: {error}; {remedy}")
 
 
 def discard_download(path: Path) -> None:
     """Remove a downloaded file and what is held of an unfinished download of it."""
     path.unlink(missing_ok=True)
-    discard(part_of(path))
+    part_of(path).unlink(missing_ok=True)
 
 
 def part_of(path: Path) -> Path:
@@ -118,56 +130,29 @@ def part_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.part")
 
 
-def _unexpected(path: Path, name: str, fault: str, remedy: str) -> UserError:
-    return UserError(f"{path} is not {name} as expected: {fault}; {remedy}")
-
-
-def _fault(
-    path: Path, checksum: Checksum | None, check: Callable[[Path], None] | None
-) -> str | None:
-    """What is wrong with the file, if anything is."""
-    fault = checksum.fault(path) if checksum else None
-    if check and not fault:
-        try:
-            check(path)
-        except UserError as error:
-            return str(error)
-    return fault
-
-
 def _fetch_from_first(
-    urls: Sequence[str],
-    part: Path,
-    name: str,
-    find_fault: Callable[[Path], str | None],
-    remedy: str,
-) -> None:
-    """Bring the right file to `part`, from the first address that gives it."""
-    faults = []
+    urls: Sequence[str], part: Path, name: str, find_error: Callable[[Path], str]
+) -> list[str]:
+    """Bring the right file to `part`; if no address has it, return what is wrong with each."""
+    failures = []
     for url in urls:
         try:
-            return _fetch_right(url, part, name, find_fault)
+            _fetch_right(url, part, name, find_error)
+            return []
         except AddressError as error:
-            faults.append(f"{url}: {error}")
-    held, kept = held_bytes(part), ""
-    if held:
-        kept = f"; {held} bytes are kept in {part}, and running this again goes on there"
-    else:
-        discard(part)
-    raise UserError(
-        f"cannot download {name} to {part.with_suffix('')} ({'; '.join(faults)}){kept}; {remedy}"
-    )
+            failures.append(f"{url}: {error}")
+    return failures
 
 
-def _fetch_right(url: str, part: Path, name: str, find_fault: Callable[[Path], str | None]) -> None:
+def _fetch_right(url: str, part: Path, name: str, find_error: Callable[[Path], str]) -> None:
     """Bring the right file to `part`; what came in pieces and is wrong is fetched once more."""
     in_pieces = fetch(url, part, name)
-    fault = find_fault(part)
-    if fault and in_pieces:
-        print(f"{name}: what came in pieces is wrong ({fault}); downloading it anew", flush=True)
-        discard(part)
+    error = find_error(part)
+    if error and in_pieces:
+        print(f"{name}: what came in pieces is wrong ({error}); downloading it anew", flush=True)
+        part.unlink()
         fetch(url, part, name)
-        fault = find_fault(part)
-    if fault:
-        discard(part)
-        raise AddressError(f"this gives a wrong file, {fault}")
+        error = find_error(part)
+    if error:
+        part.unlink()
+        raise AddressError(f"this gives a wrong file, {error}")

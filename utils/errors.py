@@ -1,4 +1,4 @@
-"""The one exception for mistakes of the user's, and how a command ends with it."""
+"""The exception for users' mistakes, and how commands exit with it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from utils.streams import LostOutputError, UnreadOutputError, safe_streams
 
 
 class UserError(Exception):
-    """A mistake that the user can mend: a wrong path, key, type, suffix or file.
+    """A mistake that the user can fix: a wrong path, key, type, suffix or file.
 
     Its text is one line that names the thing and the remedy. Commands print it without a
     traceback and end with exit status 2; a programming error keeps its traceback.
@@ -18,7 +18,7 @@ class UserError(Exception):
 
 
 class InterruptionError(Exception):
-    """Work that a signal ended in good order.
+    """A signal stopped the work, at a safe point.
 
     Its text is one line that says how to go on. Commands print it and end with `status`.
     """

@@ -1,4 +1,4 @@
-"""TensorBoard's event files, which a thread of its own writes."""
+"""TensorBoard's event files, which a background thread writes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from utils.files import named_in_errors
 
 
 class EventWriter(SummaryWriter):
-    """A `SummaryWriter` whose errors name its folder, and come up in the caller alone."""
+    """A `SummaryWriter` whose errors name its folder, and are raised in the caller only."""
 
     def __init__(self, folder: Path, **options: Any) -> None:
         threading.excepthook = _without_those_of_writers

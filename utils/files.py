@@ -1,4 +1,4 @@
-"""Files that are either whole or not there, and folders that take them."""
+"""Atomic writes, locks on folders, user paths, and whether output can be written."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 def named_in_errors(path: Path) -> Iterator[None]:
     """Let an `OSError` of the body name `path`, if it names no file, or a temporary one.
 
-    What a full disk or a quota does to writing tells nothing of where that was.
+    The errors of a full disk or an exceeded quota do not say where they arose.
     """
     try:
         yield
@@ -87,10 +87,9 @@ def remove_leftovers(folder: Path, pattern: str) -> None:
 def only_process(folder: Path, command: str = "process", patience: float = 0.0) -> Iterator[None]:
     """Hold a lock on `folder`, made if need be, so that commands of this kind run one at a time.
 
-    What a command decides by what is in the folder, it must look at behind the lock. That goes with
-    the process and those that it forked, however they end. Raises `UserError` if another one, which
-    is called `command` there, holds it for `patience` seconds. A file system without locks gives
-    none.
+    Look at the folder's content only while holding the lock. It is released when the process and
+    its forks end, however they end. Raises `UserError` if another process, called `command` in the
+    message, holds it for `patience` seconds. On file systems without locks nothing is locked.
     """
     deadline = time.monotonic() + patience
     while (handle := _lock(folder)) is None:
@@ -153,14 +152,7 @@ def require_writable_folder(folder: Path, option: str) -> None:
     Raises `UserError`, which names `option`, what the user set it with, unless files can be
     written to it.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UserError(
-            f"cannot write to {folder} ({error.strerror}); choose another {option}"
-        ) from error
+    _require_writable(folder, folder, option)
 
 
 def require_utf_8(folder: Path, option: str) -> None:
@@ -181,13 +173,20 @@ def require_writable_file(path: Path, option: str) -> None:
     """
     if path.is_dir():
         raise UserError(f"{option} {path} is a folder; name a file")
+    # the folder that is there already, so that nothing is made
     folder = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
+    _require_writable(path, folder, option)
+
+
+def _require_writable(path: Path, folder: Path, option: str) -> None:
+    """Raise `UserError` about `path` unless a file can be made in `folder`."""
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise UserError(
-            f"{option} {path} cannot be written ({error.strerror}); name another file"
+            f"cannot write to {path} ({error.strerror}); choose another {option}"
         ) from error
 
 

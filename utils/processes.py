@@ -1,4 +1,4 @@
-"""Work spread over processes that end when the main one does."""
+"""Work spread over processes that exit when the main process does."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 FEW_ITEMS = 300
-"""So many are done before other processes would be ready to help."""
+"""Up to so many items, this process is done before others would have started."""
 
 
 def available_cpus() -> int:
@@ -64,7 +64,7 @@ def process_map(
 
 
 def process_pool(workers: int, remedy: str) -> ProcessPoolExecutor:
-    """A pool of processes that end with the main one.
+    """A pool whose processes exit when the main process does.
 
     Raises:
         UserError: the system has no room for their locks, which are some 20 kB of shared memory;
@@ -83,9 +83,9 @@ def process_pool(workers: int, remedy: str) -> ProcessPoolExecutor:
 
 @contextmanager
 def interrupts_held_back() -> Iterator[None]:
-    """Let processes that the body starts never see Ctrl-C; this one sees it afterwards.
+    """Hide Ctrl-C from processes that the body starts; this one sees it afterwards.
 
-    In the middle of their imports it would show as tracebacks.
+    In the middle of their imports it would end in tracebacks.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -95,7 +95,7 @@ def interrupts_held_back() -> Iterator[None]:
 
 
 def follow_main_process() -> None:
-    """Let a worker process end with the main one, and not otherwise; call it in the worker."""
+    """Make a worker process exit with the main process only; to be called in the worker."""
     # Ctrl-C reaches all processes of a terminal; the main one ends the others in good order
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_after_main_process, daemon=True).start()

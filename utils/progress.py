@@ -1,4 +1,4 @@
-"""How far long work has come: a bar on a terminal, plain lines in a log."""
+"""Progress of long work: a bar on a terminal, plain lines in a log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 BYTE_LINES_EVERY = 10.0
 """Seconds between two lines about bytes."""
 LINES_IN_A_LOG = 20
-"""About so many tell how far work on files of a list is."""
+"""About how many progress lines the work on a list prints to a log."""
 CHUNK = 1 << 20
 """Bytes to read and write at a time: few enough that they show, many enough to be quick."""
 
@@ -29,7 +29,7 @@ def track(
     status: Callable[[], str] = str,
     weigh: Callable[[T], int] = lambda item: 1,
 ) -> Iterator[T]:
-    """Yield `items` and show on stderr how much was worked off, at what rate, and the status.
+    """Yield `items` and report progress, rate and status on stderr.
 
     Args:
         items: what is worked on.
@@ -37,7 +37,7 @@ def track(
         unit: the name of one, in the singular.
         description: what the work is.
         every: without a terminal, the number of items between two lines.
-        status: called for words that stand behind the rate, such as the current loss.
+        status: gives the text after the rate, such as the current loss.
         weigh: the units in an item, as the images of a batch; an item is one unless told otherwise.
     """
     if sys.stderr.isatty():
@@ -62,12 +62,12 @@ def track(
 def track_bytes(
     total: int | None, description: str, start: int = 0
 ) -> Iterator[Callable[[int], object]]:
-    """Give a function to call with each count of bytes dealt with; show on stderr how far it is.
+    """Give a function to call with each number of bytes processed; report progress on stderr.
 
     Args:
         total: the bytes of the whole, if that is known.
         description: what the work is.
-        start: how many of them were there before; the rate leaves them out.
+        start: how many of them were done before; the rate leaves them out.
     """
     if sys.stderr.isatty():
         with tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=description) as bar:

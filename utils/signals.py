@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request that work notices where it can stop in good order."""
+"""Ctrl-C and SIGTERM as a request to stop at the next safe point."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from contextlib import contextmanager
 
 
 class StopRequest:
-    """Notes Ctrl-C and SIGTERM, as schedulers send it, until the work looks.
+    """Records Ctrl-C and SIGTERM, which schedulers send, until the work checks for them.
 
-    An exception at any moment would leave files half-written, or get lost where Python ignores
-    exceptions. A second Ctrl-C is not waited for.
+    An exception at an arbitrary moment would leave files half-written, or get lost where Python
+    ignores exceptions. A second Ctrl-C interrupts at once.
 
     Attributes:
         signal: the number of the signal that came, or None.
@@ -38,4 +38,4 @@ class StopRequest:
 
 
 class StoppedError(Exception):
-    """The work has stopped because it was requested."""
+    """The work has stopped, as requested."""

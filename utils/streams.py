@@ -1,4 +1,4 @@
-"""Standard streams that a command can rely on, whatever its caller made of them."""
+"""Standard streams that cannot make a command fail, even if closed, full or unread."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests that append to a file what it lacks, until all of it is there."""
+"""HTTP requests that append to a partial file what it lacks, until it is complete."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from http.client import HTTPException, HTTPResponse, InvalidURL
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,7 +18,7 @@ from utils.errors import UserError
 from utils.progress import CHUNK, track_bytes
 
 ATTEMPTS = 5
-"""So many requests in a row may bring nothing new before an address is given up."""
+"""Requests in a row that bring nothing new before an address is given up."""
 TIMEOUT = 30.0
 """Seconds without a byte after which a connection counts as broken."""
 FIRST_WAIT, LONGEST_WAIT = 0.5, 4.0
@@ -26,8 +26,10 @@ FIRST_WAIT, LONGEST_WAIT = 0.5, 4.0
 
 # some servers turn urllib's own name away
 _USER_AGENT = "wseg-download"
-# statuses that may be gone at the next attempt
+# statuses that may pass by the next attempt
 _PASSING = {408, 425, 429, *range(500, 600)}
+
+Answer = HTTPResponse | urllib.error.HTTPError
 
 
 class AddressError(Exception):
@@ -38,20 +40,10 @@ class _BrokenOffError(Exception):
     """The transfer broke off, or could not begin; it is worth another attempt."""
 
 
-@dataclass(frozen=True)
-class _Span:
-    """The bytes of the file that an answer brings: [start, end) of `size`, None if not known."""
-
-    start: int
-    end: int | None
-    size: int | None
-
-
 def fetch(url: str, part: Path, name: str) -> bool:
-    """Bring all bytes to `part`, in as many attempts as it takes while they bring something.
+    """Bring all bytes to `part`, in as many requests as it takes while they bring something.
 
-    Returns:
-        Whether the file was put together from more than one connection.
+    Returns whether the file was put together from more than one.
     """
     furthest = held_bytes(part)
     if furthest:
@@ -59,7 +51,7 @@ def fetch(url: str, part: Path, name: str) -> bool:
     failures = 0
     while True:
         try:
-            return _transfer(url, part, name)
+            return _request_rest(url, part, name)
         except _BrokenOffError as error:
             # bytes that were held before are no progress, or a server that refuses ranges and
             # breaks off would be asked for ever
@@ -82,55 +74,39 @@ def require_http(url: str) -> None:
         raise AddressError("not an http or https address")
 
 
-def finish(part: Path, path: Path) -> None:
-    """Give the whole file its name; without a validator at `path` if the process is killed."""
-    _validator_path(part).unlink(missing_ok=True)
-    part.replace(path)
-
-
-def discard(part: Path) -> None:
-    """Remove what is held of a file."""
-    part.unlink(missing_ok=True)
-    _validator_path(part).unlink(missing_ok=True)
-
-
 def held_bytes(part: Path) -> int:
     """How many of the first bytes of a file are there."""
     return part.stat().st_size if part.exists() else 0
 
 
-def _transfer(url: str, part: Path, name: str) -> bool:
+def _request_rest(url: str, part: Path, name: str) -> bool:
     """Ask once for what `part` lacks and append it; True if it had a beginning that is kept."""
     held = held_bytes(part)
-    validator = _read_validator(part)
-    headers = {"User-Agent": _USER_AGENT}
-    if held:
-        headers["Range"] = f"bytes={held}-"
-        if validator:
-            headers["If-Range"] = validator
-    with _open(url, headers) as response:
-        span = _span(response, held, validator)
-        if span is None:
-            discard(part)
+    with _connect(url, held) as response:
+        offer = _offered(response, held)
+        if offer is None or (offer[0] > 0 and _is_newer(response, part)):
+            part.unlink(missing_ok=True)
             raise _BrokenOffError("the server cannot go on where it stopped")
-        if span.end is not None and span.end < held:
+        start, size = offer
+        if size is not None and size < held:
             # a page about quotas, say; taken for the file, it would replace the bytes that are held
             raise AddressError(
-                f"the server gives {span.end} bytes, fewer than are held; delete {part} if the "
-                "file has become shorter"
+                f"the server gives {size} bytes, fewer than are held; delete {part} if the file "
+                "has become shorter"
             )
-        _require_space(part, span.size, name)
-        if span.start == 0:
+        _require_space(part, size, name)
+        if start == 0:
             if held:
                 print(f"{name}: the server gives only the whole file; starting over", flush=True)
-            _begin(part, _validator(response))
-        _receive(response, span, part, name)
-    return span.start > 0
+            part.write_bytes(b"")
+        _append(response, part, size, name)
+    return start > 0
 
 
-def _open(url: str, headers: dict[str, str]) -> HTTPResponse | urllib.error.HTTPError:
-    """The server's answer, if its status is 200, 206 or 416."""
+def _connect(url: str, held: int) -> Answer:
+    """The server's answer to a request for all but the `held` first bytes: 200, 206 or 416."""
     require_http(url)
+    headers = {"User-Agent": _USER_AGENT, **({"Range": f"bytes={held}-"} if held else {})}
     try:
         request = urllib.request.Request(url, headers=headers)
         response = urllib.request.urlopen(request, timeout=TIMEOUT)
@@ -160,32 +136,39 @@ def _open(url: str, headers: dict[str, str]) -> HTTPResponse | urllib.error.HTTP
     raise AddressError(answer)
 
 
-def _span(
-    response: HTTPResponse | urllib.error.HTTPError, held: int, validator: str | None
-) -> _Span | None:
-    """Which bytes the answer brings, or None if they do not go with the `held` first ones."""
-    length = response.headers["Content-Length"]
+def _offered(response: Answer, held: int) -> tuple[int, int | None] | None:
+    """The first byte that the answer brings, and the file's size, None if that is not known.
+
+    None if the bytes do not go with the `held` first ones.
+    """
     if response.status == 200:
-        size = int(length) if length and length.isdecimal() else None
-        return _Span(0, size, size)
-    found = response.headers["Content-Range"] or ""
+        length = response.headers["Content-Length"]
+        return 0, int(length) if length and length.isdecimal() else None
+    found = (response.headers["Content-Range"] or "").strip()
     if response.status == 416:
-        whole = held > 0 and found.replace(" ", "") == f"bytes*/{held}"
-        return _Span(held, held, held) if whole else None
-    match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", found.strip())
-    if not match or int(match[1]) != held or _contradicts(response, validator):
+        return (held, held) if held and found.replace(" ", "") == f"bytes*/{held}" else None
+    match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", found)
+    if not match or int(match[1]) != held:
         return None
-    end = int(match[2]) + 1
-    return _Span(held, end, end if match[3] == "*" else int(match[3]))
+    return held, int(match[2]) + 1 if match[3] == "*" else int(match[3])
 
 
-def _receive(response: HTTPResponse, span: _Span, part: Path, name: str) -> None:
-    """Append the body to `part`, every piece at once, and never more than was promised."""
-    held = span.start
-    with track_bytes(span.size, name, held) as advance, part.open("ab") as file:
-        while held != span.end:
+def _is_newer(response: Answer, part: Path) -> bool:
+    """Whether the server's file was written after the bytes that are held of it."""
+    try:
+        written = parsedate_to_datetime(response.headers["Last-Modified"])
+        return written.timestamp() > part.stat().st_mtime
+    except (TypeError, ValueError):  # it gives no date, or none that is one
+        return False
+
+
+def _append(response: Answer, part: Path, size: int | None, name: str) -> None:
+    """Append the body to `part`, every piece at once, and never more than the file's size."""
+    held = held_bytes(part)
+    with track_bytes(size, name, held) as advance, part.open("ab") as file:
+        while held != size:
             try:
-                piece = response.read1(CHUNK if span.end is None else min(CHUNK, span.end - held))
+                piece = response.read1(CHUNK if size is None else min(CHUNK, size - held))
             except (OSError, HTTPException) as error:
                 raise _BrokenOffError(f"the connection broke after {held} bytes") from error
             if not piece:
@@ -194,38 +177,8 @@ def _receive(response: HTTPResponse, span: _Span, part: Path, name: str) -> None
             file.flush()
             held += len(piece)
             advance(len(piece))
-        if span.size is not None and held < span.size:
-            raise _BrokenOffError(f"the connection ended after {held} of {span.size} bytes")
-
-
-def _validator(response: HTTPResponse) -> str | None:
-    """What tells this version of the server's file from others: its strong ETag, or its date."""
-    etag = response.headers["ETag"]
-    return etag if etag and etag.startswith('"') else response.headers["Last-Modified"]
-
-
-def _contradicts(response: HTTPResponse, validator: str | None) -> bool:
-    """Whether a server that paid no heed to If-Range gives another version."""
-    if validator is None:
-        return False
-    found = response.headers["ETag" if validator.startswith('"') else "Last-Modified"]
-    return found not in (None, validator)
-
-
-def _validator_path(part: Path) -> Path:
-    return part.with_name(f"{part.name}.validator")
-
-
-def _read_validator(part: Path) -> str | None:
-    path = _validator_path(part)
-    # a header's own encoding, in which no byte is wrong
-    return path.read_text(encoding="latin-1").strip() or None if path.is_file() else None
-
-
-def _begin(part: Path, validator: str | None) -> None:
-    """Make `part` empty, and only then note the validator of what it is going to hold."""
-    part.write_bytes(b"")
-    _validator_path(part).write_text(validator or "", encoding="latin-1")
+        if size is not None and held < size:
+            raise _BrokenOffError(f"the connection ended after {held} of {size} bytes")
 
 
 def _require_space(part: Path, size: int | None, name: str) -> None:

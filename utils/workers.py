@@ -1,4 +1,4 @@
-"""Processes that work for the main one, each at the end of a pipe of its own."""
+"""Worker processes, each connected to the main process by a pipe of its own."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ AHEAD = 2
 
 
 class Worker(NamedTuple):
-    """A process and the main one's end of its pipe."""
+    """A process and the main process's end of its pipe."""
 
     process: multiprocessing.process.BaseProcess
     connection: Connection
 
 
 class Workers(Generic[K, R]):
-    """`count` processes that call `function`; they end with the `with` block, or the main process.
+    """`count` processes that call `function`; they exit with the `with` block or the main process.
 
-    Results come as pickles through pipes. So nothing needs shared memory (/dev/shm), of which
-    containers have little, and a process that is gone has closed its pipe: the main one never waits
-    for it, not even where it was killed in the middle of a result.
+    Results are pickled through pipes, which need no shared memory (/dev/shm), of which containers
+    have little. When a process dies its pipe closes, so the main process never waits for it, even
+    if it was killed in the middle of a result.
 
     Args:
         function: of a module, or a `partial` of one.

@@ -58,7 +58,7 @@ class _Marks:
     def set(self, what: str) -> None:
         """Here `what` ends."""
         event = torch.cuda.Event(enable_timing=True)
-        event.info()
+        event.record()
         self.moments.append((what, event, time.perf_counter()))
 
     def durations(self) -> Iterator[tuple[str, float, float]]:
@@ -104,10 +104,10 @@ def _marked_step(step: Step, marks: _Marks) -> None:
 def _marked_network(step: Step, marks: _Marks) -> Iterator[None]:
     """Set marks around the network's layers, and behind its self-supervision."""
     network = step.network
-    run_layers = _marked(network.run_layers, marks, "layers", before="before the layers")
+    run_dense = _marked(network.run_dense, marks, "layers", before="before the layers")
     supervise = _marked(network.supervise, marks, "supervise")
     with (
-        mock.patch.object(network, "run_layers", run_layers),
+        mock.patch.object(network, "run_dense", run_dense),
         mock.patch.object(network, "supervise", supervise),
     ):
         yield
@@ -168,7 +168,7 @@ def _waits(check: Check, step: Step) -> None:
     """Every place at which the host waits for the GPU, by PyTorch's own account."""
     torch.cuda.set_sync_debug_mode("warn")
     try:
-        with warnings.catch_warnings(info=True) as caught:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             losses = step.losses()
             _require_finite(losses["loss"], None, 0, 0, "")

@@ -14,8 +14,8 @@ from datasets.files import (
     ListEntry,
     read_ground_truth,
     read_mask,
+    require_classes,
     require_masks,
-    strange_labels,
 )
 from datasets.info import DatasetInfo
 from utils.errors import UserError
@@ -184,16 +184,3 @@ def read_prediction(path: Path, shape: tuple[int, ...], info: DatasetInfo) -> np
 def _require_mask(path: Path) -> None:
     if not path.exists():
         raise UnusableMaskError(MISSING, f"mask {path} does not exist; infer this image first")
-
-
-def require_classes(mask: np.ndarray, path: Path, info: DatasetInfo) -> None:
-    """Raise `UserError` unless the values of a mask are classes or the ignore index."""
-    # most predictions are done with the first comparison, the fastest of all
-    if mask.max(initial=0) < info.num_classes:
-        return
-    strange = strange_labels(mask, info.num_classes, info.ignore_index)
-    if strange.size:
-        raise UserError(
-            f"mask {path} holds {', '.join(map(str, strange[:3]))}, no classes of {info.name}; "
-            f"convert it to class indices, 0 to {info.num_classes - 1}, or {info.ignore_index}"
-        )

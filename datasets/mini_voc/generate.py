@@ -80,7 +80,7 @@ def _generate(out: Path, settings: MiniVocSettings) -> None:
         # a generator of its own for each image, so that no image depends on those before it
         image_rng = np.random.default_rng([settings.seed, number])
         _write_image(out, image, draw_scene(image.classes, height, width, image_rng))
-    for path, ids in _id_files(planned).items():
+    for path, ids in _id_lists(planned).items():
         write_text(out / path, "".join(f"{image_id}\n" for image_id in ids))
     write_text(marker, json.dumps({**made, "complete": True}) + "\n")
     print(f"wrote {len(planned)} images with their masks under {out}")
@@ -110,7 +110,7 @@ def _holds(out: Path) -> dict | None:
 
 def _planned_files(planned: Sequence[PlannedImage]) -> Iterator[Path]:
     """Every file of a whole mini-VOC but the marker, relative to its folder."""
-    yield from _id_files(planned)
+    yield from _id_lists(planned)
     for image in planned:
         if image.voc_split:
             yield from (VOC.image(image.id), VOC.mask(image.id))
@@ -177,13 +177,13 @@ def _write_mat(path: Path, segmentation: np.ndarray) -> None:
         savemat(temporary, {"GTcls": struct}, appendmat=False, do_compression=True)
 
 
-def _id_files(planned: Sequence[PlannedImage]) -> dict[Path, list[str]]:
-    """The ids in each of the two data sets' id files, by its path in mini-VOC's folder."""
+def _id_lists(planned: Sequence[PlannedImage]) -> dict[Path, list[str]]:
+    """The ids in each of the two data sets' id lists, by its path in mini-VOC's folder."""
     files = {
-        VOC.id_file(split): [image.id for image in planned if image.voc_split == split]
+        VOC.id_list(split): [image.id for image in planned if image.voc_split == split]
         for split in ("train", "val")
     }
-    files[VOC.id_file("trainval")] = [image.id for image in planned if image.voc_split]
+    files[VOC.id_list("trainval")] = [image.id for image in planned if image.voc_split]
     for split in ("train", "val"):
-        files[SBD.id_file(split)] = [image.id for image in planned if image.sbd_split == split]
+        files[SBD.id_list(split)] = [image.id for image in planned if image.sbd_split == split]
     return files

@@ -1,6 +1,4 @@
-"""The collections of files under a data root as they are shipped: what makes one whole, what is
-linked of a copy, and how a copy is found on a disk.
-"""
+"""VOC 2012, SBD and VOC's test set as shipped: archives, and where and when a copy is whole."""
 
 from __future__ import annotations
 
@@ -30,39 +28,19 @@ class Source:
     md5: str
 
 
-VOC_SOURCE = Source(
-    name="VOC 2012",
-    filename="VOCtrainval_11-May-2012.tar",
-    urls=(
-        "https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
-        "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
-    ),
-    md5="6cd6e144f989b92b3379bac3b3de84fd",
-)
-SBD_SOURCE = Source(
-    name="SBD",
-    filename="benchmark.tgz",
-    urls=(
-        "https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/"
-        "semantic_contours/benchmark.tgz",
-    ),
-    md5="82b4d87ceb2ed10f6038a1cba92111cb",
-)
-
-
-# how far below and above a path a copy is looked for
 SEARCH_DEPTH = 3
+"""How many levels below and above a given folder a copy is looked for."""
 
 
 @dataclass(frozen=True)
-class Collection:
-    """Images with what is shipped beside them.
+class ShippedDataset:
+    """Images with what is shipped beside them, in one folder.
 
     Attributes:
         name: what users call it.
         variable: of `launch/get_data.sh`; names a copy of it.
         path: its folder, relative to the data root, as all paths here.
-        id_files: the ids of its images, one a line.
+        id_lists: the ids of its images, one a line.
         per_image: the files that each id stands for.
         links: what of a copy is linked: all that is read of it, and nothing that is written to.
         source: where it can be downloaded, or None.
@@ -71,7 +49,7 @@ class Collection:
     name: str
     variable: str
     path: Path
-    id_files: tuple[Path, ...]
+    id_lists: tuple[Path, ...]
     per_image: tuple[Callable[[str], Path], ...]
     links: tuple[Path, ...]
     source: Source | None = None
@@ -87,13 +65,13 @@ class Collection:
         `folder` is what corresponds to `path`, under a data root or in a copy.
         """
         ids: set[str] = set()
-        for id_file in map(self._inside, self.id_files):
+        for id_list in map(self._inside, self.id_lists):
             try:
-                ids |= parse_ids(folder / id_file)
+                ids |= parse_ids(folder / id_list)
             except (FileNotFoundError, NotADirectoryError) as error:
-                raise self._not_whole(f"{id_file} is missing", remedy) from error
+                raise self._not_whole(f"{id_list} is missing", remedy) from error
             except ValueError as error:
-                raise self._not_whole(f"{id_file}: {error}", remedy) from error
+                raise self._not_whole(f"{id_list}: {error}", remedy) from error
         files = (
             self._inside(path(image_id)) for image_id in sorted(ids) for path in self.per_image
         )
@@ -156,9 +134,9 @@ class Collection:
         return bool(re.fullmatch(r"VOC20\d\d", folder.name)) and folder.name != self.path.name
 
     def _marks(self) -> list[Path]:
-        """What tells the collection's folder from others, relative to it."""
+        """What tells the data set's folder from others, relative to it."""
         folders = [path("any").parent for path in self.per_image]
-        return [self._inside(path) for path in (*self.id_files, *folders)]
+        return [self._inside(path) for path in (*self.id_lists, *folders)]
 
     def _inside(self, path: Path) -> Path:
         return path.relative_to(self.path)
@@ -181,30 +159,49 @@ def _folders_in(folder: Path) -> list[Path]:
         return []  # nothing that is to be found
 
 
-VOC_TRAINVAL = Collection(
+VOC_SOURCE = Source(
+    name="VOC 2012",
+    filename="VOCtrainval_11-May-2012.tar",
+    urls=(
+        "https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
+        "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
+    ),
+    md5="6cd6e144f989b92b3379bac3b3de84fd",
+)
+SBD_SOURCE = Source(
+    name="SBD",
+    filename="benchmark.tgz",
+    urls=(
+        "https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/"
+        "semantic_contours/benchmark.tgz",
+    ),
+    md5="82b4d87ceb2ed10f6038a1cba92111cb",
+)
+
+VOC_TRAINVAL = ShippedDataset(
     name=VOC_SOURCE.name,
     variable="VOC",
     path=VOC.path,
-    id_files=(VOC.id_file("train"), VOC.id_file("val")),
+    id_lists=(VOC.id_list("train"), VOC.id_list("val")),
     per_image=(VOC.image, VOC.mask),
     links=(VOC.path,),
     source=VOC_SOURCE,
 )
-SBD_TRAINVAL = Collection(
+SBD_TRAINVAL = ShippedDataset(
     name=SBD_SOURCE.name,
     variable="SBD",
     path=SBD.path,
-    id_files=(SBD.id_file("train"), SBD.id_file("val")),
+    id_lists=(SBD.id_list("train"), SBD.id_list("val")),
     per_image=(SBD.image, SBD.mat),
     # file by file, for the PNG masks go beside them and no copy is written to
-    links=(*(SBD.path / name for name in ("img", "cls")), SBD.id_file("train"), SBD.id_file("val")),
+    links=(*(SBD.path / name for name in ("img", "cls")), SBD.id_list("train"), SBD.id_list("val")),
     source=SBD_SOURCE,
 )
-VOC_TEST_IMAGES = Collection(
+VOC_TEST_IMAGES = ShippedDataset(
     name="the test set of VOC 2012",
     variable="VOC_TEST",
     path=VOC_TEST.path,
-    id_files=(VOC_TEST.id_file("test"),),
+    id_lists=(VOC_TEST.id_list("test"),),
     per_image=(VOC_TEST.image,),
     links=(VOC_TEST.path,),
 )

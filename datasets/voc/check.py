@@ -1,4 +1,4 @@
-"""Verifying what lies under a data root: every list, image and mask. Nothing is written."""
+"""Verify every list, image and mask under a data root. Nothing is written."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from datasets.files import INDEX_MODES, decode_whole, reason, strange_labels
+from datasets.files import INDEX_MODES, find_strange, reason
+from datasets.images import decode_whole
 from datasets.info import PASCAL_VOC
 from datasets.voc.errors import (
     DataError,
@@ -61,36 +62,36 @@ class Part:
     Attributes:
         name: the list's, or a word for the masks.
         lines: how many the list has, or how many masks there are; None for a list that is missing.
-        samples: what should be there by the data sets' id files; None where these do not tell.
-        faults: what is wrong with the list and the id files.
-        of_masks: the part has no say about images.
+        samples: what should be there by the data sets' id lists; None where these do not tell.
+        errors: what is wrong with the list and the id lists.
+        of_masks: only masks are checked, not images.
     """
 
     name: str
     lines: int | None
     samples: list[Sample] | None = None
-    faults: list[DataError] = field(default_factory=list)
+    errors: list[DataError] = field(default_factory=list)
     of_masks: bool = False
 
-    def all_faults(self, findings: Mapping[Sample, Finding]) -> list[str]:
-        """The part's own faults and then those of its samples by file, each once, as text."""
+    def all_errors(self, findings: Mapping[Sample, Finding]) -> list[str]:
+        """The part's own errors and then those of its samples by file, each once, as text."""
         found = [findings[sample] for sample in self.samples or ()]
-        faults = [finding.mask for finding in found if finding.mask]
+        errors = [finding.mask for finding in found if finding.mask]
         if not self.of_masks:
-            faults += [finding.image for finding in found if finding.image]
-        faults.sort(key=lambda fault: fault.path)
-        return list(dict.fromkeys(str(fault) for fault in [*self.faults, *faults]))
+            errors += [finding.image for finding in found if finding.image]
+        errors.sort(key=lambda error: error.path)
+        return list(dict.fromkeys(str(error) for error in [*self.errors, *errors]))
 
 
 def check(root: Path, workers: int, official: bool) -> None:
-    """Verify lists, images and masks under `root` in `workers` processes; print a table and faults.
+    """Verify lists, images and masks under `root` in `workers` processes; print a table and errors.
 
-    Lists must hold what the data sets' id files give; images and masks must decode whole and have
+    Lists must hold what the data sets' id lists give; images and masks must decode whole and have
     the same size, masks only labels that there are; SBD's PNGs must equal their .mat. `official`:
     each list must have as many lines as VOC 2012 and SBD as published give it.
 
     Raises:
-        UserError: there are faults, or a worker died, or `root` cannot be read.
+        UserError: there are errors, or a worker died, or `root` cannot be read.
     """
     with os_errors_end_in(f"{root} and what it links to must be readable"):
         parts = [check_list(root, name, rule, official) for name, rule in list_rules(root).items()]
@@ -101,26 +102,26 @@ def check(root: Path, workers: int, official: bool) -> None:
 
     print_table(parts, findings, PASCAL_VOC.expected_counts if not is_mini_voc(root) else {})
     # a list may share files with one before it
-    faults = dict.fromkeys(fault for part in parts for fault in part.all_faults(findings))
-    for fault in faults:
-        print(f"fault: {fault}")
-    if faults:
-        number = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+    errors = dict.fromkeys(error for part in parts for error in part.all_errors(findings))
+    for error in errors:
+        print(f"error: {error}")
+    if errors:
+        number = "1 error" if len(errors) == 1 else f"{len(errors)} errors"
         raise UserError(f"{number} in the data under {root}, named above, each with its remedy")
     print(f"the data under {root} is whole")
 
 
 def check_list(root: Path, name: str, rule: ListRule, official: bool) -> Part:
-    """Compare the list `name` with what `rule` makes of the id files, and these with `official`."""
+    """Compare the list `name` with what `rule` makes of the id lists, and these with `official`."""
     lines = read_lines(root / name)
     part = Part(name, lines if lines is None else len(lines))
     ids = []
-    for file in rule.id_files:
+    for file in rule.id_lists:
         try:
             ids.append(read_ids(root, file))
         except DataError as error:
-            part.faults.append(error)
-    if part.faults:
+            part.errors.append(error)
+    if part.errors:
         return part
 
     expected = rule.lines(*ids)
@@ -128,15 +129,15 @@ def check_list(root: Path, name: str, rule: ListRule, official: bool) -> Part:
     problem = "missing" if lines is None else describe_difference(lines, expected)
     if problem:
         remedy = f"run `{prepare_command(root)}`, which writes it anew"
-        part.faults.append(DataError(root / name, problem, remedy))
+        part.errors.append(DataError(root / name, problem, remedy))
     published = PASCAL_VOC.expected_counts[name]
     if official and len(expected) != published:
-        problem = f"the id files give it {len(expected)} lines, those published {published}"
+        problem = f"the id lists give it {len(expected)} lines, those published {published}"
         remedy = (
-            f"{how_to_replace(root, rule.id_files[-1])}; or take another number with no --official "
+            f"{how_to_replace(root, rule.id_lists[-1])}; or take another number with no --official "
             "(get_data.sh: --no-official)"
         )
-        part.faults.append(DataError(root / name, problem, remedy))
+        part.errors.append(DataError(root / name, problem, remedy))
     return part
 
 
@@ -145,10 +146,10 @@ def check_test_list(root: Path) -> list[Part]:
     lines = read_lines(root / TEST_LIST)
     if lines is None or TEST_LIST in list_rules(root):
         return []
-    fault = missing(root, VOC_TEST.path)
-    remedy = f"delete this list, or {fault.remedy}"
+    error = missing(root, VOC_TEST.path)
+    remedy = f"delete this list, or {error.remedy}"
     return [
-        Part(TEST_LIST, len(lines), faults=[DataError(root / TEST_LIST, fault.problem, remedy)])
+        Part(TEST_LIST, len(lines), errors=[DataError(root / TEST_LIST, error.problem, remedy)])
     ]
 
 
@@ -159,9 +160,9 @@ def find_sbd_masks(root: Path, lists: Sequence[Part]) -> Part:
     ids = set(present)
     for split in ("train", "val"):
         try:
-            ids |= read_ids(root, SBD.id_file(split))
+            ids |= read_ids(root, SBD.id_list(split))
         except DataError as error:
-            part.faults.append(error)
+            part.errors.append(error)
     if (root / SBD.path).is_dir():
         # those that a list has are the same samples, so that they are opened once
         listed = {sample.mask: sample for each in lists for sample in each.samples or ()}
@@ -180,18 +181,18 @@ def check_samples(root: Path, samples: Sequence[Sample], workers: int) -> dict[S
 
 def check_sample(root: Path, sample: Sample) -> Finding:
     """Open a sample's files and compare them with each other."""
-    size = image_fault = mask_fault = None
+    size = image_error = mask_error = None
     try:
         if sample.image:
             size = _decode(root, sample.image).size
     except DataError as error:
-        image_fault = error
+        image_error = error
     try:
         if sample.mask:
             _check_mask(root, sample.mask, size)
     except DataError as error:
-        mask_fault = error
-    return Finding(image_fault, mask_fault)
+        mask_error = error
+    return Finding(image_error, mask_error)
 
 
 def _check_mask(root: Path, path: Path, size: tuple[int, int] | None) -> None:
@@ -207,13 +208,8 @@ def _check_mask(root: Path, path: Path, size: tuple[int, int] | None) -> None:
     mask = np.asarray(image)
     if truth is not None and not np.array_equal(mask, truth):
         raise DataError(root / path, f"it differs from {root / origin}", how_to_restore(root, path))
-    strange = strange_labels(mask, PASCAL_VOC.num_classes, PASCAL_VOC.ignore_index)
-    if strange.size:
-        problem = (
-            f"it holds {', '.join(map(str, strange[:3]))}, where labels are 0 to "
-            f"{PASCAL_VOC.num_classes - 1}, or {PASCAL_VOC.ignore_index}"
-        )
-        raise DataError(root / path, problem, how_to_restore(root, path))
+    if strange := find_strange(mask, PASCAL_VOC):
+        raise DataError(root / path, f"it {strange}", how_to_restore(root, path))
     if size and image.size != size:
         problem = "this mask is {}×{} pixels, its image {}×{}".format(*image.size, *size)
         raise DataError(root / origin, problem, how_to_restore(root, origin))
@@ -234,8 +230,8 @@ def _decode(root: Path, path: Path) -> Image.Image:
 def print_table(
     parts: Sequence[Part], findings: Mapping[Sample, Finding], published: Mapping[str, int]
 ) -> None:
-    """Print a row a part: lines, how many are published, images and masks that hold, faults."""
-    rows = [("", "lines", "official", "images", "masks", "faults")]
+    """Print a row a part: lines, how many are published, images and masks that hold, errors."""
+    rows = [("", "lines", "official", "images", "masks", "errors")]
     for part in parts:
         found = [findings[sample] for sample in part.samples or ()]
         images = any(sample.image for sample in part.samples or ()) and not part.of_masks
@@ -245,7 +241,7 @@ def print_table(
             published.get(part.name),
             sum(finding.image is None for finding in found) if images else None,
             sum(finding.mask is None for finding in found) if masks else None,
-            len(part.all_faults(findings)),
+            len(part.all_errors(findings)),
         )
         rows.append((part.name, *("-" if count is None else str(count) for count in counts)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

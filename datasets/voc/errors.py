@@ -1,4 +1,4 @@
-"""What can be wrong with a file under a data root, and what to do about it."""
+"""Data errors: what is wrong with a file under a data root, and the command that mends it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from datasets.voc.archives import SBD_TRAINVAL, VOC_TEST_IMAGES, VOC_TRAINVAL, Collection
+from datasets.voc.archives import SBD_TRAINVAL, VOC_TEST_IMAGES, VOC_TRAINVAL, ShippedDataset
 from datasets.voc.layout import MINI_VOC_MARKER, SBD
 from utils.errors import UserError
 
@@ -32,13 +32,13 @@ class DataError(UserError):
 def missing(root: Path, path: Path) -> DataError:
     """The error of `root`/`path`, which is not there: of the highest folder that is not, if any.
 
-    `path` belongs to one of the collections and, as in all functions here, starts at `root`.
+    `path` belongs to one of the shipped data sets and, as in all functions here, starts at `root`.
     """
-    collection = _collection_of(path)
-    if not (root / collection.path).is_dir():
-        remedy = how_to_restore(root, collection.path)
-        return DataError(root / collection.path, f"there is no {collection.name}", remedy)
-    folders = [folder for folder in path.parents if folder.is_relative_to(collection.path)]
+    dataset = _dataset_of(path)
+    if not (root / dataset.path).is_dir():
+        remedy = how_to_restore(root, dataset.path)
+        return DataError(root / dataset.path, f"there is no {dataset.name}", remedy)
+    folders = [folder for folder in path.parents if folder.is_relative_to(dataset.path)]
     gone = next((folder for folder in reversed(folders) if not (root / folder).exists()), path)
     return DataError(root / gone, "missing", how_to_restore(root, gone))
 
@@ -51,30 +51,30 @@ def how_to_restore(root: Path, path: Path) -> str:
     if is_mini_voc(root):
         command = _python_command("datasets.mini_voc", "--out", root)
         return f"{'delete it and ' if there else ''}draw mini-VOC again: {command}"
-    collection = _collection_of(path)
-    if not (root / collection.path).is_dir():
-        return _how_to_get(root, collection)
+    dataset = _dataset_of(path)
+    if not (root / dataset.path).is_dir():
+        return _how_to_get(root, dataset)
     parts = (root / part for part in (path, *path.parents[:-1]))
     link = next((part for part in parts if part.is_symlink()), None)
     if link:
         return f"mend your copy ({link} is a link to {link.resolve()})"
-    return f"delete {root / collection.top} and run `{_get_command(root, collection)}`"
+    return f"delete {root / dataset.top} and run `{_get_command(root, dataset)}`"
 
 
 def how_to_replace(root: Path, path: Path) -> str:
     """What to do where `root`/`path` belongs to another copy than is wanted."""
     if is_mini_voc(root):
         return "choose another data root, for this one holds mini-VOC"
-    return _how_to_get(root, _collection_of(path))
+    return _how_to_get(root, _dataset_of(path))
 
 
-def _how_to_get(root: Path, collection: Collection) -> str:
-    top = root / collection.top
+def _how_to_get(root: Path, dataset: ShippedDataset) -> str:
+    top = root / dataset.top
     in_the_way = top.exists() or top.is_symlink()
     return (
-        f"{f'remove {top} and ' if in_the_way else ''}run `{_get_command(root, collection)}`, "
-        f"which takes the folder or the archive that {collection.variable}=PATH before it names"
-        + (", or else downloads it" if collection.source else "")
+        f"{f'remove {top} and ' if in_the_way else ''}run `{_get_command(root, dataset)}`, "
+        f"which takes the folder or the archive that {dataset.variable}=PATH before it names"
+        + (", or else downloads it" if dataset.source else "")
     )
 
 
@@ -94,8 +94,8 @@ def is_mini_voc(root: Path) -> bool:
     return (root / MINI_VOC_MARKER).is_file()
 
 
-def _get_command(root: Path, collection: Collection) -> str:
-    variable = "" if collection.source else f"{collection.variable}=PATH "
+def _get_command(root: Path, dataset: ShippedDataset) -> str:
+    variable = "" if dataset.source else f"{dataset.variable}=PATH "
     return variable + get_data_command(root)
 
 
@@ -107,6 +107,6 @@ def _python_command(module: str, option: str, root: Path) -> str:
     return shlex.join([str(python), "-m", module, option, str(root)])
 
 
-def _collection_of(path: Path) -> Collection:
-    collections = (VOC_TRAINVAL, SBD_TRAINVAL, VOC_TEST_IMAGES)
-    return next(each for each in collections if path.is_relative_to(each.path))
+def _dataset_of(path: Path) -> ShippedDataset:
+    shipped = (VOC_TRAINVAL, SBD_TRAINVAL, VOC_TEST_IMAGES)
+    return next(each for each in shipped if path.is_relative_to(each.path))

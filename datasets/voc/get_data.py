@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from datasets.prepare import prepare
-from datasets.voc.archives import SBD_TRAINVAL, VOC_TEST_IMAGES, VOC_TRAINVAL, Collection
+from datasets.voc.archives import SBD_TRAINVAL, VOC_TEST_IMAGES, VOC_TRAINVAL, ShippedDataset
 from datasets.voc.check import check
 from datasets.voc.layout import MINI_VOC_MARKER
 from utils.archives import ArchiveError, unpack
@@ -84,9 +84,9 @@ def _copy(text: str) -> Path | None:
     return user_path(text).absolute() if text else None
 
 
-def _with_mirror(collection: Collection, given: Path | None, url: str, md5: str) -> Collection:
-    """The collection, its source replaced by what the user names."""
-    variable, source = collection.variable, collection.source
+def _with_mirror(dataset: ShippedDataset, given: Path | None, url: str, md5: str) -> ShippedDataset:
+    """The data set, its source replaced by what the user names."""
+    variable, source = dataset.variable, dataset.source
     if given and url:
         raise UserError(f"{variable} and {variable}_URL are both set: give a copy or an address")
     if url:
@@ -97,11 +97,11 @@ def _with_mirror(collection: Collection, given: Path | None, url: str, md5: str)
     if md5 and not re.fullmatch("[0-9a-fA-F]{32}", md5):
         raise UserError(f"{variable}_MD5={md5} is no MD5 checksum: give its 32 hexadecimal digits")
     urls = (url,) if url else source.urls
-    return replace(collection, source=replace(source, urls=urls, md5=md5 or source.md5))
+    return replace(dataset, source=replace(source, urls=urls, md5=md5 or source.md5))
 
 
-def obtain(root: Path, wanted: list[tuple[Collection, Path | None]]) -> None:
-    """Bring collections under `root`, each from a copy of the user's or else from its source.
+def obtain(root: Path, wanted: list[tuple[ShippedDataset, Path | None]]) -> None:
+    """Bring the data sets under `root`, each from a copy of the user's or else from its source.
 
     What is there already stays. Each is put in place in one step, when all its files are there.
 
@@ -110,44 +110,44 @@ def obtain(root: Path, wanted: list[tuple[Collection, Path | None]]) -> None:
     """
     _clear_staging(root)
     # all of them before the first step: a mistake should not show after hours of downloading
-    steps = [plan(root, collection, given) for collection, given in wanted]
+    steps = [plan(root, dataset, given) for dataset, given in wanted]
     with os_errors_end_in(
         f"see that there is room, and that {root} can be written to; the same command goes on "
         "from here"
     ):
-        for (collection, given), step in zip(wanted, steps, strict=True):
+        for (dataset, given), step in zip(wanted, steps, strict=True):
             step()
-            _discard_download(root, collection, given)
+            _discard_download(root, dataset, given)
 
 
-def plan(root: Path, collection: Collection, given: Path | None) -> Callable[[], None]:
-    """What brings a collection under `root`, once everything about `given` has been checked.
+def plan(root: Path, dataset: ShippedDataset, given: Path | None) -> Callable[[], None]:
+    """What brings a data set under `root`, once everything about `given` has been checked.
 
-    `given` is a folder, an archive, or None for a collection that is there or can be downloaded.
+    `given` is a folder, an archive, or None for a data set that is there or can be downloaded.
     """
-    variable = collection.variable
+    variable = dataset.variable
     if given and not given.exists():
         raise UserError(f"{variable}={given}: there is no such folder or archive; name another")
-    if is_there(root, collection):
+    if is_there(root, dataset):
         if given and given.is_dir():
-            _require_same(root, collection, given)
-        return partial(print, f"{collection.name} is at {root / collection.top}")
+            _require_same(root, dataset, given)
+        return partial(print, f"{dataset.name} is at {root / dataset.top}")
     if not given:
-        return partial(download_and_unpack, root, collection)
+        return partial(download_and_unpack, root, dataset)
     if given.is_dir():
-        found = _locate(root, collection, given)
-        collection.require_whole(found, f"{variable}={given} leads to {found}; name a whole copy")
-        return partial(link, root, collection, found)
-    if collection.source:
-        checksum = Checksum("md5", collection.source.md5)
+        found = _locate(root, dataset, given)
+        dataset.require_whole(found, f"{variable}={given} leads to {found}; name a whole copy")
+        return partial(link, root, dataset, found)
+    if dataset.source:
+        checksum = Checksum("md5", dataset.source.md5)
         remedy = f"name another archive, or give its checksum as {variable}_MD5"
-        verify(given, checksum, collection.name, remedy)
-    return partial(unpack_into_place, root, collection, given, f"name another with {variable}=PATH")
+        verify(given, checksum, dataset.name, remedy)
+    return partial(unpack_into_place, root, dataset, given, f"name another with {variable}=PATH")
 
 
-def is_there(root: Path, collection: Collection) -> bool:
-    """Whether `root` has the collection; a `UserError` if it has something else in its place."""
-    top = root / collection.top
+def is_there(root: Path, dataset: ShippedDataset) -> bool:
+    """Whether `root` has the data set; a `UserError` if it has something else in its place."""
+    top = root / dataset.top
     if top.is_symlink() and not top.exists():
         raise UserError(f"{top} leads to {top.readlink()}, which does not exist; mend or remove it")
     if not top.exists():
@@ -155,42 +155,42 @@ def is_there(root: Path, collection: Collection) -> bool:
     if top.is_dir() and not top.is_symlink() and not any(top.iterdir()):
         top.rmdir()
         return False
-    collection.require_whole(
-        root / collection.path,
-        f"remove {top}, or move it away, and run this again; {collection.variable}=DIR before the "
+    dataset.require_whole(
+        root / dataset.path,
+        f"remove {top}, or move it away, and run this again; {dataset.variable}=DIR before the "
         "command links a copy, whichever folder of it DIR is",
     )
     return True
 
 
-def _require_same(root: Path, collection: Collection, given: Path) -> None:
-    there = root / collection.links[0]
-    wanted = _locate(root, collection, given) / collection.links[0].relative_to(collection.path)
+def _require_same(root: Path, dataset: ShippedDataset, given: Path) -> None:
+    there = root / dataset.links[0]
+    wanted = _locate(root, dataset, given) / dataset.links[0].relative_to(dataset.path)
     if not there.samefile(wanted):
-        top = root / collection.top
+        top = root / dataset.top
         raise UserError(
-            f"{collection.variable}={given} is not what {top} holds already ({there.resolve()}); "
-            f"remove {top} first, or leave {collection.variable} out"
+            f"{dataset.variable}={given} is not what {top} holds already ({there.resolve()}); "
+            f"remove {top} first, or leave {dataset.variable} out"
         )
 
 
-def _locate(root: Path, collection: Collection, given: Path) -> Path:
-    return collection.locate(given, own=root.resolve() / collection.top)
+def _locate(root: Path, dataset: ShippedDataset, given: Path) -> Path:
+    return dataset.locate(given, own=root.resolve() / dataset.top)
 
 
-def link(root: Path, collection: Collection, found: Path) -> None:
-    """Link the copy whose folder `found` corresponds to the collection's path."""
+def link(root: Path, dataset: ShippedDataset, found: Path) -> None:
+    """Link the copy whose folder `found` corresponds to the data set's path."""
     with _staging(root) as staging:
-        for path in collection.links:
+        for path in dataset.links:
             (staging / path).parent.mkdir(parents=True, exist_ok=True)
-            (staging / path).symlink_to(found / path.relative_to(collection.path))
-        _place(root, collection)
-    print(f"{collection.name}: {root / collection.path} links to {found}")
+            (staging / path).symlink_to(found / path.relative_to(dataset.path))
+        _place(root, dataset)
+    print(f"{dataset.name}: {root / dataset.path} links to {found}")
 
 
-def download_and_unpack(root: Path, collection: Collection) -> None:
-    """Bring the collection from the first of its addresses that has it."""
-    source, variable = collection.source, collection.variable
+def download_and_unpack(root: Path, dataset: ShippedDataset) -> None:
+    """Bring the data set from the first of its addresses that has it."""
+    source, variable = dataset.source, dataset.variable
     archive = root / DOWNLOADS / source.filename
     download(
         source.urls,
@@ -203,7 +203,7 @@ def download_and_unpack(root: Path, collection: Collection) -> None:
     try:
         unpack_into_place(
             root,
-            collection,
+            dataset,
             archive,
             f"it is removed; name another address with {variable}_URL=ADDRESS, or a copy with "
             f"{variable}=PATH",
@@ -214,18 +214,18 @@ def download_and_unpack(root: Path, collection: Collection) -> None:
         raise
 
 
-def unpack_into_place(root: Path, collection: Collection, archive: Path, remedy: str) -> None:
-    """Unpack an archive; a `UserError` that ends in `remedy` if it is not one of the collection."""
+def unpack_into_place(root: Path, dataset: ShippedDataset, archive: Path, remedy: str) -> None:
+    """Unpack an archive; a `UserError` that ends in `remedy` if it is not one of the data set."""
     with _staging(root) as staging:
         try:
-            unpack(archive, staging / collection.top, collection.name)
+            unpack(archive, staging / dataset.top, dataset.name)
         except ArchiveError as error:
             raise UserError(f"{error}; {remedy}") from error
-        collection.require_whole(
-            staging / collection.path, f"{archive} does not hold all of it; {remedy}"
+        dataset.require_whole(
+            staging / dataset.path, f"{archive} does not hold all of it; {remedy}"
         )
-        _place(root, collection)
-    print(f"{collection.name}: unpacked to {root / collection.top}")
+        _place(root, dataset)
+    print(f"{dataset.name}: unpacked to {root / dataset.top}")
 
 
 def _clear_staging(root: Path) -> None:
@@ -239,7 +239,7 @@ def _clear_staging(root: Path) -> None:
 
 @contextmanager
 def _staging(root: Path) -> Iterator[Path]:
-    """A fresh folder in the data root to put a collection together in, as if it were the root."""
+    """A fresh folder in the data root to put a data set together in, as if it were the root."""
     staging = root / STAGING
     staging.mkdir()
     try:
@@ -248,15 +248,15 @@ def _staging(root: Path) -> Iterator[Path]:
         shutil.rmtree(staging)
 
 
-def _place(root: Path, collection: Collection) -> None:
-    """Move the collection that was staged, and is whole, into the data root."""
-    (root / STAGING / collection.top).rename(root / collection.top)
+def _place(root: Path, dataset: ShippedDataset) -> None:
+    """Move the data set that was staged, and is whole, into the data root."""
+    (root / STAGING / dataset.top).rename(root / dataset.top)
 
 
-def _discard_download(root: Path, collection: Collection, given: Path | None) -> None:
-    """Remove the archive of a collection that is in place, and what is left of its download."""
-    if collection.source:
-        archive = root / DOWNLOADS / collection.source.filename
+def _discard_download(root: Path, dataset: ShippedDataset, given: Path | None) -> None:
+    """Remove the archive of a data set that is in place, and what is left of its download."""
+    if dataset.source:
+        archive = root / DOWNLOADS / dataset.source.filename
         if given is None or given.resolve() != archive.resolve():
             discard_download(archive)
         with suppress(OSError):  # it is not there, is not empty, or is a link of the user's

@@ -11,7 +11,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class VocFolder:
-    """A VOCdevkit year: images, masks and the id files of its splits."""
+    """A VOCdevkit year: images, masks and the id lists of its splits."""
 
     path: Path
 
@@ -23,14 +23,14 @@ class VocFolder:
         """The palette PNG with the class indices of `image_id`."""
         return self.path / "SegmentationClass" / f"{image_id}.png"
 
-    def id_file(self, split: str) -> Path:
+    def id_list(self, split: str) -> Path:
         """The ids of `split` (train, val, trainval or test), one a line."""
         return self.path / "ImageSets" / "Segmentation" / f"{split}.txt"
 
 
 @dataclass(frozen=True)
 class SbdFolder:
-    """SBD's `dataset` folder: images, MATLAB masks, the PNGs made from these, and the id files."""
+    """SBD's `dataset` folder: images, MATLAB masks, the PNGs made from these, and the id lists."""
 
     path: Path
 
@@ -56,7 +56,7 @@ class SbdFolder:
         """The palette PNG that `datasets.prepare` makes from `mat`."""
         return self.png_folder / f"{image_id}.png"
 
-    def id_file(self, split: str) -> Path:
+    def id_list(self, split: str) -> Path:
         """The ids of `split` (train or val), one a line."""
         return self.path / f"{split}.txt"
 
@@ -70,7 +70,7 @@ MINI_VOC_MARKER = Path("mini_voc.json")
 
 
 def parse_ids(path: Path) -> set[str]:
-    """The ids in an id file, one a line.
+    """The ids in an id list, one a line.
 
     Raises:
         ValueError: the file is no text, has no ids, or one that is not a plain file name; the text
@@ -80,11 +80,11 @@ def parse_ids(path: Path) -> set[str]:
     try:
         ids = set(path.read_text(encoding="utf-8-sig").split())
     except UnicodeDecodeError as error:
-        raise ValueError("this id file is no text") from error
+        raise ValueError("this id list is no text") from error
     if not ids:
-        raise ValueError("this id file holds no ids")
+        raise ValueError("this id list holds no ids")
     for image_id in sorted(ids):
         # ids become parts of paths, and must not lead to other folders
         if "/" in image_id or image_id in (".", "..") or not image_id.isprintable():
-            raise ValueError(f"this id file holds {image_id!r}, which is no file name")
+            raise ValueError(f"this id list holds {image_id!r}, which is no file name")
     return ids

@@ -1,4 +1,4 @@
-"""The rule of the file lists: from the data sets' own id files to lines."""
+"""How the file lists follow from the id lists that VOC and SBD ship."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ SHOWN_LINES = 2
 
 @dataclass(frozen=True)
 class ListRule:
-    """How a list comes from id files.
+    """How a list comes from id lists.
 
     Attributes:
-        id_files: relative to the data root.
+        id_lists: relative to the data root.
         lines: from the ids in each of these, in this order, to the list.
     """
 
-    id_files: tuple[Path, ...]
+    id_lists: tuple[Path, ...]
     lines: Callable[..., ListLines]
 
 
@@ -49,15 +49,15 @@ def voc_test_lines(ids: set[str]) -> ListLines:
 
 
 TEST_LIST = "test.txt"
-_VOC_TRAIN, _VOC_VAL = VOC.id_file("train"), VOC.id_file("val")
+_VOC_TRAIN, _VOC_VAL = VOC.id_list("train"), VOC.id_list("val")
 LIST_RULES: Mapping[str, ListRule] = MappingProxyType(
     {
         "train_voc.txt": ListRule((_VOC_TRAIN,), voc_lines),
         "val_voc.txt": ListRule((_VOC_VAL,), voc_lines),
         "train_augvoc.txt": ListRule(
-            (_VOC_TRAIN, _VOC_VAL, SBD.id_file("train"), SBD.id_file("val")), augmented_lines
+            (_VOC_TRAIN, _VOC_VAL, SBD.id_list("train"), SBD.id_list("val")), augmented_lines
         ),
-        TEST_LIST: ListRule((VOC_TEST.id_file("test"),), voc_test_lines),
+        TEST_LIST: ListRule((VOC_TEST.id_list("test"),), voc_test_lines),
     }
 )
 
@@ -71,10 +71,10 @@ def list_rules(root: Path) -> dict[str, ListRule]:
 def build_lists(root: Path) -> dict[str, ListLines]:
     """The lists that should be in `root`, each sorted by id.
 
-    Raises `DataError` for an id file that is missing or empty.
+    Raises `DataError` for an id list that is missing or empty.
     """
     return {
-        name: rule.lines(*(read_ids(root, file) for file in rule.id_files))
+        name: rule.lines(*(read_ids(root, file) for file in rule.id_lists))
         for name, rule in list_rules(root).items()
     }
 
@@ -92,7 +92,7 @@ def read_ids(root: Path, file: Path) -> set[str]:
     except PermissionError:
         raise
     except OSError as error:
-        problem = f"this id file cannot be read ({reason(error)})"
+        problem = f"this id list cannot be read ({reason(error)})"
         raise DataError(root / file, problem, how_to_restore(root, file)) from error
     except ValueError as error:
         raise DataError(root / file, str(error), how_to_restore(root, file)) from error
@@ -122,8 +122,8 @@ def describe_difference(lines: Sequence[tuple[int, str]], expected: ListLines) -
         seen.add(columns)
     lacking = [" ".join(map(str, columns)) for columns in expected if columns not in seen]
     kinds = (
-        ("missing by the id files", lacking),
-        ("not in the id files", foreign),
+        ("missing by the id lists", lacking),
+        ("not in the id lists", foreign),
         ("there twice", double),
     )
     return ", ".join(

@@ -8,11 +8,11 @@ from functools import partial
 import torchvision
 from torch import Tensor, nn
 
-from models.backbones.spec import BackboneSpec, Tap, WeightsFile
-from models.recomputing import Recomputing
+from models.backbones.spec import BackboneSpec, FeatureInfo, WeightsFile
+from models.grad_checkpointing import GradCheckpointing
 
 
-class ResNet(Recomputing):
+class ResNet(GradCheckpointing):
     """A torchvision ResNet as a pair of feature maps; layer4 keeps stride 1, with no dilation.
 
     Shape:
@@ -51,8 +51,8 @@ def _record(
     return BackboneSpec(
         name=name,
         build=partial(ResNet, make),
-        conv3=Tap(channels=256, stride=4),
-        conv6=Tap(channels=2048, stride=16),
+        conv3=FeatureInfo(channels=256, stride=4),
+        conv6=FeatureInfo(channels=2048, stride=16),
         frozen=("conv1.", "bn1."),
         lr_multipliers=(1, 1, 10, 10),
         weights=weights,

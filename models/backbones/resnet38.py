@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.backbones.spec import BackboneSpec, Tap, WeightsFile
+from models.backbones.spec import BackboneSpec, FeatureInfo, WeightsFile
+from models.grad_checkpointing import GradCheckpointing
 from models.layers import init_from_scratch
-from models.recomputing import Recomputing
 
 
 def _conv(inputs: int, outputs: int, size: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
@@ -93,7 +93,7 @@ class Bottleneck(nn.Module):
         return self.conv_branch2b2(out) + self.conv_branch1(activated)
 
 
-class ResNet38(Recomputing):
+class ResNet38(GradCheckpointing):
     """WideResNet38 as a pair of feature maps.
 
     Shape:
@@ -133,8 +133,8 @@ class ResNet38(Recomputing):
 RESNET38 = BackboneSpec(
     name="resnet38",
     build=ResNet38,
-    conv3=Tap(channels=256, stride=4),
-    conv6=Tap(channels=4096, stride=8),
+    conv3=FeatureInfo(channels=256, stride=4),
+    conv6=FeatureInfo(channels=4096, stride=8),
     frozen=("conv1a.", "b2.", "b2_1.", "b2_2."),
     lr_multipliers=(1, 2, 10, 20),
     weights=WeightsFile(

@@ -9,8 +9,8 @@ from torch import nn
 
 
 @dataclass(frozen=True)
-class Tap:
-    """A feature map that a backbone gives: its channels, and input pixels per step (stride)."""
+class FeatureInfo:
+    """A feature map of a backbone: its channels, and its stride in input pixels."""
 
     channels: int
     stride: int
@@ -43,8 +43,8 @@ class BackboneSpec:
     Attributes:
         name: what NET.BACKBONE calls it.
         build: makes the network; given the class of its batch normalisation layers. Called with
-            images B×3×H×W, the network returns the two taps' maps, (conv3, conv6).
-        conv3, conv6: the taps.
+            images B×3×H×W, the network returns these two feature maps, (conv3, conv6).
+        conv3, conv6: channels and strides of the two feature maps.
         frozen: prefixes of the parameters that are not trained on top of ImageNet weights.
         lr_multipliers: of the learning rate, for pretrained weights, pretrained biases, new
             weights and new biases.
@@ -54,8 +54,8 @@ class BackboneSpec:
 
     name: str
     build: Callable[[type[nn.BatchNorm2d]], nn.Module]
-    conv3: Tap
-    conv6: Tap
+    conv3: FeatureInfo
+    conv6: FeatureInfo
     frozen: tuple[str, ...]
     lr_multipliers: tuple[float, float, float, float]
     weights: WeightsFile

@@ -5,16 +5,16 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.backbones.spec import BackboneSpec, Tap, WeightsFile
+from models.backbones.spec import BackboneSpec, FeatureInfo, WeightsFile
+from models.grad_checkpointing import GradCheckpointing
 from models.layers import init_from_scratch
-from models.recomputing import Recomputing
 
 
 def _conv3x3(inputs: int, outputs: int, dilation: int = 1) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 3, padding=dilation, dilation=dilation)
 
 
-class VGG16(Recomputing):
+class VGG16(GradCheckpointing):
     """VGG16 as a pair of feature maps. It has no batch normalisation.
 
     Shape:
@@ -80,8 +80,8 @@ def _max_pool(x: Tensor, stride: int) -> Tensor:
 VGG16_20M = BackboneSpec(
     name="vgg16",
     build=VGG16,
-    conv3=Tap(channels=256, stride=4),
-    conv6=Tap(channels=1024, stride=8),
+    conv3=FeatureInfo(channels=256, stride=4),
+    conv6=FeatureInfo(channels=1024, stride=8),
     frozen=("conv1_1.", "conv1_2."),
     lr_multipliers=(1, 2, 10, 20),
     weights=WeightsFile(

@@ -190,7 +190,7 @@ def test_where_a_steps_time_goes(monkeypatch, tmp_path, capsys):
         "places where the host waits, in a step",
     ]
     assert rows[0].result.startswith("2.50 ms on the GPU's stream")
-    assert "run_layers" not in vars(step.network)  # what was marked is as before
+    assert "run_dense" not in vars(step.network)  # what was marked is as before
 
 
 def test_the_benchmarks_rows_are_read():

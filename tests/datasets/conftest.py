@@ -15,10 +15,17 @@ from datasets.voc.archives import SBD_SOURCE, VOC_SOURCE
 
 
 @pytest.fixture(scope="session")
-def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folders voc and sbd."""
-    root = tmp_path_factory.mktemp("shipped") / "mini"
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A mini-VOC that is not prepared; tests copy it."""
+    root = tmp_path_factory.mktemp("drawn") / "mini"
     generate(root, MiniVocSettings(seed=1, train=24, val=20))
+    return root
+
+
+@pytest.fixture(scope="session")
+def shipped(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folders voc and sbd as if they were the real ones."""
+    root = Path(shutil.copytree(drawn, tmp_path_factory.mktemp("shipped") / "mini"))
     (root / "mini_voc.json").unlink()
     return root
 

@@ -34,10 +34,12 @@ def test_lists_that_are_none_are_refused(tmp_path, text, named):
     assert str(path) in str(caught.value)
 
 
-def test_a_missing_list_names_the_command_that_makes_it(tmp_path):
-    with pytest.raises(UserError, match=r"datasets\.prepare") as caught:
-        read_list(tmp_path / "none.txt", tmp_path)
-    assert "none.txt" in str(caught.value)
+@pytest.mark.parametrize(("name", "own"), [("train_augvoc.txt", True), ("mine.txt", False)])
+def test_a_missing_list_names_the_command_that_makes_voc_s_own(tmp_path, name, own):
+    with pytest.raises(UserError) as caught:
+        read_list(tmp_path / name, tmp_path)
+    assert str(tmp_path / name) in str(caught.value)
+    assert (PASCAL_VOC.get_command in str(caught.value)) == own
 
 
 @pytest.mark.parametrize("content", [b"\xff\xd8\xff", b"a.jpg\0\0\n"])

@@ -9,7 +9,7 @@ from PIL import Image
 from torchvision.transforms import ColorJitter
 from torchvision.transforms import functional as F
 
-from datasets.transforms import FastColorJitter, mean_grey, scale_levels, turn_hue
+from datasets.jitter import FastColorJitter, mean_grey, scale_levels, turn_hue
 
 
 @pytest.fixture(scope="module")

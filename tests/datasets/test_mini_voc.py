@@ -3,33 +3,33 @@
 import hashlib
 import itertools
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
+from in_process import run_main
 from PIL import Image, ImageColor
 from scipy.io import loadmat
 
 from datasets.info import PASCAL_VOC
+from datasets.mini_voc.__main__ import main
 from datasets.mini_voc.classes import OBJECTS
+from datasets.mini_voc.generate import MiniVocSettings, generate
 from datasets.mini_voc.scene import draw_scene
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-TRAIN, VAL = 60, 32
-SMALL = ("--train", 20, "--val", 20)
+TRAIN, VAL = 40, 24
+SMALL = MiniVocSettings(seed=5, train=20, val=20)
 
 
 def mini_voc(out, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "datasets.mini_voc", "--out", str(out), *map(str, arguments)],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-    )
+    return run_main(main, "--out", out, *arguments)
 
 
 def ids(path):
@@ -57,10 +57,10 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """The hashes of seed 5's smallest mini-VOC."""
-    out = tmp_path_factory.mktemp("small")
-    assert mini_voc(out, "--seed", 5, *SMALL).returncode == 0
-    return digests(out)
+    """The smallest mini-VOC there is; tests leave it as it is."""
+    out = tmp_path_factory.mktemp("small") / "mini"
+    generate(out, SMALL)
+    return out
 
 
 @pytest.fixture(scope="module")
@@ -236,44 +236,45 @@ def test_a_second_run_leaves_everything_as_it_is(root):
     assert before == {path: path.stat().st_mtime_ns for path in root.rglob("*")}
 
 
-@pytest.mark.parametrize("pattern", ["*/*/*/JPEGImages/*.jpg", "*/*/*/cls/*.mat", "*/*/*/val.txt"])
-def test_lost_files_are_drawn_anew(tmp_path, small, pattern):
-    assert mini_voc(tmp_path, "--seed", 5, *SMALL).returncode == 0
-    lost = sorted(tmp_path.glob(pattern))[0]
-    lost.unlink()
-    result = mini_voc(tmp_path, "--seed", 5, *SMALL)
-    assert result.returncode == 0
-    assert "nothing to do" not in result.stdout
-    assert f"lost 1 files, {lost.relative_to(tmp_path)} " in result.stdout
-    assert digests(tmp_path) == small
+def test_lost_files_are_drawn_anew(small, tmp_path, capsys):
+    out = Path(shutil.copytree(small, tmp_path / "mini"))
+    patterns = ("*/*/*/JPEGImages/*.jpg", "*/*/*/cls/*.mat", "*/*/*/val.txt")
+    for pattern in patterns:
+        sorted(out.glob(pattern))[0].unlink()
+    generate(out, SMALL)
+    shown = capsys.readouterr().out
+    assert "nothing to do" not in shown
+    assert f"lost {len(patterns)} files, " in shown
+    assert digests(out) == digests(small)
 
 
-def test_same_seed_same_files_and_whatever_else_was_made_before_is_replaced(tmp_path, small):
-    assert mini_voc(tmp_path, "--seed", 6, *SMALL).returncode == 0
-    other = digests(tmp_path)
-    pictures = {digest for name, digest in other.items() if name.endswith(".jpg")}
-    assert not pictures & set(small.values())
+def test_same_seed_same_files_and_whatever_else_was_made_before_is_replaced(root, small, tmp_path):
+    pictures = [
+        {digest for name, digest in digests(made).items() if name.endswith(".jpg")}
+        for made in (root, small)
+    ]
+    assert not pictures[0] & pictures[1]
 
-    (tmp_path / "train_voc.txt").write_text("a list made from the earlier one\n")
-    (tmp_path / "mine.txt").write_text("kept")
-    assert mini_voc(tmp_path, "--seed", 5, *SMALL).returncode == 0
-    assert (tmp_path / "mine.txt").read_text() == "kept"
-    (tmp_path / "mine.txt").unlink()
-    assert digests(tmp_path) == small
+    out = Path(shutil.copytree(root, tmp_path / "mini"))
+    (out / "train_voc.txt").write_text("a list made from the earlier one\n")
+    (out / "mine.txt").write_text("kept")
+    generate(out, SMALL)
+    assert (out / "mine.txt").read_text() == "kept"
+    (out / "mine.txt").unlink()
+    assert digests(out) == digests(small)
 
 
-def test_an_interrupted_run_is_not_taken_for_a_whole_one(tmp_path, small):
-    command = [sys.executable, "-m", "datasets.mini_voc", "--out", str(tmp_path), "--seed", "5"]
-    process = subprocess.Popen(
-        [*command, *map(str, SMALL)], cwd=REPOSITORY, stderr=subprocess.PIPE, text=True
-    )
+def test_an_interrupted_run_is_not_taken_for_a_whole_one(small, tmp_path):
+    options = (f"--{name}={value}" for name, value in asdict(SMALL).items())
+    command = [sys.executable, "-m", "datasets.mini_voc", f"--out={tmp_path}", *options]
+    process = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
     while process.poll() is None and not any(tmp_path.rglob("*.jpg")):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     assert process.communicate()[1].endswith("interrupted\n")
     assert process.returncode == 130
-    assert mini_voc(tmp_path, "--seed", 5, *SMALL).returncode == 0
-    assert digests(tmp_path) == small
+    generate(tmp_path, SMALL)
+    assert digests(tmp_path) == digests(small)
 
 
 def test_a_folder_with_other_things_is_refused_untouched(tmp_path):

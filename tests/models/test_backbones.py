@@ -46,9 +46,9 @@ def test_shapes_of_the_two_maps(name, size):
     assert (spec.conv3.channels, spec.conv3.stride) == (256, 4)
     assert (spec.conv6.channels, spec.conv6.stride) == CONV6[name]
     maps = shape_only(name)(torch.empty(2, 3, *size, device="meta"))
-    for found, tap in zip(maps, (spec.conv3, spec.conv6), strict=True):
-        grid = [math.ceil(length / tap.stride) for length in size]
-        assert list(found.shape) == [2, tap.channels, *grid]
+    for found, info in zip(maps, (spec.conv3, spec.conv6), strict=True):
+        grid = [math.ceil(length / info.stride) for length in size]
+        assert list(found.shape) == [2, info.channels, *grid]
 
 
 @pytest.mark.parametrize(

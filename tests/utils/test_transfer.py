@@ -1,16 +1,18 @@
 """Transfers that break off, are taken up again, or find the disk full."""
 
+import hashlib
 import os
 import resource
 import shutil
 import time
+from email.utils import formatdate
 
 import pytest
 from download_case import CONTENT, break_off, fetch, names, part_of, ranges, start
 from loopback_server import LoopbackServer
 
 from utils import transfer
-from utils.download import download
+from utils.download import Checksum, download
 from utils.errors import UserError
 
 
@@ -28,10 +30,9 @@ class TestResuming:
         fetch(server, path)
         assert path.read_bytes() == CONTENT
 
-    @pytest.mark.parametrize("date", [None, "Wed, 11 May 2011 10:00:00 GMT"])
-    @pytest.mark.parametrize("etag", [False, True])
-    def test_a_later_call_goes_on(self, server, path, etag, date, capsys):
-        server.validator, server.last_modified = etag, date
+    @pytest.mark.parametrize("date", [None, "no date", "Wed, 11 May 2011 10:00:00 GMT"])
+    def test_a_later_call_goes_on(self, server, path, date, capsys):
+        server.last_modified = date
         break_off(server, path)
         capsys.readouterr()
         fetch(server, path)
@@ -40,18 +41,31 @@ class TestResuming:
         assert names(path) == ["data.tar"]
         assert f"going on with {part_of(path)}, which holds 9000 bytes" in capsys.readouterr().out
 
-    @pytest.mark.parametrize("heeds", [True, False])
-    @pytest.mark.parametrize("etag", [True, False])
-    def test_a_file_that_changed_on_the_server_starts_over(self, server, path, etag, heeds):
-        server.validator, server.if_range = etag, heeds
-        server.last_modified = "Wed, 11 May 2011 10:00:00 GMT"
+    def test_a_file_that_changed_on_the_server_is_fetched_anew_by_its_date(self, server, path):
         break_off(server, path)
         server.files["data.tar"] = changed = CONTENT[::-1]
-        server.last_modified = "Thu, 12 May 2011 10:00:00 GMT"
+        server.last_modified = formatdate(time.time() + 60, usegmt=True)
         fetch(server, path, checksum=None)
         assert path.read_bytes() == changed
-        # a server that heeds If-Range gives the new file at once
-        assert ranges(server) == ["bytes=9000-"] + [None] * (not heeds)
+        assert ranges(server) == ["bytes=9000-", None]
+
+    def test_or_by_its_checksum(self, server, path):
+        break_off(server, path)
+        server.files["data.tar"] = changed = CONTENT[::-1]
+        fetch(server, path, Checksum("md5", hashlib.md5(changed).hexdigest()))
+        assert path.read_bytes() == changed
+        assert ranges(server) == ["bytes=9000-", None]
+
+    def test_or_by_its_content(self, server, path):
+        def check(part):
+            if part.read_bytes() != changed:
+                raise UserError("it is no weights file")
+
+        break_off(server, path)
+        server.files["data.tar"] = changed = CONTENT[::-1]
+        fetch(server, path, None, check)
+        assert path.read_bytes() == changed
+        assert ranges(server) == ["bytes=9000-", None]
 
     def test_a_page_does_not_replace_what_is_held(self, server, path):
         break_off(server, path)
@@ -199,7 +213,8 @@ class TestDisks:
         )
         shown = process.communicate()[1]
         assert process.returncode == 2
-        assert shown.splitlines()[-1].startswith(f"error: cannot write {part_of(path)}")
+        assert shown.splitlines()[-1].startswith("error: cannot ")
+        assert str(part_of(path)) in shown
         assert "File too large" in shown
         assert "Traceback" not in shown
         assert part_of(path).read_bytes() == CONTENT[:8192]
@@ -209,5 +224,5 @@ class TestDisks:
 
     def test_a_folder_that_cannot_be_made(self, server, path):
         path.parent.write_bytes(b"in the way")
-        with pytest.raises(UserError, match=f"cannot write {path.parent}"):
+        with pytest.raises(UserError, match=f"cannot .* {path.parent}"):
             fetch(server, path)

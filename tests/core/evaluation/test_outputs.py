@@ -158,7 +158,7 @@ def test_what_cannot_be_kept_is_said_before_anything_is_evaluated(data):
     for option in ("--json", "--log-scores"):
         done = eval_seg(data, "--masks", "out", option, "file/below")
         assert (done.returncode, done.stdout) == (2, ""), done.stderr
-        assert f"{option} file/below " in done.stderr
+        assert "file/below " in done.stderr and option in done.stderr
     name = f"{NAMES[-1]}.png"
     (data / "out/crf" / name).unlink()
     done = eval_seg(data, "--masks", "out", "--json", "n.json")

@@ -38,6 +38,7 @@ def clone(tmp_path):
     return root
 
 
+@pytest.mark.slow
 def test_one_command_each_and_training_starts(clone, server, mirror):
     server.files[BACKBONES["vgg16"].weights.filename] = small_weights("vgg16")
 

@@ -47,7 +47,7 @@ def test_a_second_run_downloads_and_changes_nothing(ready, server, mirror):
 
 def test_a_connection_that_breaks_is_gone_on_with(ready, server, mirror, tmp_path):
     server.drops, server.drop_after = 2, 20_000
-    assert_done(get_data(tmp_path / "data", **mirror))
+    assert_done(call_get_data(tmp_path / "data", **mirror))
     voc = [asked for name, asked in server.requests if name == VOC_SOURCE.filename]
     assert voc == [None, "bytes=20000-", "bytes=40000-"]
     assert tree(tmp_path / "data") == tree(ready)
@@ -55,7 +55,7 @@ def test_a_connection_that_breaks_is_gone_on_with(ready, server, mirror, tmp_pat
 
 def test_a_server_without_ranges_gives_the_same(ready, server, mirror, tmp_path):
     server.ranges, server.drops = False, 1
-    assert_done(get_data(tmp_path / "data", **mirror))
+    assert_done(call_get_data(tmp_path / "data", **mirror))
     assert tree(tmp_path / "data") == tree(ready)
 
 
@@ -73,17 +73,17 @@ class TestMirrors:
             server.files[paths[variable]] = server.files[source.filename]
         root = tmp_path / "data"
         addresses = {f"{name}_URL": f"{server.url}/{path}" for name, path in paths.items()}
-        assert_done(get_data(root, **(mirror_of(server) | addresses)))
+        assert_done(call_get_data(root, **(mirror_of(server) | addresses)))
         assert tree(root) == tree(ready)
 
     def test_another_address_goes_on_with_what_is_held(self, server, mirror, ready, tmp_path):
         root = tmp_path / "data"
         server.statuses, server.drops, server.drop_after = [None, 404], 1, 20_000
-        assert_refused(get_data(root, **mirror), "20000 bytes are kept", "VOC_URL=ADDRESS")
+        assert_refused(call_get_data(root, **mirror), "20000 bytes are kept", "VOC_URL=ADDRESS")
         assert_empty(root)
         server.files["signed anew"] = server.files[VOC_SOURCE.filename]
         server.requests.clear()
-        assert_done(get_data(root, **(mirror | {"VOC_URL": f"{server.url}/signed%20anew"})))
+        assert_done(call_get_data(root, **(mirror | {"VOC_URL": f"{server.url}/signed%20anew"})))
         assert server.requests[0] == ("signed anew", "bytes=20000-")
         assert tree(root) == tree(ready)
 
@@ -123,7 +123,7 @@ class TestMirrors:
         """The data root `ready` shows that they need not hold; here they are asked for."""
         result = call_get_data(ready, "--official", **mirror)
         assert result.returncode == 2
-        assert f"fault: {ready / 'train_augvoc.txt'}: " in result.stdout
+        assert f"error: {ready / 'train_augvoc.txt'}: " in result.stdout
         assert "--no-official" in result.stdout
         other = {"VOC": "SBD", "SBD": "VOC"}[name]
         address = {f"{name}_{what}": mirror[f"{name}_{what}"] for what in ("URL", "MD5")}
@@ -169,7 +169,7 @@ def test_a_full_disk_ends_in_one_line(ready, archives, mirror, tmp_path, share):
     )
     assert_refused(done, "File too large", root)
     assert_empty(root)
-    assert_done(get_data(root, **mirror))
+    assert_done(call_get_data(root, **mirror))
     assert tree(root) == tree(ready)
 
 
@@ -185,7 +185,7 @@ def test_a_full_disk_while_unpacking_costs_no_download(ready, server, archives, 
     )
     assert_refused(done, "File too large", f"that {root} can be written to")
     assert [path for path in root.rglob("*") if path.is_file()] == [archive]
-    assert_done(get_data(root, **mirror))
+    assert_done(call_get_data(root, **mirror))
     assert {name for name, _ in server.requests} == {SBD_SOURCE.filename}
     assert tree(root) == tree(ready)
 
@@ -198,7 +198,7 @@ def test_two_at_once_do_not_meet(server, mirror, tmp_path):
     ) as first:
         while not server.requests:
             time.sleep(0.02)
-        assert_refused(get_data(root, **mirror), "another process is at work", root)
+        assert_refused(call_get_data(root, **mirror), "another process is at work", root)
         os.killpg(first.pid, signal.SIGKILL)
 
 
@@ -216,6 +216,7 @@ def test_something_in_the_place_for_unpacking_is_not_removed(copy, tmp_path):
     assert tree(copy) == before
 
 
+@pytest.mark.slow
 def test_addresses_and_checksums_are_torchvisions():
     from torchvision.datasets import SBDataset
     from torchvision.datasets.voc import DATASET_YEAR_DICT

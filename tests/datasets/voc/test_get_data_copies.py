@@ -135,10 +135,10 @@ def test_what_is_no_copy_is_refused(copy, tmp_path):
     ],
 )
 def test_an_id_file_that_is_none(copy, tmp_path, content, problem):
-    id_file = Path("ImageSets/Segmentation/val.txt")
-    (copy / VOC / id_file).write_bytes(content)
+    id_list = Path("ImageSets/Segmentation/val.txt")
+    (copy / VOC / id_list).write_bytes(content)
     root = tmp_path / "data"
-    assert_refused(link(root, copy), "VOC 2012 is not whole", id_file, problem)
+    assert_refused(link(root, copy), "VOC 2012 is not whole", id_list, problem)
     assert_empty(root)
 
 
@@ -272,10 +272,10 @@ def test_official_numbers_are_demanded_of_copies(copy, tmp_path):
         ("val_voc.txt", 1449),
         ("train_augvoc.txt", 10582),
     ):
-        (fault,) = (x for x in result.stdout.splitlines() if x.startswith(f"fault: {root / name}"))
-        assert f"those published {number};" in fault
+        (error,) = (x for x in result.stdout.splitlines() if x.startswith(f"error: {root / name}"))
+        assert f"those published {number};" in error
         assert (
-            f"remove {root / 'voc'} and run" in fault or f"remove {root / 'sbd'} and run" in fault
+            f"remove {root / 'voc'} and run" in error or f"remove {root / 'sbd'} and run" in error
         )
-        assert "--no-official" in fault
+        assert "--no-official" in error
     assert_done(link(root, copy))

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from in_process import run_main
 from PIL import Image
 from scipy.io import loadmat, savemat
 
+from datasets import prepare as module
 from datasets.info import PASCAL_VOC
-from datasets.mini_voc.generate import MiniVocSettings, generate
-from datasets.prepare import prepare as prepare_here
 from datasets.voc.sbd_masks import convert_masks, read_sbd_mask
 from utils.errors import UserError
 from utils.files import only_process
@@ -26,12 +26,7 @@ LISTS = ("train_voc.txt", "val_voc.txt", "train_augvoc.txt")
 
 
 def prepare(root, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "datasets.prepare", "--root", str(root), *arguments],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-    )
+    return run_main(module.main, "--root", root, *arguments)
 
 
 def assert_refused(result, *named):
@@ -42,16 +37,9 @@ def assert_refused(result, *named):
         assert str(text) in result.stderr
 
 
-@pytest.fixture(scope="module")
-def unprepared(tmp_path_factory):
-    root = tmp_path_factory.mktemp("data") / "mini"
-    generate(root, MiniVocSettings(seed=1, train=24, val=20))
-    return root
-
-
 @pytest.fixture
-def root(unprepared, tmp_path):
-    return Path(shutil.copytree(unprepared, tmp_path / "data root"))
+def root(drawn, tmp_path):
+    return Path(shutil.copytree(drawn, tmp_path / "data root"))
 
 
 def ids(path):
@@ -70,7 +58,8 @@ def first_sbd_id(root):
 
 
 def test_lists_follow_the_rules(root):
-    assert prepare(root).returncode == 0
+    command = [sys.executable, "-m", "datasets.prepare", "--root", root]
+    subprocess.run(command, cwd=REPOSITORY, check=True)
     splits = {s: ids(root / VOC / f"ImageSets/Segmentation/{s}.txt") for s in ("train", "val")}
     for name, split in (("train_voc.txt", "train"), ("val_voc.txt", "val")):
         assert (root / name).read_text().splitlines() == [
@@ -332,7 +321,7 @@ def test_what_may_not_be_read_is_one_line_with_its_remedy(root, monkeypatch):
 
     monkeypatch.setattr("datasets.voc.sbd_masks._require_whole_streams", refuse)
     with pytest.raises(UserError, match=f"x.mat.*{root} and what it links to must be readable"):
-        prepare_here(root)
+        module.prepare(root)
 
 
 def test_workers_must_be_positive(root):

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from benchmarks.accounting import MemoryAccount
 from models import get_model
+from models.grad_checkpointing import GradCheckpointing
 from models.network import Network
-from models.recomputing import Recomputing
 
 BACKBONES = ("resnet38", "vgg16", "resnet50", "resnet101")
 
@@ -67,7 +67,7 @@ def test_a_step_under_distributed_data_parallel(tmp_path):
 
 
 def test_running_statistics_count_a_batch_once():
-    class Block(Recomputing):
+    class Block(GradCheckpointing):
         def __init__(self) -> None:
             super().__init__()
             self.part = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU())
@@ -76,7 +76,7 @@ def test_running_statistics_count_a_batch_once():
             return self.run(self.part, x)
 
     block = Block()
-    block.recomputes = True
+    block.grad_checkpointing = True
     norm = block.part[1]
     mean = norm.running_mean
     block(torch.rand(2, 3, 5, 5)).sum().backward()

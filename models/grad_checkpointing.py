@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 
-class Recomputing(nn.Module):
+class GradCheckpointing(nn.Module):
     """A module that can compute parts of itself again in the backward pass.
 
-    Of a part that `run` runs, only inputs are stored once `recomputes` is set; what lies between
-    them and the output is computed again, with the same dropout, when its gradients are due.
+    Once `grad_checkpointing` is set, only the inputs of a part that `run` runs are stored. Its
+    activations are computed again, with the same dropout, when their gradients are due.
     """
 
-    recomputes = False
+    grad_checkpointing = False
 
     def run(self, part: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
         """`part(*inputs)`.
@@ -26,7 +26,7 @@ class Recomputing(nn.Module):
         Args:
             part: a module, or a function that holds no batch normalisation.
         """
-        if not (self.recomputes and torch.is_grad_enabled()):
+        if not (self.grad_checkpointing and torch.is_grad_enabled()):
             return part(*inputs)
         contexts = partial(_contexts, part)
         return checkpoint(part, *inputs, use_reentrant=False, context_fn=contexts)
