@@ -186,7 +186,7 @@ def _join_started(name: str) -> tuple[Group, torch.device]:
         local_size = int(os.environ["LOCAL_WORLD_SIZE"])
         if local_size > torch.cuda.device_count():
             raise UserError(
-                f"NPROC={local_size} processes need a GPU each, but PyTorch finds "
+                f"NPROC={local_size} processes want a GPU each, but PyTorch finds "
                 f"{torch.cuda.device_count()} here; lower NPROC, or give --device cpu"
             )
         device = torch.device("cuda", local_rank)
