@@ -58,7 +58,7 @@ class _Marks:
     def set(self, what: str) -> None:
         """Here `what` ends."""
         event = torch.cuda.Event(enable_timing=True)
-        event.info()
+        event.record()
         self.moments.append((what, event, time.perf_counter()))
 
     def durations(self) -> Iterator[tuple[str, float, float]]:
@@ -168,7 +168,7 @@ def _waits(check: Check, step: Step) -> None:
     """Every place at which the host waits for the GPU, by PyTorch's own account."""
     torch.cuda.set_sync_debug_mode("warn")
     try:
-        with warnings.catch_warnings(info=True) as caught:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             losses = step.losses()
             _require_finite(losses["loss"], None, 0, 0, "")
