@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from launch_checkout import REPOSITORY, Checkout
 
-PYTEST = ["-m", "pytest", "-n", "2", "--dist", "loadscope"]
+PYTEST = ["-m", "pytest", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
 
 
 def set_up(checkout: Checkout, path: str, *arguments: str, **variables: str):
