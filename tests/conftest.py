@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,12 @@ from datasets.mini_voc.generate import MiniVocSettings, generate
 from datasets.prepare import prepare
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that no worker starts on a long one at the end."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
+
+
 @pytest.fixture(autouse=True, scope="session")
 def ctrl_c_works() -> Iterator[None]:
     """A shell's background jobs ignore Ctrl-C, and so would the commands that tests interrupt."""
@@ -19,6 +26,15 @@ def ctrl_c_works() -> Iterator[None]:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def thin_vgg16(monkeypatch) -> None:
+    """Gives the vgg16 that is built an eighth of its channels."""
+    from thin_train import SPEC, THIN  # not at the top: it imports PyTorch
+
+    for name, value in THIN.items():
+        monkeypatch.setitem(SPEC, name, value)
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ from torch import nn
 import core.training.checkpoint_manager
 import core.training.run
 from core.config import load_config
+from core.distributed import SINGLE, Group
 from core.training.engine import Trainer, Validation
 from core.training.errors import NotFiniteError
 from core.training.run import TrainingRun
@@ -60,6 +61,7 @@ class FakeRun:
         kill_after: file operations (renames and removals) until the process is killed; None: never.
         patience: seconds that it waits for another process of the run to be gone.
         read_labels: what happens in place of it.
+        group: what answers for the processes that train together.
     """
 
     folder: Path
@@ -69,6 +71,7 @@ class FakeRun:
     kill_after: int | None = None
     patience: float = 0.0
     read_labels: Callable[..., None] = lambda *_: None
+    group: Group = SINGLE
 
     @property
     def snapshots(self) -> Path:
@@ -83,7 +86,7 @@ class FakeRun:
         logs = self.folder / "logs"
         place = (self.snapshots, logs, resume, overwrite)
         with self._in_place():
-            TrainingRun(load_config(None, words), PASCAL_VOC, *place, seed=64, device=CPU).run()
+            TrainingRun(load_config(None, words), PASCAL_VOC, *place, 64, CPU, self.group).run()
 
     @contextmanager
     def _in_place(self) -> Iterator[None]:
@@ -130,6 +133,7 @@ class FakeRun:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(core.training.checkpoint_manager, "save_model", save_model)
             patch.setattr(run, "get_model", lambda *_: OneNumber())
+            patch.setattr(run, "parallelise", lambda model, *_, **__: model)
             batches = SimpleNamespace(samples=None, first=lambda _: None)
             both = dict.fromkeys(("train", "val"), batches)
             patch.setattr(run, "training_batches", lambda *_: batches)

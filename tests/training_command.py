@@ -1,4 +1,4 @@
-"""train.py as a user runs it, with the smallest network, and what it leaves."""
+"""train.py as a user runs it, with a thin network (thin_train.py), and what it leaves."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from pathlib import Path
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from thin_train import SPEC, THIN
 
 from train import main
 from utils.errors import run_command
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MINI = REPOSITORY / "configs" / "mini_resnet50.yaml"
+THIN_TRAIN = REPOSITORY / "tests" / "thin_train.py"
 SETTINGS = {
     "NET.MODEL": "bsl",
     "NET.BACKBONE": "vgg16",
@@ -44,7 +46,7 @@ def start(
     data: Path, folder: Path, *arguments: str, launcher: Sequence[str] = (), **changes: str
 ) -> subprocess.Popen[str]:
     """Start train.py from `folder`, with `launcher` between Python and it."""
-    command = [sys.executable, *launcher, str(REPOSITORY / "train.py")]
+    command = [sys.executable, *launcher, str(THIN_TRAIN)]
     return subprocess.Popen(
         [*command, *arguments_of(data, arguments, changes)],
         cwd=folder,
@@ -55,7 +57,7 @@ def start(
             **os.environ,
             "OMP_NUM_THREADS": "1",
             "PYTHONUNBUFFERED": "1",
-            "PYTHONPATH": str(REPOSITORY),
+            "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests")]),
         },
     )
 
@@ -69,6 +71,8 @@ def train(
     with pytest.MonkeyPatch.context() as patch, captured() as (out, err):
         patch.chdir(folder)
         patch.setattr(sys, "argv", words)
+        for name, value in THIN.items():
+            patch.setitem(SPEC, name, value)
         torch.set_num_threads(1)
         try:
             run_command(main)

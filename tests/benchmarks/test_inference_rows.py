@@ -39,8 +39,8 @@ def test_memory_of_merging_does_not_grow_with_the_views():
     assert peak((0.5, 0.6)) == peak((0.5, 0.6, 0.7, 0.4))
 
 
-def test_inference_of_all_views():
-    case = inference_cases.eight_views(torch.device("cpu"), "resnet50", (40, 48), (96, 96))
+def test_inference_of_all_views(thin_vgg16):
+    case = inference_cases.eight_views(torch.device("cpu"), "vgg16", (40, 48), (96, 96))
     assert case.difference(case.ours(), case.baseline()) <= case.tolerance
 
 

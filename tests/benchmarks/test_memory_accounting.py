@@ -60,7 +60,7 @@ def test_the_peak_is_the_allocators(tmp_path):
 
 
 @pytest.mark.parametrize("options", [[], ["TRAIN.CHECKPOINT", "True"], ["TRAIN.AMP", "bf16"]])
-def test_tensors_without_memory_count_as_real_ones(options):
+def test_tensors_without_memory_count_as_real_ones(options, thin_vgg16):
     words = ["NET.BACKBONE", "vgg16", "DATASET.CROP_SIZE", "33", "TRAIN.BATCH_SIZE", "2"]
     config = load_config(None, [*words, *options])
     with memory.like_a_gpu(), MemoryAccount() as account:
@@ -68,6 +68,7 @@ def test_tensors_without_memory_count_as_real_ones(options):
     assert memory.peak_of_step(config, CPU) == account.peak
 
 
+@pytest.mark.slow
 def test_the_table(monkeypatch, capsys):
     arguments = ["memory", "--device", "cpu", "--backbones", "vgg16"]
     monkeypatch.setattr(sys, "argv", arguments)

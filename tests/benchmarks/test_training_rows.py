@@ -32,7 +32,7 @@ def test_a_step_without_its_convolutions():
     assert (case.baseline()["loss_mask"] > 0).all()
 
 
-def test_a_whole_step():
+def test_a_whole_step(thin_vgg16):
     case = training_cases.whole_step(CPU, "vgg16", 2, 65, (), target=1)
     expected, found = (side() for side in case.check)
     assert case.difference(found, expected) <= case.tolerance

@@ -69,7 +69,7 @@ def loss_and_gradients(network: Network, precision: Precision) -> tuple[Tensor, 
 
 
 @pytest.mark.parametrize("model", ["ae", "bsl"])
-def test_a_step_in_low_precision_is_that_of_float32_within_rounding(model, low):
+def test_a_step_in_low_precision_is_that_of_float32_within_rounding(model, low, thin_vgg16):
     """The yardstick: what it changes in float32 to round the weights once."""
     torch.manual_seed(0)
     network = quiet_network("vgg16", model)

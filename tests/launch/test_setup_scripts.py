@@ -10,7 +10,7 @@ from launch_checkout import REPOSITORY, Checkout
 
 pytestmark = pytest.mark.bash
 
-PYTEST = ["-m", "pytest", "-n", "2", "--dist", "loadscope"]
+PYTEST = ["-m", "pytest", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
 
 
 def set_up(checkout: Checkout, path: str, *arguments: str, **variables: str):

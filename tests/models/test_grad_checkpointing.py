@@ -41,7 +41,7 @@ def step(network: nn.Module) -> dict[str, Tensor]:
     ("backbone", "model", "frozen"),
     [("vgg16", "ae", True), ("resnet50", "ae", False), ("resnet50", "bsl", True)],
 )
-def test_a_step_is_the_same_bit_for_bit(backbone, model, frozen):
+def test_a_step_is_the_same_bit_for_bit(backbone, model, frozen, thin_vgg16):
     plain = step(build(backbone, model, FREEZE_BN=frozen))
     network = build(backbone, model, FREEZE_BN=frozen)
     network.checkpoint_activations()
@@ -51,7 +51,7 @@ def test_a_step_is_the_same_bit_for_bit(backbone, model, frozen):
         assert torch.equal(found[name], value), name
 
 
-def test_a_step_under_distributed_data_parallel(tmp_path):
+def test_a_step_under_distributed_data_parallel(tmp_path, thin_vgg16):
     plain = step(build("vgg16"))
     network = build("vgg16")
     network.checkpoint_activations()
@@ -110,7 +110,7 @@ def test_names_do_not_change(backbone, model):
     assert list(network.state_dict()) == list(plain.state_dict())
 
 
-def test_nothing_is_recomputed_without_gradients():
+def test_nothing_is_recomputed_without_gradients(thin_vgg16):
     network = build("vgg16").eval()
     network.checkpoint_activations()
     calls = []

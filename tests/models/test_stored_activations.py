@@ -145,7 +145,7 @@ def test_the_mask_loss_makes_logits_of_full_size_for_one_image_at_a_time():
     assert account.peak < 6 * whole
 
 
-def test_masks_of_full_size_are_made_for_one_image_at_a_time():
+def test_masks_of_full_size_are_made_for_one_image_at_a_time(thin_vgg16):
     torch.manual_seed(0)
     network = get_model(golden_config("vgg16", "ae", PAMR_ITER=1)).train()
     raw, labels = torch.rand(3, 3, 41, 47), torch.zeros(3, 20)
@@ -157,7 +157,7 @@ def test_masks_of_full_size_are_made_for_one_image_at_a_time():
     assert (3, 21, 41, 47) not in shapes.found
 
 
-def test_masks_are_refined_only_for_classes_of_the_images(monkeypatch):
+def test_masks_are_refined_only_for_classes_of_the_images(monkeypatch, thin_vgg16):
     network = get_model(golden_config("vgg16", "ae", PAMR_ITER=1)).train()
     seen = []
     monkeypatch.setattr(network._aff, "forward", lambda image, masks: seen.append(masks) or masks)

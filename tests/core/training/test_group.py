@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 from child_processes import children_of
+from fake_training import FakeRun
 from golden_recipe import golden_config, quiet_network
+from thin_train import SPEC, THIN
 from torch import nn
 from training_command import (
     REPOSITORY,
@@ -41,7 +43,13 @@ from models.layers import FixedStatsBatchNorm2d
 from utils.errors import UserError
 
 TWO = ("-m", "core.torchrun", "--standalone", "--nproc-per-node", "2")
-ONE_EPOCH = {"TRAIN__NUM_EPOCHS": "0", "TRAIN__PRETRAIN": "0"}
+# batch normalisation, whose statistics each process takes for itself
+WITH_BN = {
+    "NET__MODEL": "ae",
+    "NET__PAMR_ITER": "1",
+    "TRAIN__NUM_EPOCHS": "1",
+    "TRAIN__VAL_INTERVAL": "1",
+}
 
 
 def gradients(model: nn.Module, network: nn.Module, raw, labels) -> dict[str, torch.Tensor]:
@@ -63,8 +71,7 @@ def four_images() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 # what each of the processes does; it runs this file
-def share_of_the_work(model_name: str, out: Path) -> None:
-    group, device = join_group("cpu")
+def share_of_the_work(group: Group, device: torch.device, model_name: str, out: Path) -> None:
     torch.manual_seed(1)
     network = quiet_network("vgg16", model_name).double()
     model = parallelise(network.train(), device, group)
@@ -83,41 +90,47 @@ def share_of_the_work(model_name: str, out: Path) -> None:
     assert statistics()[0] == statistics()[1]
     assert [group.any(flag == group.rank, device) for flag in (0, 1, 2)] == [True, True, False]
     if group.is_rank_zero:
-        torch.save(found, out)
-    leave_group()
+        torch.save(found, out / f"{model_name}.pth")
 
 
-@pytest.mark.parametrize("model", ["ae", "bsl"])
-def test_gradients_are_the_mean_of_the_halves(tmp_path, model):
-    out = tmp_path / "gradients.pth"
+@pytest.mark.slow
+def test_gradients_are_the_mean_of_the_halves(tmp_path, thin_vgg16):
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests")]),
     }
     subprocess.run(
-        [sys.executable, *TWO, __file__, model, out],
+        [sys.executable, *TWO, __file__, tmp_path],
         cwd=REPOSITORY,
         env=environment,
         check=True,
     )
-    found = torch.load(out, weights_only=True)
-    torch.manual_seed(1)
-    network = quiet_network("vgg16", model).double().train()
     raw, labels = four_images()
-    halves = [gradients(network, network, raw[h], labels[h]) for h in (slice(2), slice(2, 4))]
-    assert found.keys() == halves[0].keys()
-    for name, gradient in found.items():
-        mean = (halves[0][name] + halves[1][name]) / 2
-        torch.testing.assert_close(gradient, mean, rtol=1e-7, atol=1e-12)
+    for model in ("ae", "bsl"):
+        found = torch.load(tmp_path / f"{model}.pth", weights_only=True)
+        torch.manual_seed(1)
+        network = quiet_network("vgg16", model).double().train()
+        halves = [gradients(network, network, raw[h], labels[h]) for h in (slice(2), slice(2, 4))]
+        assert found.keys() == halves[0].keys()
+        for name, gradient in found.items():
+            mean = (halves[0][name] + halves[1][name]) / 2
+            torch.testing.assert_close(gradient, mean, rtol=1e-7, atol=1e-12)
 
 
 @pytest.fixture(scope="module")
 def alone(mini_voc, tmp_path_factory):
-    """The folder of a run of one epoch by one process."""
+    """The folder of a run by one process."""
     folder = tmp_path_factory.mktemp("alone")
-    train(mini_voc, folder, **ONE_EPOCH)
+    train(mini_voc, folder, **WITH_BN)
     return folder
+
+
+@pytest.fixture(scope="module")
+def together(mini_voc, tmp_path_factory):
+    """The folder of a run by two processes, and what it said."""
+    folder = tmp_path_factory.mktemp("together")
+    return folder, train_together(mini_voc, folder, launcher=TWO, **WITH_BN)
 
 
 def assert_same_validation(folder: Path, alone: Path) -> None:
@@ -135,20 +148,22 @@ def assert_same_validation(folder: Path, alone: Path) -> None:
         assert len(precisions) > 5 and precisions.count(False) <= 1, first
 
 
-def test_two_processes_validate_as_one_does(mini_voc, alone, tmp_path):
-    result = train_together(mini_voc, tmp_path, launcher=TWO, **ONE_EPOCH)
-    assert_same_validation(tmp_path, alone)
+@pytest.mark.slow
+def test_two_processes_validate_as_one_does(alone, together):
+    folder, result = together
+    assert_same_validation(folder, alone)
     assert result.stdout.count("epoch 0, trained") == 1
-    events = list((tmp_path / "logs/pascal_voc/tests/v01/val").iterdir())
+    events = list((folder / "logs/pascal_voc/tests/v01/val").iterdir())
     assert len(events) == 1
-    assert (snapshot_folder(tmp_path, "v01") / "last.pth").exists()
+    assert (snapshot_folder(folder, "v01") / "last.pth").exists()
 
 
+@pytest.mark.slow
 def test_two_machines_meet(mini_voc, alone, tmp_path, free_port):
     def machine(rank: int) -> subprocess.Popen[str]:
         launcher = ("-m", "core.torchrun", "--nproc-per-node", "1", "--nnodes", "2")
         address = ("--node-rank", str(rank), "--master-addr", "127.0.0.1", "--master-port")
-        return start(mini_voc, tmp_path, launcher=(*launcher, *address, free_port), **ONE_EPOCH)
+        return start(mini_voc, tmp_path, launcher=(*launcher, *address, free_port), **WITH_BN)
 
     with machine(0) as first, machine(1) as second:
         output = [process.communicate(timeout=300) for process in (first, second)]
@@ -166,6 +181,7 @@ def free_port() -> str:
         return str(probe.getsockname()[1])
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_ends_the_job(mini_voc, tmp_path):
     with start(mini_voc, tmp_path, launcher=TWO, TRAIN__NUM_EPOCHS="50") as job:
         for line in job.stdout:
@@ -178,6 +194,7 @@ def test_a_process_that_dies_ends_the_job(mini_voc, tmp_path):
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_a_mistake_is_said_once(mini_voc, tmp_path):
     result = train_together(mini_voc, tmp_path, launcher=TWO, status=2, TRAIN__BATCH_SIZE="15")
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
@@ -227,35 +244,39 @@ def test_a_clusters_own_variables_do_not_make_a_group(monkeypatch):
     assert join_group("cpu")[0] == Group()
 
 
-def test_machines_that_differ_are_told(mini_voc, tmp_path, free_port):
-    def machine(rank: int) -> subprocess.Popen[str]:
-        launcher = ("-m", "core.torchrun", "--nproc-per-node", "1", "--nnodes", "2")
-        address = ("--node-rank", str(rank), "--master-addr", "127.0.0.1", "--master-port")
-        rate = {"NET__LR": f"0.00{rank + 1}"}
-        return start(
-            mini_voc, tmp_path, launcher=(*launcher, *address, free_port), **ONE_EPOCH, **rate
-        )
+class OtherLearningRate(Group):
+    """The main one of two processes, the other of which was given another learning rate."""
 
-    with machine(0) as first, machine(1) as second:
-        output = [process.communicate(timeout=300) for process in (first, second)]
-    assert "differ in their configuration" in output[0][1]
-    assert first.returncode != 0 and second.returncode != 0
+    def gather(self, value):
+        if isinstance(value, dict) and "configuration" in value:
+            return [value, {**value, "configuration": "another"}]
+        return [value, value]
 
 
-def test_a_resumed_group_ends_like_the_uninterrupted_one(mini_voc, tmp_path):
-    """With batch normalisation, whose statistics each process takes for itself."""
-    changes = {"NET__MODEL": "ae", "TRAIN__NUM_EPOCHS": "1", "TRAIN__VAL_INTERVAL": "1"}
-    train_together(mini_voc, tmp_path, "--run", "whole", launcher=TWO, **changes)
-    with start(mini_voc, tmp_path, launcher=TWO, **changes) as job:
+def test_machines_that_differ_are_told(tmp_path, monkeypatch):
+    run = FakeRun(tmp_path)
+    run.group = OtherLearningRate(rank=0, size=2)
+    with pytest.raises(UserError, match="process 1 and process 0 differ in their configuration"):
+        run.train(TRAIN__NUM_EPOCHS=0)
+    assert run.events == []
+
+
+@pytest.mark.slow
+def test_a_resumed_group_ends_like_the_uninterrupted_one(mini_voc, together, tmp_path):
+    with start(mini_voc, tmp_path, launcher=TWO, **WITH_BN) as job:
         for line in job.stdout:
             if "epoch 0, trained" in line:  # a validation and an epoch before the last one's end
                 break
         job.terminate()
         _, err = job.communicate(timeout=300)
     assert "goes on with epoch 1 from" in err
-    train_together(mini_voc, tmp_path, "--resume", "last", launcher=TWO, **changes)
-    assert state_of(tmp_path, "v01") == state_of(tmp_path, "whole")
+    train_together(mini_voc, tmp_path, "--resume", "last", launcher=TWO, **WITH_BN)
+    assert state_of(tmp_path, "v01") == state_of(together[0], "v01")
 
 
 if __name__ == "__main__":
-    share_of_the_work(sys.argv[1], Path(sys.argv[2]))
+    SPEC.update(THIN)
+    member, its_device = join_group("cpu")
+    for name in ("ae", "bsl"):
+        share_of_the_work(member, its_device, name, Path(sys.argv[1]))
+    leave_group()

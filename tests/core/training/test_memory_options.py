@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from training_command import REPOSITORY, train
 
 from core.config import Config, load_config
 from utils.errors import UserError
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 SETTINGS = {
-    "NET.BACKBONE": "vgg16",
-    "DATASET.CROP_SIZE": "16",
-    "TRAIN.BATCH_SIZE": "20",
-    "TRAIN.NUM_WORKERS": "0",
-    "TRAIN.NUM_EPOCHS": "0",
-    "TRAIN.PRETRAIN": "0",
-    "TRAIN.AMP": "bf16",
-    "TRAIN.CHECKPOINT": "True",
+    "NET__MODEL": "ae",
+    "NET__PAMR_ITER": "1",
+    "DATASET__CROP_SIZE": "16",
+    "TRAIN__BATCH_SIZE": "20",
+    "TRAIN__NUM_EPOCHS": "0",
+    "TRAIN__PRETRAIN": "0",
+    "TRAIN__AMP": "bf16",
+    "TRAIN__CHECKPOINT": "True",
 }
 
 
@@ -65,17 +62,7 @@ def test_false_is_no_word_for_other_keys():
 
 
 def test_a_network_trains_with_both(mini_voc, tmp_path):
-    words = ["DATASET.PATH", str(mini_voc), *(w for pair in SETTINGS.items() for w in pair)]
-    mini = REPOSITORY / "configs" / "mini_resnet50.yaml"
-    command = [sys.executable, REPOSITORY / "train.py", "--cfg", mini, "--device", "cpu"]
-    result = subprocess.run(
-        [*command, "--set", *words],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
+    train(mini_voc, tmp_path, **SETTINGS)
     (path,) = (tmp_path / "snapshots").rglob("model_enc_e001*.pth")
     state = torch.load(path, weights_only=True)
     lines = (REPOSITORY / "tests/golden/state_dict_vgg16_ae.txt").read_text().splitlines()
