@@ -133,7 +133,7 @@ class FakeRun:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(core.training.checkpoint_manager, "save_model", save_model)
             patch.setattr(run, "get_model", lambda *_: OneNumber())
-            patch.setattr(run, "parallelise", lambda model, *_, **__: model)
+            patch.setattr("core.training.engine.parallelise", lambda model, *_, **__: model)
             batches = SimpleNamespace(samples=None, first=lambda _: None)
             both = dict.fromkeys(("train", "val"), batches)
             patch.setattr(run, "training_batches", lambda *_: batches)
