@@ -33,7 +33,7 @@ import torch
 from benchmarks.gpu import mini_voc
 from benchmarks.gpu.findings import HEAD, Finding
 from benchmarks.gpu.processes import SectionProcess, kill, start
-from benchmarks.gpu.sections import FIRST, LANES, SECTIONS, SINGLE, TINY_PATIENCE
+from benchmarks.gpu.sections import FIRST, LANES, SECTIONS, ALONE, TINY_PATIENCE
 from core.devices import select_device
 from utils.errors import UserError, os_errors_end_in, run_command
 from utils.files import user_path
@@ -167,7 +167,7 @@ class Session:
                 self._run_lane(FIRST)
                 for lane in [pool.submit(self._run_lane, lane) for lane in LANES]:
                     lane.result()
-                self._run_lane(SINGLE)
+                self._run_lane(ALONE)
             finally:
                 self._kill_all()
 

@@ -29,12 +29,17 @@ def ctrl_c_works() -> Iterator[None]:
 
 
 @pytest.fixture
-def thin_vgg16(monkeypatch) -> None:
+def thin_vgg16(monkeypatch) -> Iterator[None]:
     """Gives the vgg16 that is built an eighth of its channels."""
-    from thin_train import SPEC, THIN  # not at the top: it imports PyTorch
+    # not at the top: they import PyTorch
+    from thin_train import SPEC, THIN
+
+    from core import weights_check
 
     for name, value in THIN.items():
         monkeypatch.setitem(SPEC, name, value)
+    yield
+    weights_check._known.cache_clear()  # what it knows of vgg16 may be of the thin one
 
 
 @pytest.fixture(scope="session")

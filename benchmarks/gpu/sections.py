@@ -54,4 +54,4 @@ FIRST = ("machine",)
 # what is no matter of time runs side by side, the first of each lane first
 LANES = (("golden", "options", "dataparallel", "distributed"), ("deterministic", "demo"))
 # what is timed runs by itself
-SINGLE = tuple(name for name in SECTIONS if name not in (*FIRST, *LANES[0], *LANES[1]))
+ALONE = tuple(name for name in SECTIONS if name not in (*FIRST, *LANES[0], *LANES[1]))
