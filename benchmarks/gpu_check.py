@@ -33,7 +33,7 @@ import torch
 from benchmarks.gpu import mini_voc
 from benchmarks.gpu.findings import HEAD, Finding
 from benchmarks.gpu.processes import SectionProcess, kill, start
-from benchmarks.gpu.sections import FIRST, LANES, SECTIONS, ALONE, TINY_PATIENCE
+from benchmarks.gpu.sections import ALONE, FIRST, LANES, SECTIONS, TINY_PATIENCE
 from core.devices import select_device
 from utils.errors import UserError, os_errors_end_in, run_command
 from utils.files import user_path

@@ -86,7 +86,9 @@ class InferenceConfig:
     NUM_CLASSES: int = _option(21, low=2)
     USE_GT_LABELS: bool = False
     FP_CUT_SCORE: float = 0.1
-    OVERSIZE: str = _option("grow", choices=("grow", "shrink"))  # PAD_SIZE, or the image
+    OVERSIZE: str = _option(
+        "grow", choices=("grow", "shrink")
+    )  # for too large images: grow PAD_SIZE, or shrink the image
     CRF: bool = True
     CRF_PRESENT_ONLY: bool = False  # a CRF over the classes that an image's masks have, faster
     MIN_CONFIDENCE: float = _option(0.0, low=0, high=1)  # below: 255; a class's share of the masks
@@ -164,9 +166,9 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
     Args:
         path: a YAML file, or None for the defaults.
         overrides: `["NET.LR", "0.01", ...]`, dotted keys and their values in turn, as from `--set`.
-            Values are Python literals; what is none, is text. Of a repeated key the last one holds.
+            Values are Python literals; anything else is text. Of a repeated key the last one holds.
 
-    What is set of the keys that nothing reads is named on stderr, once.
+    Keys that are set but read by nothing are listed on stderr, once.
 
     Raises:
         UserError: the file cannot be read; an unknown key; a value of the wrong type or out of

@@ -106,9 +106,8 @@ class Precision:
 def accelerate(model: nn.Module, test: InferenceConfig, device: torch.device) -> nn.Module:
     """The network under TEST.AMP and TEST.COMPILE; with both off, `model` as it is.
 
-    Convolutions are lowered to 16 bits, masks and scores, and what the network computes them with,
-    are not; on a GPU channels then lie innermost, as its matrix units want them. `model` itself is
-    changed.
+    Only convolutions run in 16 bits; masks and scores are computed in float32. On a GPU, `model` is
+    then converted to channels_last, which its matrix units want. `model` itself is changed.
 
     Args:
         model: images (B×3×H×W) → raw class scores (B×(C−1)) and masks (B×C×H×W), on `device`.

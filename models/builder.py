@@ -43,8 +43,7 @@ MODELS: Mapping[str, Callable[[Any, int, nn.Module, BackboneSpec], Network]] = M
 def get_model(net: Any, num_classes: int = 21) -> Network:
     """Build the network that a NET section describes, with fresh weights.
 
-    What ImageNet training is to fix, unless NET.FREEZE_BN is false, is fixed here: the backbone's
-    first layers, and every BatchNorm of the backbone.
+    Unless NET.FREEZE_BN is false, the backbone's first layers and all its BatchNorms are frozen.
 
     Args:
         net: the section, `cfg.NET`.

@@ -51,7 +51,7 @@ class SegmentationNetwork(Network):
         self.focal_p = focal_p
         self.focal_lambda = focal_lambda
         self.aspp = ASPP(aspp_norm, deep, WIDTH)
-        self._aff = PAMR(pamr_iter, pamr_dilations)
+        self._aff = PAMR(pamr_iter, pamr_dilations)  # the name in published snapshots
         self.shallow_mask = GlobalCueInjection(shallow, WIDTH, WIDTH)
         self.gate = StochasticGate(psi)
         self.fc8_skip = nn.Sequential(

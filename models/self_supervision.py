@@ -49,8 +49,8 @@ def balanced_mask_loss(
     """Cross entropy with the pseudo labels in which a class weighs less the more pixels it has.
 
     A pixel of class c weighs (N − n_c)/(1 + N), where n_c counts the image's pixels of class c and
-    N all labelled ones; the mean is over all H·W pixels, unlabelled ones counting as 0. An image
-    has a loss only where its pseudo labels hold as many classes as it has labels, plus one.
+    N all labelled ones; the mean is over all H·W pixels, unlabelled ones counting as 0. The loss
+    of an image is 0 unless its pseudo labels contain the background and every labelled class.
 
     Args:
         logits: B×C×h×w in float32 or more, brought to H×W bilinear with aligned corners.

@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 
 from core.arguments import add_mask_arguments
-from core.evaluation.evaluate import read_prediction, require_classes
+from core.evaluation.evaluate import read_prediction
 from core.inference.writing import CRF_FOLDER
-from datasets.files import ListEntry, read_list, read_pair, require_masks
+from datasets.files import ListEntry, read_list, read_pair, require_classes, require_masks
 from datasets.info import DATASETS, DatasetInfo, get_dataset_info
 from utils.drawing import blend, colorize, enlarge, legend, picture
 from utils.errors import UserError, run_command

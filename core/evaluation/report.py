@@ -1,4 +1,4 @@
-"""All that is known when an evaluation is done, for the page, the JSON file and TensorBoard."""
+"""Evaluates masks, and collects all results for the page, the JSON file and TensorBoard."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def _read_environment(path: Path) -> dict[str, Any] | None:
     except yaml.YAMLError:
         environment = None
     if not isinstance(environment, dict):
-        raise UserError(f"{path} holds no record of a run; restore it, or remove it")
+        raise UserError(f"{path} holds no run info; restore it, or remove it")
     return environment
 
 

@@ -71,12 +71,13 @@ class Predictor:
         """
         self.model.eval()
         # numbered, since a sample may come twice
-        stream = one_ahead(self._inputs(enumerate(samples)))
+        pinned = self.device.type == "cuda"
+        stream = one_ahead(self._inputs(enumerate(samples), pinned))
         for (_, sample), groups in groupby(stream, key=itemgetter(0)):
             yield self._predict_sample(sample, groups)
 
     def _inputs(
-        self, samples: Iterable[tuple[int, Sample]]
+        self, samples: Iterable[tuple[int, Sample]], pinned: bool = False
     ) -> Iterator[tuple[tuple[int, Sample], list[TTAView], Tensor]]:
         """Each numbered sample with a group of its views and the network's input for them."""
         test = self.test
@@ -91,7 +92,7 @@ class Predictor:
             budget = test.BATCH_SIZE * math.prod(test.PAD_SIZE)
             size = max(1, min(test.BATCH_SIZE, budget // math.prod(views[0].window)))
             for group in _split(views, size):
-                yield numbered, group, cut_views(group, sample.image, self.device.type == "cuda")
+                yield numbered, group, cut_views(group, sample.image, pinned)
 
     def _predict_sample(
         self, sample: Sample, groups: Iterable[tuple[object, list[TTAView], Tensor]]
@@ -103,6 +104,7 @@ class Predictor:
             # only here, where the exception is gone, do the tensors of its frames release memory
             if self.device.type != "cpu":
                 getattr(torch, self.device.type).empty_cache()
+            # not pinned: a GPU that is full may refuse even that
             prediction = self._attempt(sample, self._inputs([(0, sample)]))
         if self._max_pixels < before:
             window = tta_views(sample.size, self.test)[0].window
@@ -122,7 +124,8 @@ class Predictor:
         """The prediction; None if memory was short, and the next attempt takes smaller groups."""
         merger, largest = Merger(sample.size), 1
         window = tta_views(sample.size, self.test)[0].window
-        # the next group is fetched outside of `try`: errors of its making are none of the device's
+        # the next group is fetched outside of `try`: errors in preparing it are not those of the
+        # device's memory
         for _, group, inputs in groups:
             size = min(len(group), self._max_views(window))
             largest = max(largest, size)
@@ -142,7 +145,7 @@ class Predictor:
         """Merge the network's answer to some views; its memory is free when this returns."""
         scores, masks = self.model(inputs.to(self.device, non_blocking=True))
         merger.add_scores(scores)
-        # labels known in time spare absent objects' masks the resizing
+        # if the labels are known already, the masks of absent objects need no resizing
         if sample.labels is not None or len(views) == len(tta_views(sample.size, self.test)):
             merger.expect(self._labels(sample, merger))
         merger.add_masks(views, masks)
@@ -167,7 +170,9 @@ class Predictor:
         self._max_pixels = largest // 2 * math.prod(window)
 
     def _labels(self, sample: Sample, merger: Merger) -> Tensor:
-        """Which objects keep their masks (C−1 zeros and ones): those known, or those scored so."""
+        """Which objects keep their masks (C−1 zeros and ones): the given labels, or else the classes
+        whose score exceeds TEST.FP_CUT_SCORE.
+        """
         if sample.labels is None:
             return (merger.scores > self.test.FP_CUT_SCORE).float()
         return torch.from_numpy(sample.labels).to(merger.scores.device)
@@ -193,7 +198,7 @@ def _split(views: list[TTAView], size: int) -> Iterator[list[TTAView]]:
 
 
 class Merger:
-    """Merges the network's answers to an image's TTA views, and flips are undone here.
+    """Averages the network's outputs over an image's TTA views; flips are undone here, in `merged`.
 
     Views are added group by group, so that they need no memory of their own.
 

@@ -131,6 +131,8 @@ class Segmenter:
             UserError: the image or a label cannot be used; no labels where TEST.USE_GT_LABELS
                 demands them; see `Predictor.predict`.
         """
+        if image_labels is not None and labels is not None:
+            raise UserError("labels= is the former name of image_labels=; give only the latter")
         if image_labels is None:
             image_labels = labels
         known = None if image_labels is None else label_vector(image_labels, self.info.classes)

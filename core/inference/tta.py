@@ -1,4 +1,6 @@
-"""Test-time augmentation: the views of an image, cut from it and inverted here and nowhere else.
+"""Test-time augmentation: the views of an image, and the way back from a view's masks.
+
+Crop, padding and resizing are undone here; flips by `core.inference.predict.Merger`.
 
 A TTA view says how the network sees an image: at which size, flipped or not, and through which
 window. TEST.METHOD decides which views there are; the rest is the same for both methods.
@@ -107,7 +109,7 @@ class TTAView:
         return self.size, self.corner, self.window
 
     def invert(self, masks: Tensor, image_size: Size, classes: Tensor | None = None) -> Tensor:
-        """Undo crop, padding and resizing of maps; a flip stays, for its merger to undo.
+        """Undo crop, padding and resizing of maps, but not a flip (see `predict.Merger`).
 
         Args:
             masks: B×C×(window), of any floating-point type.

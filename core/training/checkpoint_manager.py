@@ -60,7 +60,7 @@ class CheckpointManager:
             return None
         path = snapshot_path(self.folder, epoch, score)
         if path.exists() and path not in self.written:
-            # the published one that the run started from: its name tells a rounded score
+            # the published snapshot that the run started from: its name holds a rounded score
             self.best_score = score
             return None
         written = {
@@ -124,7 +124,7 @@ def _read_names(folder: Path) -> dict[Path, float | None]:
         paths = {folder / name: score for name, score in scores.items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
-    # a run may have been killed before it wrote the last of them, which is none then
+    # the last file listed is missing if the run was killed before writing it
     return {path: score for path, score in paths.items() if path.exists()}
 
 

@@ -161,7 +161,8 @@ def training_batches(
 def validation_batches(
     config: Config, info: DatasetInfo, device: torch.device, group: Group
 ) -> dict[str, Batches]:
-    """The validation lists by the writer of their scores; each image whole, always the same.
+    """Batches of the validation lists by TensorBoard writer (`train`, `val`): whole images, no
+    randomness.
 
     Raises:
         UserError: a list cannot be read, or has fewer images than there are processes.
@@ -175,8 +176,8 @@ def validation_batches(
     for writer, each in batches.items():
         if each.sampler.length < group.size:
             raise UserError(
-                f"{info.val_lists[writer]} has {each.sampler.length} images, which cannot be "
-                f"spread over {group.size} processes; take fewer"
+                f"{info.val_lists[writer]} has {each.sampler.length} images, fewer than the "
+                f"{group.size} processes; lower NPROC"
             )
     return batches
 

@@ -160,7 +160,7 @@ class Trainer:
     def validate(self, batches: Batches, epoch: int, name: str) -> Validation:
         """Losses and average precision over the validation set called `name`, as of `epoch`.
 
-        The processes of the group pass a part of it each; every one returns the result of all.
+        Each process evaluates its share of the images; all return the combined result.
 
         Raises:
             UserError: a file cannot be used, or a loss is not finite.

@@ -19,8 +19,8 @@ _TRAINED_LAYERS = (nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.SyncBatchNorm)
 def build_optimizer(model: Network, net: Any) -> torch.optim.Optimizer:
     """SGD or Adam over pretrained weights, pretrained biases, new weights and new biases.
 
-    The backbone is pretrained, the heads are new; each group has its multiple of NET.LR
-    from the backbone's spec, and only weights decay. Frozen parameters are in no group, so a
+    The backbone is pretrained, the heads are new. The learning rate of each group is constant: NET.LR
+    times the multiplier in the backbone's spec. Only weights decay. Frozen parameters are in no group, so a
     group may be empty.
 
     Args:
@@ -64,7 +64,9 @@ def restore_optimizer(
     try:
         kind = state["kind"]
         if kind != type(optimizer).__name__:
-            raise UserError(f"{path} is of {kind}, not {type(optimizer).__name__}; {remedy}")
+            raise UserError(
+                f"{path} was saved with {kind}, NET.OPT is {type(optimizer).__name__}; {remedy}"
+            )
         optimizer.load_state_dict(state["optimizer"])
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} does not fit this network ({error}); {remedy}") from error

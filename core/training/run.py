@@ -49,8 +49,8 @@ class TrainingRun:
 
     Epochs run from 0 to TRAIN.NUM_EPOCHS, both included. Every VAL_INTERVAL-th one is preceded by a
     validation, and the last one followed by one, which counts as that of epoch NUM_EPOCHS + 1. The
-    state after each epoch is kept as `last`. A run that resumes goes on with the epoch that its
-    snapshot is named after, or that its last state is to train next.
+    state after each epoch is kept as `last`. A resumed run starts at the epoch in its snapshot's
+    name, or at the next epoch recorded in `last`.
 
     Attributes:
         config: all of it.
@@ -181,7 +181,7 @@ class TrainingRun:
                 )
 
     def _take_over_folder(self) -> None:
-        """Discard the void parts of an earlier run, but keep its best score."""
+        """Remove files of an earlier run that are no longer valid, but keep its best score."""
         folder, start = self.snapshots, self.start_path
         if self.overwrite:
             discard_existing(folder)
@@ -189,7 +189,7 @@ class TrainingRun:
         if start and start.name != LAST:
             self.best_score = max(self.best_score, best_score_of_last(folder))
         self.checkpoints = CheckpointManager(folder, self.best_score)
-        self.checkpoints.drop_surplus()  # a run may have been killed before it came to that
+        self.checkpoints.drop_surplus()  # a run may have been killed before it did
         # once a run has gone back, its later states belong to another branch
         if start and start.name in (LAST, PREVIOUS):
             make_last(start)
@@ -236,7 +236,8 @@ class TrainingRun:
         file = self.info.val_lists[name]
         print(f"epoch {epoch}, {file}: mAP {mean:.2f}, {describe(result.losses)}", flush=True)
         if name == "val" and epoch >= self.config.TRAIN.PRETRAIN:
-            self._save_if_best(1 - result.losses["loss"], epoch)
+            score = 1 - result.losses["loss"]  # the one in the snapshot's name
+            self._save_if_best(score, epoch)
 
     def _save_if_best(self, score: float, epoch: int) -> None:
         self.tensorboard.checkpoint_score(score, epoch)

@@ -1,4 +1,4 @@
-"""The stochastic gate: deep features must also speak for the shallow ones."""
+"""The stochastic gate: in training, it randomly replaces shallow features by deep ones."""
 
 from __future__ import annotations
 

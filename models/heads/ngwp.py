@@ -26,7 +26,7 @@ def size_focal_penalty(masks: Tensor, p: float, lam: float) -> Tensor:
 
     Args:
         masks: B×C×h×w in [0, 1].
-        p: the focal exponent; a larger one forgives a mask earlier.
+        p: the focal exponent; the larger, the smaller the mask size at which the penalty vanishes.
         lam: λ ≥ 0 bounds the penalty of an empty mask to log λ.
 
     Returns:

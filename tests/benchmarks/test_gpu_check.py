@@ -19,7 +19,7 @@ from benchmarks.gpu.check import Check
 from benchmarks.gpu.commands import what_a_line_says
 from benchmarks.gpu.findings import Finding, decode
 from benchmarks.gpu.processes import ROOT, SectionProcess
-from benchmarks.gpu.sections import FIRST, LANES, SECTIONS, SINGLE
+from benchmarks.gpu.sections import ALONE, FIRST, LANES, SECTIONS
 from benchmarks.gpu.steps import training_step
 from benchmarks.measure import Row
 from benchmarks.report import head, line
@@ -128,7 +128,7 @@ def test_mistakes_are_told(monkeypatch, tmp_path):
 
 
 def test_every_section_is_there_and_runs_once():
-    assert sorted([*FIRST, *LANES[0], *LANES[1], *SINGLE]) == sorted(SECTIONS)
+    assert sorted([*FIRST, *LANES[0], *LANES[1], *ALONE]) == sorted(SECTIONS)
     for section in SECTIONS.values():
         assert callable(section.load())
 
