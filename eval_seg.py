@@ -38,7 +38,7 @@ def main() -> None:
     if args.oracle_from is not None:
         sources = [oracle_source(args.oracle_from, info)]
     else:
-        sources = mask_sources(args.masks, info)
+        sources = mask_sources(args.masks, entries, info)
         if args.report or args.json or args.tensorboard:
             run = read_run_info(args.masks)
     require_writable_outputs(args)

@@ -48,7 +48,7 @@ def merging(device: torch.device) -> Case:
 
 
 def merging_late(device: torch.device) -> Case:
-    """TTAView by view, as with TEST.BATCH_SIZE 1: no object is known to be absent until the end."""
+    """View by view, as with TEST.BATCH_SIZE 1: no object is known to be absent until the end."""
     views, scores, masks, labels = random_answers(device)
 
     def ours() -> Tensor:

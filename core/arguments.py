@@ -1,4 +1,4 @@
-"""The arguments that commands share: train.py and infer_val.py; those on masks of a list."""
+"""Arguments shared by train.py and infer_val.py, and by the commands on a list's masks."""
 
 from __future__ import annotations
 

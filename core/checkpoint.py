@@ -1,8 +1,8 @@
 """Weights on disk: snapshots in the published layout, and ImageNet weights.
 
 A snapshot `model_enc_eEEEXsS.SSS.pth` is a plain dictionary of tensors under the published names
-(see `core.published`). `EEE` is the epoch that is trained next, `S.SSS` the score: 1 − the mean loss
-on the `val` list. The optimizer's state lies beside it in `opt_enc_eEEEXsS.SSS.pth`.
+(see `core.published`). `EEE` is the epoch that is trained next, `S.SSS` the score: 1 − the mean
+loss on the `val` list. The optimizer's state lies beside it in `opt_enc_eEEEXsS.SSS.pth`.
 """
 
 from __future__ import annotations

@@ -86,9 +86,8 @@ class InferenceConfig:
     NUM_CLASSES: int = _option(21, low=2)
     USE_GT_LABELS: bool = False
     FP_CUT_SCORE: float = 0.1
-    OVERSIZE: str = _option(
-        "grow", choices=("grow", "shrink")
-    )  # for too large images: grow PAD_SIZE, or shrink the image
+    # for images that PAD_SIZE does not hold: grow it, or shrink the image
+    OVERSIZE: str = _option("grow", choices=("grow", "shrink"))
     CRF: bool = True
     CRF_PRESENT_ONLY: bool = False  # a CRF over the classes that an image's masks have, faster
     MIN_CONFIDENCE: float = _option(0.0, low=0, high=1)  # below: 255; a class's share of the masks

@@ -130,10 +130,10 @@ def rank_zero_speaks_first(group: Group) -> Iterator[None]:
 def interruptible(
     stop: StopRequest, group: Group, how_to_go_on: Callable[[], str]
 ) -> Iterator[None]:
-    """Note Ctrl-C and SIGTERM in `stop` during the body; where one came, end with one line.
+    """Let a body that Ctrl-C or SIGTERM has stopped end with one line.
 
     Args:
-        stop: looked at by the body, which raises `StoppedError` where it can stop.
+        stop: what the body listens with; it raises `StoppedError` where it can stop.
         group: the processes that work together; one may have to stop because of another's signal.
         how_to_go_on: gives the words that follow "interrupted; ".
 
@@ -141,8 +141,7 @@ def interruptible(
         InterruptionError: in rank 0; the others end without a word.
     """
     try:
-        with stop.listening():
-            yield
+        yield
     except (StoppedError, KeyboardInterrupt, UserError, RuntimeError) as error:
         # a signal to all processes may have ended workers or others of the group first
         if stop.signal is None and not isinstance(error, StoppedError):
@@ -258,9 +257,9 @@ def parallelise(
 
 def place(model: nn.Module, device: torch.device, low_precision: bool = False) -> nn.Module:
     """Put `model` on `device`; a `UserError` if the GPU's memory does not hold it."""
-    # the CPU's convolutions, and the matrix units of a GPU, want channels to lie innermost
-    innermost = device.type == "cpu" or (device.type == "cuda" and low_precision)
-    memory_format = torch.channels_last if innermost else torch.contiguous_format
+    # the CPU's convolutions, and the matrix units of a GPU, are faster so
+    channels_last = device.type == "cpu" or (device.type == "cuda" and low_precision)
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
     try:
         return model.to(device, memory_format=memory_format)
     except RuntimeError as error:

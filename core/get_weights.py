@@ -12,7 +12,7 @@ import sys
 from utils.errors import UserError, run_command
 from utils.transfer import AddressError, require_http
 
-# stated again, since reading them from the backbones' records takes PyTorch, seconds to import
+# stated again, since reading them from the backbones' specs takes PyTorch, seconds to import
 NAMES = ("resnet38", "vgg16", "resnet50", "resnet101", "snapshot")
 
 

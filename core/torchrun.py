@@ -1,4 +1,4 @@
-"""`python -m core.torchrun OPTIONS SCRIPT.py ARGUMENTS`: torchrun, with readable ends.
+"""`python -m core.torchrun OPTIONS SCRIPT.py ARGUMENTS`: torchrun, with readable errors.
 
 torchrun itself reads abbreviations of its options among the script's arguments (--run for
 --run-path) unless `--` stands before the script, and ends with a traceback of its own and status 1

@@ -36,10 +36,11 @@ def thin_vgg16(monkeypatch) -> Iterator[None]:
 
     from core import weights_check
 
+    weights_check._known.cache_clear()
     for name, value in THIN.items():
         monkeypatch.setitem(SPEC, name, value)
     yield
-    weights_check._known.cache_clear()  # what it knows of vgg16 may be of the thin one
+    weights_check._known.cache_clear()  # it may have seen the thin network
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import zlib
-from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -57,7 +56,6 @@ def published_weights(backbone: str, model: str, salt: str) -> dict[str, Tensor]
     return {name: state[name] for name, _ in entries(backbone, model)}
 
 
-@lru_cache(maxsize=300)  # a backbone's entries serve both of its networks
 def _value(name: str, shape: tuple[int, ...], salt: str) -> Tensor:
     if name.endswith("num_batches_tracked"):
         return torch.zeros((), dtype=torch.int64)

@@ -52,7 +52,7 @@ SMALL = {
     "tail.bias": (2,),
 }
 
-RECORD = BackboneSpec(
+SPEC = BackboneSpec(
     name="small",
     build=nn.Identity,
     conv3=FeatureInfo(256, 4),

@@ -16,6 +16,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from thin_train import SPEC, THIN
 
+from core import weights_check
 from train import main
 from utils.errors import run_command
 
@@ -74,12 +75,14 @@ def train(
         for name, value in THIN.items():
             patch.setitem(SPEC, name, value)
         torch.set_num_threads(1)
+        weights_check._known.cache_clear()
         try:
             run_command(main)
         except SystemExit as end:
             found = end.code
         finally:
             torch.set_num_threads(threads)
+            weights_check._known.cache_clear()  # it may have seen the thin network
     gc.collect()  # what an error holds on to ends now
     assert found == status, out.getvalue() + err.getvalue()
     return subprocess.CompletedProcess(words, status, out.getvalue(), err.getvalue())

@@ -18,7 +18,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 FEW_ITEMS = 300
-"""Up to so many items, this process is done before others would have started."""
+"""For fewer items, starting other processes takes longer than the work."""
 
 
 def available_cpus() -> int:

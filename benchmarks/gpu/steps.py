@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from benchmarks.training_cases import Step, remove_chance, step_config
 from core.config import Config, load_config
 from core.distributed import place
-from core.precision import AutocastNetwork
+from core.precision import AutocastNetwork, require_amp
 from core.training.losses import Criterion
 from models import get_model
 from models.network import Network
@@ -37,7 +37,8 @@ def training_step(config: Config, device: torch.device, batch: int, size: int) -
 
 
 def in_precision(network: Network, amp: str, device: torch.device) -> nn.Module:
-    """The network as training runs it under TRAIN.AMP."""
+    """The network as training runs it under TRAIN.AMP; a `UserError` if PyTorch cannot."""
+    require_amp("TRAIN.AMP", amp, device, trains=True)
     return AutocastNetwork(network, amp, device, training_only=True)
 
 

@@ -46,7 +46,10 @@ class Report:
         sources = [source for source, _ in self.results]
         if [source.name for source in sources] != [PLAIN]:
             return ""
-        return f"not evaluated: there is no folder {Path(sources[0].origin) / CRF_FOLDER}"
+        folder = Path(sources[0].origin) / CRF_FOLDER
+        if folder.is_dir():
+            return f"not evaluated: {folder} holds no masks of this list"
+        return f"not evaluated: there is no folder {folder}"
 
 
 @dataclass(frozen=True)
@@ -81,12 +84,14 @@ def evaluate_sources(
     Raises:
         UserError: see `evaluate`.
     """
-    if not allow_missing:
-        _require_masks(sources, entries)
     results: list[tuple[MaskSource, Evaluation]] = []
     for source in sources:
         if results:
             print()
+        if not allow_missing and source.name != ORACLE:
+            # before any is read: the missing one may be the last
+            for entry in entries:
+                require_prediction(source.origin, entry)
         print(f"{source.heading(filelist)}\n")
         evaluation = evaluate(entries, source.predict, info, allow_missing=allow_missing)
         for mask in evaluation.left_out:
@@ -94,14 +99,6 @@ def evaluate_sources(
         print(format_report(evaluation, info.classes))
         results.append((source, evaluation))
     return results
-
-
-def _require_masks(sources: Sequence[MaskSource], entries: list[ListEntry]) -> None:
-    """Report a missing mask before any is read: it may be the last of the second source."""
-    for source in sources:
-        if source.name != ORACLE:
-            for entry in entries:
-                require_prediction(source.origin, entry)
 
 
 def read_run_info(masks: str | Path) -> RunInfo:

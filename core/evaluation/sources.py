@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,8 +39,10 @@ class MaskSource:
         return f"Masks of {self.origin} against {filelist}"
 
 
-def mask_sources(folder: str | Path, info: DatasetInfo) -> list[MaskSource]:
-    """The masks FOLDER/ID.png and, where there is such a folder, FOLDER/crf/ID.png.
+def mask_sources(
+    folder: str | Path, entries: Sequence[ListEntry], info: DatasetInfo
+) -> list[MaskSource]:
+    """The masks FOLDER/ID.png and, if there are any of these entries, FOLDER/crf/ID.png.
 
     Raises:
         UserError: there is no folder.
@@ -48,7 +51,9 @@ def mask_sources(folder: str | Path, info: DatasetInfo) -> list[MaskSource]:
         return [MaskSource(CRF, "with CRF", str(folder), masks_from(folder, info))]
     sources = [MaskSource(PLAIN, "without CRF", str(folder), masks_from(folder, info))]
     refined = Path(folder) / CRF_FOLDER
-    return sources + mask_sources(refined, info) if refined.is_dir() else sources
+    if any((refined / f"{entry.id}.png").exists() for entry in entries):
+        sources += mask_sources(refined, entries, info)
+    return sources
 
 
 def oracle_source(size: tuple[int, int], info: DatasetInfo) -> MaskSource:

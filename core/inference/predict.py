@@ -170,8 +170,9 @@ class Predictor:
         self._max_pixels = largest // 2 * math.prod(window)
 
     def _labels(self, sample: Sample, merger: Merger) -> Tensor:
-        """Which objects keep their masks (C−1 zeros and ones): the given labels, or else the classes
-        whose score exceeds TEST.FP_CUT_SCORE.
+        """Which objects keep their masks, C−1 zeros and ones.
+
+        The given labels, or else the classes whose score exceeds TEST.FP_CUT_SCORE.
         """
         if sample.labels is None:
             return (merger.scores > self.test.FP_CUT_SCORE).float()

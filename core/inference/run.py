@@ -70,7 +70,7 @@ def run_inference(args: argparse.Namespace, group: Group, device: torch.device) 
             if not group.is_rank_zero:
                 segmenter = Segmenter.from_snapshot(snapshot, cfg, device, info)
             stop = StopRequest()
-            with interruptible(stop, group, _how_to_go_on):
+            with interruptible(stop, group, _how_to_go_on), stop.listening():
                 if group.is_rank_zero:
                     skipped = len(entries) - len(left)
                     _announce(f"{len(left)} images of {args.infer_list}", snapshot, group, device)

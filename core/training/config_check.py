@@ -47,6 +47,6 @@ def check_config(config: Config, start: Start, device: torch.device, group: Grou
     per_device = -(-config.TRAIN.BATCH_SIZE // devices)
     if not config.NET.FREEZE_BN and config.TRAIN.BATCH_SIZE % per_device == 1 % per_device:
         raise UserError(
-            f"TRAIN.BATCH_SIZE {config.TRAIN.BATCH_SIZE} leaves a device with one image, of which "
-            "BatchNorm cannot take statistics (NET.FREEZE_BN False); change the batch size"
+            f"TRAIN.BATCH_SIZE {config.TRAIN.BATCH_SIZE} leaves a device with one image, and "
+            "BatchNorm needs more (NET.FREEZE_BN False); change the batch size"
         )

@@ -19,9 +19,9 @@ _TRAINED_LAYERS = (nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.SyncBatchNorm)
 def build_optimizer(model: Network, net: Any) -> torch.optim.Optimizer:
     """SGD or Adam over pretrained weights, pretrained biases, new weights and new biases.
 
-    The backbone is pretrained, the heads are new. The learning rate of each group is constant: NET.LR
-    times the multiplier in the backbone's spec. Only weights decay. Frozen parameters are in no group, so a
-    group may be empty.
+    The backbone is pretrained, the heads are new. The learning rate of each group is
+    constant: NET.LR times the multiplier in the backbone's spec. Only weights decay. Frozen
+    parameters are in no group, so a group may be empty.
 
     Args:
         net: the NET section of the configuration.

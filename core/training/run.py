@@ -90,6 +90,7 @@ class TrainingRun:
             with (
                 interruptible(self.stop, self.group, self._how_to_go_on),
                 explain_errors(self._how_to_resume),
+                self.stop.listening(),
             ):
                 self._run_epochs()
 

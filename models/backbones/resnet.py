@@ -45,7 +45,7 @@ class ResNet(GradCheckpointing):
         return conv3, self.run_all(self.layer4, x)
 
 
-def _record(
+def _spec(
     name: str, make: Callable[..., torchvision.models.ResNet], weights: WeightsFile
 ) -> BackboneSpec:
     return BackboneSpec(
@@ -60,7 +60,7 @@ def _record(
     )
 
 
-RESNET50 = _record(
+RESNET50 = _spec(
     "resnet50",
     torchvision.models.resnet50,
     WeightsFile(
@@ -69,7 +69,7 @@ RESNET50 = _record(
         sha256_prefix="19c8e357",
     ),
 )
-RESNET101 = _record(
+RESNET101 = _spec(
     "resnet101",
     torchvision.models.resnet101,
     WeightsFile(

@@ -16,12 +16,15 @@ from core.devices import select_device
 from core.distributed import (
     LAST_WORDS,
     Group,
+    interruptible,
     parallelise,
     place,
     process_group,
     rank_zero_speaks_first,
+    track_group,
 )
 from utils.errors import InterruptionError, UserError
+from utils.signals import StoppedError, StopRequest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -234,3 +237,42 @@ def test_the_cause_is_said_alone_whoever_is_faster(tmp_path):
     assert errors == ["error: the cause"]
     # an aborted process would say so
     assert "terminate called" not in job.stderr and "Traceback" not in job.stderr
+
+
+def test_progress_over_a_group_counts_the_images_of_all(monkeypatch):
+    seen = []
+
+    def track(items, total, unit, weigh, **shown):
+        for item in items:
+            seen.append(weigh(item))
+            yield item
+
+    monkeypatch.setattr(distributed, "track", track)
+    batches = ["abc", "abc", "a"]
+    # 11 images in all: the other process has one less than this one's batches would make
+    assert list(track_group(batches, 11, Group(0, 2), len, description="")) == batches
+    assert seen == [6, 5, 0]
+    assert list(track_group(batches, 11, Group(1, 2), len)) == batches
+    assert len(seen) == 3
+
+
+@pytest.mark.parametrize(("came", "status"), [(None, 143), (2, 130)])
+def test_a_stop_of_the_group_ends_each_process_with_its_status(came, status):
+    def stopped(rank):
+        stop = StopRequest()
+        stop.signal = came  # None: another process was asked to stop
+        with interruptible(stop, Group(rank, 2), lambda: "the same command goes on"):
+            raise StoppedError
+
+    with pytest.raises(InterruptionError, match="interrupted; the same command goes on") as first:
+        stopped(0)
+    assert first.value.status == status
+    with pytest.raises(SystemExit) as other:
+        stopped(1)
+    assert other.value.code == status
+
+
+@pytest.mark.parametrize("error", [UserError("no"), RuntimeError("no"), KeyboardInterrupt()])
+def test_what_is_no_stop_passes_through(error):
+    with pytest.raises(type(error)), interruptible(StopRequest(), Group(), str):
+        raise error

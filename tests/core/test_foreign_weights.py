@@ -10,7 +10,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from small_network import RECORD, SmallNetwork, message
+from small_network import SPEC, SmallNetwork, message
 from torch import nn
 
 from core.checkpoint import load_file, load_model, load_pretrained, read_weights
@@ -70,7 +70,7 @@ def test_imagenet_weights_say_what_was_taken_off(tmp_path):
     network = SmallNetwork()
     content = prefixed(network.backbone.state_dict(), "module.")
     torch.save({"state_dict": content}, tmp_path / "w.pth")
-    line = load_pretrained(network, RECORD, tmp_path / "w.pth")
+    line = load_pretrained(network, SPEC, tmp_path / "w.pth")
     assert " entries loaded from its 'state_dict' without the prefix module.; left out" in line
 
 

@@ -26,21 +26,20 @@ from core.training.optimizer import build_optimizer
 from models.network import Network
 
 BACKBONES = ("resnet38", "vgg16", "resnet50", "resnet101")
-# images of even sides for a network with stride 8 and one with stride 16
 NAMES = [f"{b}_{m}" for b in BACKBONES for m in ("ae", "bsl")]
-NAMES += ["vgg16_ae_96x128", "resnet50_ae_96x128"]
+NAMES += [f"{b}_ae_96x128" for b in BACKBONES]
 
 
 class Case(NamedTuple):
     """A golden record, the snapshot it speaks of, and the network that read it from a file."""
 
-    spec: dict
+    record: dict
     snapshot: dict[str, Tensor]
     network: Network
 
     @property
     def pair(self) -> tuple[str, str]:
-        return self.spec["backbone"], self.spec["model"]
+        return self.record["backbone"], self.record["model"]
 
 
 def close(found: Tensor | np.ndarray | list, expected: list, rel: float = 1e-4, abs_=1e-5) -> None:
@@ -55,15 +54,15 @@ def close(found: Tensor | np.ndarray | list, expected: list, rel: float = 1e-4, 
     ],
 )
 def case(request, tmp_path_factory):
-    spec = golden(request.param)
-    backbone, model = spec["backbone"], spec["model"]
-    snapshot = published_weights(backbone, model, spec["salt"])
+    record = golden(request.param)
+    backbone, model = record["backbone"], record["model"]
+    snapshot = published_weights(backbone, model, record["salt"])
     path = tmp_path_factory.mktemp("golden") / "model_enc_e000Xs0.000.pth"
     torch.save(snapshot, path)
     network = quiet_network(backbone, model)
     load_model(network, path)
     path.unlink()
-    yield Case(spec, snapshot, network)
+    yield Case(record, snapshot, network)
     gc.collect()
 
 
@@ -78,7 +77,7 @@ def test_optimizer_groups(case):
     net = golden_config(*case.pair, LR=0.001, WEIGHT_DECAY=0.0005)
     names = {p: name.removeprefix("backbone.") for name, p in case.network.named_parameters()}
     groups = build_optimizer(case.network, net).param_groups
-    for group, want in zip(groups, case.spec["groups"], strict=True):
+    for group, want in zip(groups, case.record["groups"], strict=True):
         assert sorted(names[p] for p in group["params"]) == sorted(want["params"])
         assert group["lr"] == pytest.approx(want["lr"])
         assert group["weight_decay"] == pytest.approx(want["weight_decay"])
@@ -91,15 +90,15 @@ def test_evaluation(case):
     float32 moves it by 1e-5 and more, as kernels have it.
     """
     network = case.network.eval()
-    images = golden_images(case.spec)[0].double()
+    images = golden_images(case.record)[0].double()
     maps = []
     with torch.no_grad(), default_gate(network), in_float64(network):
         handle = network.backbone.register_forward_hook(lambda *call: maps.append(call[-1]))
         scores, masks = network(images)
         handle.remove()
     [(_, conv6)] = maps
-    want = case.spec["eval"]
-    close(torch.stack([conv6.mean(), conv6.std()]), case.spec["conv6_mean_std"])
+    want = case.record["eval"]
+    close(torch.stack([conv6.mean(), conv6.std()]), case.record["conv6_mean_std"])
     close(scores, want["cls"])
     assert list(masks.shape) == want["masks_shape"]
     close(masks.mean(dim=(2, 3)), want["masks_mean"])
@@ -108,13 +107,13 @@ def test_evaluation(case):
 
 def test_training_step(case):
     network = case.network.train()
-    images, raw, labels = golden_images(case.spec)
+    images, raw, labels = golden_images(case.record)
     outputs = network(images, raw, labels, with_masks=True)
     loss_cls = nn.functional.multilabel_soft_margin_loss(outputs["cls"], labels)
     loss = loss_cls + (outputs["loss_mask"].mean() if "loss_mask" in outputs else 0)
     loss.backward()
 
-    want = case.spec["train"]
+    want = case.record["train"]
     close(outputs["cls"], want["cls"], abs_=1e-4)
     close(outputs["fg"], want["fg"])
     close(loss_cls, [want["loss_cls"]])

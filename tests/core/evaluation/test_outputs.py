@@ -135,11 +135,11 @@ def test_oracle_is_reported_without_masks(data):
         (["--json", "gt"], "--json gt"),
         (["--step", "3"], "--step 3: .*--tensorboard"),
         (["--tensorboard", "logs", "--step", "-1"], "--step -1: expected 0 or more"),
-        (["--json", "n.json"], "out/environment.yaml holds no record"),
+        (["--json", "n.json"], "out/environment.yaml"),
     ],
 )
 def test_user_errors_are_one_line_with_status_2(data, arguments, named):
-    if "record" in named:
+    if "environment" in named:
         (data / "out" / "environment.yaml").write_text("a: [\n")
     done = eval_seg(data, "--masks", "out", *arguments)
     assert done.returncode == 2
@@ -160,7 +160,23 @@ def test_what_cannot_be_kept_is_said_before_anything_is_evaluated(data):
         assert (done.returncode, done.stdout) == (2, ""), done.stderr
         assert "file/below " in done.stderr and option in done.stderr
     name = f"{NAMES[-1]}.png"
-    (data / "out/crf" / name).unlink()
+    (data / "out" / name).unlink()
     done = eval_seg(data, "--masks", "out", "--json", "n.json")
     assert (done.returncode, done.stdout) == (2, "")
-    assert f"crf/{name} does not exist" in done.stderr
+    assert f"out/{name} does not exist" in done.stderr
+
+
+def test_an_incomplete_crf_folder_does_not_hide_the_plain_table(data):
+    plain = table(data, "out")
+    (data / "out/crf" / f"{NAMES[-1]}.png").unlink()
+    done = eval_seg(data, "--masks", "out", "--json", "n.json")
+    assert done.returncode == 2 and f"out/crf/{NAMES[-1]}.png" in done.stderr
+    assert done.stdout.startswith(plain) and not (data / "n.json").exists()
+    for mask in (data / "out/crf").iterdir():  # left by a run that ended early
+        mask.unlink()
+    done = eval_seg(data, "--masks", "out", "--json", "n.json")
+    assert done.returncode == 0 and done.stdout.startswith(plain)
+    assert "with CRF: not evaluated" in done.stdout
+    assert [each["name"] for each in json.loads((data / "n.json").read_text())["evaluations"]] == [
+        "plain"
+    ]

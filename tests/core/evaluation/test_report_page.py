@@ -204,7 +204,7 @@ def make_report(data, info=PASCAL_VOC, filelist="list.txt"):
     entries = read_list(data / "list.txt", data)
     results = [
         (source, evaluate(entries, source.predict, info))
-        for source in mask_sources(data / "out", info)
+        for source in mask_sources(data / "out", entries, info)
     ]
     run = RunInfo(Path("out"), {"command": filelist}, filelist, changed=True)
     return Report(info, filelist, entries, results, run, datetime.now(timezone.utc))

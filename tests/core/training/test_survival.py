@@ -58,6 +58,7 @@ def test_killed_at_random_moments_it_ends_like_the_uninterrupted_run(mini_voc, w
     """A few, with all that a process holds; test_previous.py kills at every change of a file."""
     chance = random.Random(5)
     # the first of them in the first epoch, after its snapshot
+    ends = []
     for words, latest in (
         ("epoch 0: best score so far", 0),
         ("epoch 0, trained", 0.3),
@@ -68,8 +69,11 @@ def test_killed_at_random_moments_it_ends_like_the_uninterrupted_run(mini_voc, w
             any(words in line for line in process.stdout)
             time.sleep(chance.uniform(0, latest))
             process.kill()
+        ends.append(process.returncode)
         for path in snapshot_folder(tmp_path, "v01").glob("*.pth"):
             torch.load(path, weights_only=True)
+    # a later one may find the run at its end
+    assert ends[0] == -signal.SIGKILL
     train(mini_voc, tmp_path, "--resume", "auto", **RUN)
     assert state_of(tmp_path, "v01") == whole[1]
     assert not list(snapshot_folder(tmp_path, "v01").glob(".*"))
