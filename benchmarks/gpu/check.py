@@ -59,7 +59,7 @@ class Check:
 
     def seconds(self, call: Callable[[], Any], repetitions: int = 7, warm: int = 2) -> float:
         """The median time of a call, the GPU's work included."""
-        return median_seconds(call, *((2, 1) if self.tiny else (repetitions, warm)))
+        return median_seconds(call, *((1, 0) if self.tiny else (repetitions, warm)))
 
     def milliseconds(self, call: Callable[[], Any], repetitions: int = 7, warm: int = 2) -> float:
         """`seconds`, a thousand to the second."""
