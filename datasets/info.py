@@ -66,7 +66,8 @@ class DatasetInfo:
     def turns(self, image: Path) -> bool:
         """Whether a listed image is turned as its EXIF orientation says.
 
-        `exif` says so for the data set's own images. Any other is somebody's photograph, which is.
+        `exif` says so for the data set's own images. All other images are
+        treated as ordinary photographs and are rotated.
         """
         return self.exif or not self._is_own(image)
 

@@ -1,4 +1,4 @@
-"""Opening and writing images, masks and lists; the data set records."""
+"""Opening and writing images, masks and lists; what is known of data sets."""
 
 import numpy as np
 import pytest
@@ -109,7 +109,7 @@ def test_labels_leave_out_background_and_ambiguous():
     assert not labels_of_mask(np.zeros((2, 2), np.uint8), 21).any()
 
 
-def test_the_voc_record():
+def test_the_info_of_voc():
     assert PASCAL_VOC.num_classes == 21
     assert PASCAL_VOC.classes[16] == "potted-plant" and PASCAL_VOC.classes[20] == "tv/monitor"
     assert len(PASCAL_VOC.palette) == 768
@@ -119,7 +119,7 @@ def test_the_voc_record():
     assert {PASCAL_VOC.train_list, *PASCAL_VOC.val_lists.values()} < set(PASCAL_VOC.expected_counts)
 
 
-def test_records_are_found_by_name():
+def test_infos_are_found_by_name():
     assert get_dataset_info("pascal_voc") is DATASETS["pascal_voc"]
     with pytest.raises(UserError, match="known: pascal_voc"):
         get_dataset_info("coco")
