@@ -96,7 +96,8 @@ def draw_crop(size: tuple[int, int], scale: tuple[float, float]) -> tuple[int, i
         scale: lowest and highest share of the image's area, in (0, 1].
     """
     height, width = size
-    for share, ratio, turn, down, right in torch.rand(CROP_ATTEMPTS, 5, dtype=torch.float64).tolist():
+    attempts = torch.rand(CROP_ATTEMPTS, 5, dtype=torch.float64)
+    for share, ratio, turn, down, right in attempts.tolist():
         area = _between(*scale, share) * height * width
         ratio = _between(*CROP_RATIOS, ratio)
         sides = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
