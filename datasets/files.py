@@ -60,7 +60,8 @@ def read_list(
             raise ValueError("it is no text")
     except (OSError, ValueError) as error:
         raise UserError(
-            f"cannot read the file list {path} ({reason(error)}); {info.remedy_for_list(path)}"
+            f"cannot read the file list {path} ({reason(error)}); "
+            f"{info.remedy_for_list(path, root)}"
         ) from error
 
     entries: list[ListEntry] = []
@@ -116,10 +117,15 @@ def require_masks(entries: Sequence[ListEntry], remedy: str, lack: str = "no gro
             )
 
 
-def require_files(entries: Sequence[ListEntry], info: DatasetInfo = PASCAL_VOC) -> None:
+def require_files(entries: Sequence[ListEntry], root: str | Path, info: DatasetInfo) -> None:
     """Raise `UserError`, which names the first, where images or masks of a list are missing.
 
-    No file is opened, so this is quick. `info` knows the command that gets its own files.
+    No file is opened, so this is quick.
+
+    Args:
+        entries: the list.
+        root: the data root.
+        info: knows the commands that help where its own files are missing.
     """
     named = [
         (kind, path)
@@ -131,9 +137,10 @@ def require_files(entries: Sequence[ListEntry], info: DatasetInfo = PASCAL_VOC) 
     if missing:
         kind, path = missing[0]
         others = f", nor do {len(missing) - 1} more" if len(missing) > 1 else ""
+        remedy = info.remedy_for_file(path, Path(root))
         raise UserError(
             f"{kind} {path} does not exist{others} of the {len(named)} files that the list names; "
-            f"check the data root (DATASET.PATH, TEST.DATA_ROOT){info.command_for_file(path)}"
+            f"check the data root (DATASET.PATH, TEST.DATA_ROOT){remedy and f', or {remedy}'}"
         )
 
 

@@ -5,12 +5,13 @@ To add one, add its `DatasetInfo` to `DATASETS`, and its lists to the data root.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from utils.errors import UserError
+from utils.errors import UserError, python_command
 
 
 def voc_palette() -> tuple[int, ...]:
@@ -44,7 +45,11 @@ class DatasetInfo:
         exif: whether its images are turned as their EXIF orientation says; its masks fit them so,
             or as they are stored.
         folders: names of folders that the data set's own images lie below.
-        get_command: brings the data set and its lists, for error messages; "" if nothing does.
+        top: a folder in the data root that is there once some of the data set is.
+        get_script: brings the data set and its lists to DATA_ROOT, by default data; "" if nothing
+            does.
+        prepare_module: writes the lists of data that is in its --root; with --check, says what is
+            missing there.
     """
 
     name: str
@@ -56,7 +61,9 @@ class DatasetInfo:
     expected_counts: Mapping[str, int] = field(default_factory=dict)
     exif: bool = True
     folders: tuple[str, ...] = ()
-    get_command: str = ""
+    top: str = ""
+    get_script: str = ""
+    prepare_module: str = ""
 
     @property
     def num_classes(self) -> int:
@@ -66,22 +73,40 @@ class DatasetInfo:
     def turns(self, image: Path) -> bool:
         """Whether a listed image is turned as its EXIF orientation says.
 
-        `exif` says so for the data set's own images. Any other is somebody's photograph, which is.
+        `exif` says so for the data set's own images. All other images are treated as
+        ordinary photographs and are rotated.
         """
         return self.exif or not self._is_own(image)
 
-    def remedy_for_list(self, filelist: Path) -> str:
-        """What helps where a list cannot be read: the command that makes the data set's own."""
-        own = {self.train_list, *self.val_lists.values(), *self.expected_counts}
-        if self.get_command and filelist.name in own:
-            return f"`{self.get_command}` gets {self.name} with its lists"
-        return "check its path"
+    def get_command(self, root: Path) -> str:
+        """The command that brings the data set and its lists to the data root."""
+        variable = "" if root == Path("data") else f"DATA_ROOT={shlex.quote(str(root))} "
+        return f"{variable}bash {self.get_script}"
 
-    def command_for_file(self, path: Path) -> str:
-        """The end of a message about a missing image or mask: how to get it, if it is its own."""
-        if self.get_command and self._is_own(path):
-            return f", or get {self.name} by `{self.get_command}`"
-        return ""
+    def prepare_command(self, root: Path, *options: str) -> str:
+        """The command that writes the lists of the data that is in the data root."""
+        return python_command(self.prepare_module, "--root", str(root), *options)
+
+    def remedy_for_list(self, filelist: Path, root: Path) -> str:
+        """What to do where a list cannot be read."""
+        own = {self.train_list, *self.val_lists.values(), *self.expected_counts}
+        is_own = filelist.name in own and filelist.parent.absolute() == root.absolute()
+        if not self.get_script or not is_own:
+            return "check its path"
+        if (root / self.top).exists():
+            return f"`{self.prepare_command(root)}` writes the lists of {self.name}"
+        return f"`{self.get_command(root)}` gets {self.name} with its lists"
+
+    def remedy_for_file(self, path: Path, root: Path) -> str:
+        """What to do where an image or mask of a list is missing, in words that follow an "or".
+
+        It is empty for files that are not the data set's own.
+        """
+        if not self.get_script or not self._is_own(path):
+            return ""
+        if (root / self.top).exists():
+            return f"see what is missing with `{self.prepare_command(root, '--check')}`"
+        return f"get {self.name} with `{self.get_command(root)}`"
 
     def _is_own(self, path: Path) -> bool:
         return not set(self.folders).isdisjoint(path.parts)
@@ -126,7 +151,9 @@ PASCAL_VOC = DatasetInfo(
     ),
     exif=False,
     folders=("VOCdevkit", "benchmark_RELEASE"),
-    get_command="bash launch/get_data.sh",
+    top="voc",
+    get_script="launch/get_data.sh",
+    prepare_module="datasets.prepare",
 )
 
 DATASETS: Mapping[str, DatasetInfo] = MappingProxyType({PASCAL_VOC.name: PASCAL_VOC})

@@ -18,8 +18,8 @@ STD = (0.229, 0.224, 0.225)
 """Of ImageNet's images, in [0, 1]."""
 
 # of torchvision's random crop: how often it tries, and the range of its ratios, width to height
-ATTEMPTS = 10
-RATIOS = (3 / 4, 4 / 3)
+CROP_ATTEMPTS = 10
+CROP_RATIOS = (3 / 4, 4 / 3)
 
 
 def train_transform(
@@ -96,9 +96,10 @@ def draw_crop(size: tuple[int, int], scale: tuple[float, float]) -> tuple[int, i
         scale: lowest and highest share of the image's area, in (0, 1].
     """
     height, width = size
-    for share, ratio, turn, down, right in torch.rand(ATTEMPTS, 5, dtype=torch.float64).tolist():
+    attempts = torch.rand(CROP_ATTEMPTS, 5, dtype=torch.float64)
+    for share, ratio, turn, down, right in attempts.tolist():
         area = _between(*scale, share) * height * width
-        ratio = _between(*RATIOS, ratio)
+        ratio = _between(*CROP_RATIOS, ratio)
         sides = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
         crop_height, crop_width = sides if turn < 0.5 else reversed(sides)
         if 0 < crop_height <= height and 0 < crop_width <= width:

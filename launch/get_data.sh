@@ -5,8 +5,8 @@
 #     VOC=/datasets/VOC2012 SBD=/datasets/sbd bash ./launch/get_data.sh
 # What is there already stays; interrupted, the same command goes on. The official numbers of
 # images are demanded unless VOC_URL or SBD_URL is set; --official and --no-official say so
-# outright. Further arguments go to datasets/get_data.py (--help lists them). Relative paths start
-# at the repository's root.
+# outright. Further arguments go to datasets/voc/get_data.py (--help lists them). Relative paths
+# start at the repository's root.
 
 DATA_ROOT=${DATA_ROOT:-data}
 VOC=${VOC:-}                                # a copy: any folder of it (to link), or its archive

@@ -88,19 +88,20 @@ def download(
                     f"{path} is not {name} as expected: {error}; delete it and run this again"
                 )
             with suppress(OSError):  # a folder that may only be read holds none of ours
-                part.unlink(missing_ok=True)
+                _remove_part(part)
             print(f"{name}: {path} is there already{', and verified' if checksum or check else ''}")
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        failures = _fetch_from_first(urls, part, name, find_error)
+        failures = _fetch_from_first(urls, part, name, checksum is not None, find_error)
         if not failures:
             part.replace(path)
+            _remove_part(part)
             return
         held, kept = held_bytes(part), ""
         if held:
             kept = f"; {held} bytes are kept in {part}, and running this again goes on there"
         else:
-            part.unlink(missing_ok=True)
+            _remove_part(part)
     except OSError as error:
         raise UserError(
             f"cannot read or write {error.filename or part} ({name}): {error.strerror or error}; "
@@ -122,7 +123,7 @@ def verify(path: Path, checksum: Checksum, name: str, remedy: str) -> None:
 def discard_download(path: Path) -> None:
     """Remove a downloaded file and what is held of an unfinished download of it."""
     path.unlink(missing_ok=True)
-    part_of(path).unlink(missing_ok=True)
+    _remove_part(part_of(path))
 
 
 def part_of(path: Path) -> Path:
@@ -130,28 +131,36 @@ def part_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.part")
 
 
+def _remove_part(part: Path) -> None:
+    part.unlink(missing_ok=True)
+    # earlier versions kept the server's ETag there
+    part.with_name(f"{part.name}.validator").unlink(missing_ok=True)
+
+
 def _fetch_from_first(
-    urls: Sequence[str], part: Path, name: str, find_error: Callable[[Path], str]
+    urls: Sequence[str], part: Path, name: str, verified: bool, find_error: Callable[[Path], str]
 ) -> list[str]:
     """Bring the right file to `part`; if no address has it, return what is wrong with each."""
     failures = []
     for url in urls:
         try:
-            _fetch_right(url, part, name, find_error)
+            _fetch_right(url, part, name, verified, find_error)
             return []
         except AddressError as error:
             failures.append(f"{url}: {error}")
     return failures
 
 
-def _fetch_right(url: str, part: Path, name: str, find_error: Callable[[Path], str]) -> None:
+def _fetch_right(
+    url: str, part: Path, name: str, verified: bool, find_error: Callable[[Path], str]
+) -> None:
     """Bring the right file to `part`; what came in pieces and is wrong is fetched once more."""
-    in_pieces = fetch(url, part, name)
+    in_pieces = fetch(url, part, name, verified)
     error = find_error(part)
     if error and in_pieces:
         print(f"{name}: what came in pieces is wrong ({error}); downloading it anew", flush=True)
         part.unlink()
-        fetch(url, part, name)
+        fetch(url, part, name, verified)
         error = find_error(part)
     if error:
         part.unlink()

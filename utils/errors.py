@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from utils.streams import LostOutputError, UnreadOutputError, safe_streams
 
@@ -37,6 +39,17 @@ def os_errors_end_in(remedy: str) -> Iterator[None]:
         raise  # it is about our own output, not about a file
     except OSError as error:
         raise UserError(f"{error}; {remedy}") from error
+
+
+def python_command(module: str, *arguments: str) -> str:
+    """A command that runs a module, to be named in messages.
+
+    It names the Python that runs now, which has what the module needs; one of the system's may not.
+    """
+    python = Path(sys.executable)
+    if python.is_relative_to(Path.cwd()):
+        python = python.relative_to(Path.cwd())
+    return shlex.join([str(python), "-m", module, *arguments])
 
 
 def run_command(main: Callable[[], None], *, prints_result: bool = False) -> None:

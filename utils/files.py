@@ -152,7 +152,9 @@ def require_writable_folder(folder: Path, option: str) -> None:
     Raises `UserError`, which names `option`, what the user set it with, unless files can be
     written to it.
     """
-    _require_writable(folder, folder, option)
+    with _refused(folder, option):
+        folder.mkdir(parents=True, exist_ok=True)
+        _try_to_write(folder)
 
 
 def require_utf_8(folder: Path, option: str) -> None:
@@ -175,15 +177,20 @@ def require_writable_file(path: Path, option: str) -> None:
         raise UserError(f"{option} {path} is a folder; name a file")
     # the folder that is there already, so that nothing is made
     folder = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
-    _require_writable(path, folder, option)
+    with _refused(path, option):
+        _try_to_write(folder)
 
 
-def _require_writable(path: Path, folder: Path, option: str) -> None:
-    """Raise `UserError` about `path` unless a file can be made in `folder`."""
+def _try_to_write(folder: Path) -> None:
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
+@contextmanager
+def _refused(path: Path, option: str) -> Iterator[None]:
+    """Turn an `OSError` of the body into a `UserError` about `path`."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        yield
     except OSError as error:
         raise UserError(
             f"cannot write to {path} ({error.strerror}); choose another {option}"

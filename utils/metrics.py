@@ -128,24 +128,6 @@ def average_precision(targets: np.ndarray, scores: np.ndarray) -> tuple[np.ndarr
     return precision, mean
 
 
-def _limited(labels: np.ndarray, most: int) -> np.ndarray:
-    """Labels with those above `most` as `most`, in their own type."""
-    return np.minimum(labels, min(most, np.iinfo(labels.dtype).max))
-
-
-def _marginals(histogram: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """True positives, ground-truth pixels and predicted pixels of each class."""
-    classes = len(histogram)
-    if histogram.shape != (classes, classes + 1):
-        raise ValueError(f"expected a K × (K + 1) histogram, got {histogram.shape}")
-    return np.diagonal(histogram), histogram.sum(axis=1), histogram[:, :classes].sum(axis=0)
-
-
-def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    zeros = np.zeros(len(numerator), dtype=np.float64)
-    return np.divide(numerator, denominator, out=zeros, where=denominator > 0)
-
-
 def means(scores: SegmentationScores, first: int) -> dict[str, float]:
     """The means of IoU, precision and recall, in [0, 1], over the classes from index `first`."""
     return {measure: float(getattr(scores, measure)[first:].mean()) for measure in MEASURES}
@@ -175,3 +157,21 @@ def means_of_lacking_groups(scores: SegmentationScores) -> dict[str, dict[str, f
         if found and found["classes"] < len(scores.pixels) - first:
             groups[name] = found
     return groups
+
+
+def _limited(labels: np.ndarray, most: int) -> np.ndarray:
+    """Labels with those above `most` as `most`, in their own type."""
+    return np.minimum(labels, min(most, np.iinfo(labels.dtype).max))
+
+
+def _marginals(histogram: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """True positives, ground-truth pixels and predicted pixels of each class."""
+    classes = len(histogram)
+    if histogram.shape != (classes, classes + 1):
+        raise ValueError(f"expected a K × (K + 1) histogram, got {histogram.shape}")
+    return np.diagonal(histogram), histogram.sum(axis=1), histogram[:, :classes].sum(axis=0)
+
+
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    zeros = np.zeros(len(numerator), dtype=np.float64)
+    return np.divide(numerator, denominator, out=zeros, where=denominator > 0)

@@ -40,10 +40,14 @@ class _BrokenOffError(Exception):
     """The transfer broke off, or could not begin; it is worth another attempt."""
 
 
-def fetch(url: str, part: Path, name: str) -> bool:
+def fetch(url: str, part: Path, name: str, verified: bool) -> bool:
     """Bring all bytes to `part`, in as many requests as it takes while they bring something.
 
-    Returns whether the file was put together from more than one.
+    Args:
+        verified: whether a checksum will tell if the pieces belong to one file. If not, bytes that
+            are held are kept only where the server's date says that its file is older than they.
+
+    Returns whether the file was put together from more than one piece.
     """
     furthest = held_bytes(part)
     if furthest:
@@ -51,7 +55,7 @@ def fetch(url: str, part: Path, name: str) -> bool:
     failures = 0
     while True:
         try:
-            return _request_rest(url, part, name)
+            return _request_rest(url, part, name, verified)
         except _BrokenOffError as error:
             # bytes that were held before are no progress, or a server that refuses ranges and
             # breaks off would be asked for ever
@@ -79,12 +83,12 @@ def held_bytes(part: Path) -> int:
     return part.stat().st_size if part.exists() else 0
 
 
-def _request_rest(url: str, part: Path, name: str) -> bool:
+def _request_rest(url: str, part: Path, name: str, verified: bool) -> bool:
     """Ask once for what `part` lacks and append it; True if it had a beginning that is kept."""
     held = held_bytes(part)
     with _connect(url, held) as response:
         offer = _offered(response, held)
-        if offer is None or (offer[0] > 0 and _is_newer(response, part)):
+        if offer is None or (offer[0] > 0 and not verified and not _is_older(response, part)):
             part.unlink(missing_ok=True)
             raise _BrokenOffError("the server cannot go on where it stopped")
         start, size = offer
@@ -153,11 +157,11 @@ def _offered(response: Answer, held: int) -> tuple[int, int | None] | None:
     return held, int(match[2]) + 1 if match[3] == "*" else int(match[3])
 
 
-def _is_newer(response: Answer, part: Path) -> bool:
-    """Whether the server's file was written after the bytes that are held of it."""
+def _is_older(response: Answer, part: Path) -> bool:
+    """Whether the server's file has not been written since the bytes that are held of it."""
     try:
         written = parsedate_to_datetime(response.headers["Last-Modified"])
-        return written.timestamp() > part.stat().st_mtime
+        return written.timestamp() <= part.stat().st_mtime
     except (TypeError, ValueError):  # it gives no date, or none that is one
         return False
 

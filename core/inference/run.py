@@ -64,7 +64,7 @@ def run_inference(args: argparse.Namespace, group: Group, device: torch.device) 
                 segmenter = Segmenter.from_snapshot(snapshot, cfg, device, info)
                 made_from = origin(cfg, info.name, snapshot, args.labels)
                 left, manifest = plan_results(outputs, entries, made_from, args.skip_existing)
-                _check_images(left, cfg)
+                _check_images(left, cfg, info)
         left, snapshot = group.gather((left, snapshot))[0]
         if left:
             if not group.is_rank_zero:
@@ -147,12 +147,15 @@ def _find_snapshot(args: argparse.Namespace, cfg: Config) -> Path:
     return args.snapshot
 
 
+def _data_root(cfg: Config) -> str:
+    return cfg.TEST.DATA_ROOT or cfg.DATASET.PATH
+
+
 def _find_images(
     args: argparse.Namespace, cfg: Config, info: DatasetInfo, group: Group
 ) -> list[ListEntry]:
     """The images of --infer-list, whose ids are unique as names of files in the output folder."""
-    root = cfg.TEST.DATA_ROOT or cfg.DATASET.PATH
-    entries, left_out = find_images(args.infer_list, root, info)
+    entries, left_out = find_images(args.infer_list, _data_root(cfg), info)
     if left_out and group.is_rank_zero:
         print(left_out)
     require_writable_folder(args.mask_output_dir, OUTPUT_OPTION)
@@ -172,10 +175,11 @@ def _outputs(args: argparse.Namespace, cfg: Config, info: DatasetInfo) -> Output
     )
 
 
-def _check_images(entries: Sequence[ListEntry], cfg: Config) -> None:
+def _check_images(entries: Sequence[ListEntry], cfg: Config, info: DatasetInfo) -> None:
     """Open all images, so that a long run does not fail on the last one; name large ones."""
     if entries:
-        sizes = check_samples(entries, cfg.TEST, cfg.TRAIN.NUM_WORKERS)
+        root = _data_root(cfg)
+        sizes = check_samples(entries, cfg.TEST, cfg.TRAIN.NUM_WORKERS, root, info)
         if oversize := describe_oversize(sizes, cfg.TEST):
             print(oversize)
 

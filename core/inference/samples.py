@@ -134,7 +134,11 @@ def load_sample(
 
 
 def check_samples(
-    entries: Sequence[ListEntry], test: InferenceConfig, threads: int
+    entries: Sequence[ListEntry],
+    test: InferenceConfig,
+    threads: int,
+    root: str | Path,
+    info: DatasetInfo,
 ) -> dict[str, Size]:
     """Open every file of a list once, so that a long run does not fail on the last one.
 
@@ -144,6 +148,8 @@ def check_samples(
         entries: the list.
         test: the configuration's TEST section.
         threads: files opened at a time.
+        root: the data root, and
+        info: the data set, for the error about a missing file; see `require_files`.
 
     Returns:
         Height and width of each image by its path.
@@ -161,7 +167,8 @@ def check_samples(
             "False, or leave them to the network with --set TEST.USE_GT_LABELS False alone",
             lack="TEST.USE_GT_LABELS takes labels from masks, but there is none",
         )
-    require_files(entries)  # opening those before the first missing one may take minutes
+    # opening those before the first missing one may take minutes
+    require_files(entries, root, info)
     with ThreadPoolExecutor(max(1, threads)) as pool:
         opened = pool.map(lambda entry: load_sample(entry, test).size, entries)
         if len(entries) > FEW_IMAGES:

@@ -37,17 +37,16 @@ def pack(entries: Sequence[ListEntry], masks: Path, info: DatasetInfo, out: Path
     The same masks make the same bytes.
 
     Args:
-        entries: the images; other masks in the folder are left out.
+        entries: the images, which exist; other masks in the folder are left out.
         masks: the folder with ID.png.
         info: gives the palette and the number of classes.
         out: the archive.
 
     Raises:
-        UserError: an image or mask is missing; a mask is no PNG with the data set's palette, of
+        UserError: a mask is missing; a mask is no PNG with the data set's palette, of
             another size than its image, or has a value that is no class; the archive cannot be
             written.
     """
-    require_files(entries)
     missing = [entry.id for entry in entries if not (masks / f"{entry.id}.png").is_file()]
     if missing:
         raise UserError(
@@ -129,7 +128,8 @@ def main() -> None:
     require_unique_ids(entries, args.filelist)
     if args.check:
         require_writable_file(args.out, "--out")
-        require_files(entries)
+    require_files(entries, args.data, info)
+    if args.check:
         return
     pack(entries, args.masks, info, args.out)
     print(f"{len(entries)} masks of {args.masks} packed: {args.out}")

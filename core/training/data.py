@@ -193,7 +193,7 @@ def _samples(
     root = Path(config.DATASET.PATH)
     entries = read_list(root / name, root, info)
     require_masks(entries, "training reads labels from it")
-    require_files(entries, info)
+    require_files(entries, root, info)
     return ImageLevelSamples(entries, transform, seed)
 
 

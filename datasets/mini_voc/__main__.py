@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from datasets.info import PASCAL_VOC
 from datasets.mini_voc.generate import MiniVocSettings, generate
-from datasets.voc.errors import prepare_command
 from utils.errors import UserError, run_command
 from utils.files import user_path
 
@@ -25,7 +25,7 @@ def main() -> None:
         generate(args.out, MiniVocSettings(args.seed, args.train, args.val))
     except OSError as error:
         raise UserError(f"{error}; give a folder that can be written as --out") from error
-    print(f"next: {prepare_command(args.out)}")
+    print(f"next: {PASCAL_VOC.prepare_command(args.out)}")
 
 
 if __name__ == "__main__":

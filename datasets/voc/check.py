@@ -19,7 +19,6 @@ from datasets.voc.errors import (
     how_to_restore,
     is_mini_voc,
     missing,
-    prepare_command,
 )
 from datasets.voc.layout import SBD, VOC_TEST
 from datasets.voc.lists import (
@@ -128,7 +127,7 @@ def check_list(root: Path, name: str, rule: ListRule, official: bool) -> Part:
     part.samples = [Sample(*columns) for columns in expected]
     problem = "missing" if lines is None else describe_difference(lines, expected)
     if problem:
-        remedy = f"run `{prepare_command(root)}`, which writes it anew"
+        remedy = f"run `{PASCAL_VOC.prepare_command(root)}`, which writes it anew"
         part.errors.append(DataError(root / name, problem, remedy))
     published = PASCAL_VOC.expected_counts[name]
     if official and len(expected) != published:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 
+from datasets.info import PASCAL_VOC
 from datasets.voc.archives import SBD_TRAINVAL, VOC_TEST_IMAGES, VOC_TRAINVAL, ShippedDataset
 from datasets.voc.layout import MINI_VOC_MARKER, SBD
-from utils.errors import UserError
+from utils.errors import UserError, python_command
 
 
 class DataError(UserError):
@@ -47,9 +46,9 @@ def how_to_restore(root: Path, path: Path) -> str:
     """What to do where `root`/`path` is missing or broken."""
     there = (root / path).exists()
     if path.is_relative_to(SBD.png_folder):
-        return f"{'delete it and ' if there else ''}run `{prepare_command(root)}`"
+        return f"{'delete it and ' if there else ''}run `{PASCAL_VOC.prepare_command(root)}`"
     if is_mini_voc(root):
-        command = _python_command("datasets.mini_voc", "--out", root)
+        command = python_command("datasets.mini_voc", "--out", str(root))
         return f"{'delete it and ' if there else ''}draw mini-VOC again: {command}"
     dataset = _dataset_of(path)
     if not (root / dataset.path).is_dir():
@@ -78,17 +77,6 @@ def _how_to_get(root: Path, dataset: ShippedDataset) -> str:
     )
 
 
-def prepare_command(root: Path) -> str:
-    """The command that converts masks and writes lists under `root`."""
-    return _python_command("datasets.prepare", "--root", root)
-
-
-def get_data_command(root: Path) -> str:
-    """The command that brings VOC and SBD under `root`."""
-    variable = "" if root == Path("data") else f"DATA_ROOT={shlex.quote(str(root))} "
-    return f"{variable}bash launch/get_data.sh"
-
-
 def is_mini_voc(root: Path) -> bool:
     """Whether mini-VOC was drawn into `root`."""
     return (root / MINI_VOC_MARKER).is_file()
@@ -96,15 +84,7 @@ def is_mini_voc(root: Path) -> bool:
 
 def _get_command(root: Path, dataset: ShippedDataset) -> str:
     variable = "" if dataset.source else f"{dataset.variable}=PATH "
-    return variable + get_data_command(root)
-
-
-def _python_command(module: str, option: str, root: Path) -> str:
-    # the Python that runs now has what the module needs; one of the system's may not
-    python = Path(sys.executable)
-    if python.is_relative_to(Path.cwd()):
-        python = python.relative_to(Path.cwd())
-    return shlex.join([str(python), "-m", module, option, str(root)])
+    return variable + PASCAL_VOC.get_command(root)
 
 
 def _dataset_of(path: Path) -> ShippedDataset:

@@ -31,7 +31,10 @@ def test_training(root):
     first = read_list(root / PASCAL_VOC.train_list, root)[0].image
     with pytest.raises(UserError, match=f"image {first} does not exist, nor do 79 more of the 80"):
         training_batches(config, PASCAL_VOC, 0, CPU, SINGLE)
-    with pytest.raises(UserError, match=r"bash launch/get_data\.sh"):
+    with pytest.raises(UserError, match=rf"DATA_ROOT={root} bash launch/get_data\.sh"):
+        validation_batches(config, PASCAL_VOC, CPU, SINGLE)
+    (root / "voc").mkdir()  # so that some of it is there
+    with pytest.raises(UserError, match=f"datasets.prepare --root {root} --check"):
         validation_batches(config, PASCAL_VOC, CPU, SINGLE)
 
 
@@ -39,4 +42,5 @@ def test_inference(tmp_path):
     broken, gone = tmp_path / "broken.jpg", tmp_path / "gone.jpg"
     broken.touch()
     with pytest.raises(UserError, match=f"image {gone} does not exist of the 2 files"):
-        check_samples([ListEntry(broken, None), ListEntry(gone, None)], InferenceConfig(), 1)
+        entries = [ListEntry(broken, None), ListEntry(gone, None)]
+        check_samples(entries, InferenceConfig(), 1, tmp_path, PASCAL_VOC)

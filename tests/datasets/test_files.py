@@ -1,4 +1,6 @@
-"""Opening and writing images, masks and lists; the data set records."""
+"""Opening and writing images, masks and lists; what is known of data sets."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,12 +36,26 @@ def test_lists_that_are_none_are_refused(tmp_path, text, named):
     assert str(path) in str(caught.value)
 
 
-@pytest.mark.parametrize(("name", "own"), [("train_augvoc.txt", True), ("mine.txt", False)])
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [("train_augvoc.txt", True), ("mine.txt", False), ("folder/train_augvoc.txt", False)],
+)
 def test_a_missing_list_names_the_command_that_makes_voc_s_own(tmp_path, name, own):
-    with pytest.raises(UserError) as caught:
-        read_list(tmp_path / name, tmp_path)
-    assert str(tmp_path / name) in str(caught.value)
-    assert (PASCAL_VOC.get_command in str(caught.value)) == own
+    def message():
+        with pytest.raises(UserError) as caught:
+            read_list(tmp_path / name, tmp_path)
+        return str(caught.value)
+
+    assert str(tmp_path / name) in message()
+    assert (f"`DATA_ROOT={tmp_path} bash launch/get_data.sh`" in message()) == own
+    (tmp_path / "voc").mkdir()  # so that the lists alone are missing
+    assert (f"-m datasets.prepare --root {tmp_path}`" in message()) == own
+    assert "get_data" not in message()
+
+
+@pytest.mark.parametrize("root", ["data", "./data"])
+def test_the_default_root_needs_no_name(root):
+    assert PASCAL_VOC.get_command(Path(root)) == "bash launch/get_data.sh"
 
 
 @pytest.mark.parametrize("content", [b"\xff\xd8\xff", b"a.jpg\0\0\n"])
@@ -109,7 +125,7 @@ def test_labels_leave_out_background_and_ambiguous():
     assert not labels_of_mask(np.zeros((2, 2), np.uint8), 21).any()
 
 
-def test_the_voc_record():
+def test_the_info_of_voc():
     assert PASCAL_VOC.num_classes == 21
     assert PASCAL_VOC.classes[16] == "potted-plant" and PASCAL_VOC.classes[20] == "tv/monitor"
     assert len(PASCAL_VOC.palette) == 768
@@ -119,7 +135,7 @@ def test_the_voc_record():
     assert {PASCAL_VOC.train_list, *PASCAL_VOC.val_lists.values()} < set(PASCAL_VOC.expected_counts)
 
 
-def test_records_are_found_by_name():
+def test_infos_are_found_by_name():
     assert get_dataset_info("pascal_voc") is DATASETS["pascal_voc"]
     with pytest.raises(UserError, match="known: pascal_voc"):
         get_dataset_info("coco")

@@ -34,6 +34,7 @@ class TestResuming:
     def test_a_later_call_goes_on(self, server, path, date, capsys):
         server.last_modified = date
         break_off(server, path)
+        path.with_name("data.tar.part.validator").touch()  # of an earlier version
         capsys.readouterr()
         fetch(server, path)
         assert path.read_bytes() == CONTENT
@@ -63,9 +64,32 @@ class TestResuming:
 
         break_off(server, path)
         server.files["data.tar"] = changed = CONTENT[::-1]
+        server.last_modified = "Wed, 11 May 2011 10:00:00 GMT"  # so that the pieces are joined
         fetch(server, path, None, check)
         assert path.read_bytes() == changed
         assert ranges(server) == ["bytes=9000-", None]
+
+    @pytest.mark.parametrize(
+        ("date", "asked"),
+        [
+            ("Wed, 11 May 2011 10:00:00 GMT", ["bytes=9000-"]),
+            ("no date", ["bytes=9000-", None]),
+            (None, ["bytes=9000-", None]),
+        ],
+    )
+    def test_without_a_checksum_only_an_old_date_lets_it_go_on(self, server, path, date, asked):
+        server.last_modified = date
+        break_off(server, path)
+        fetch(server, path, checksum=None)
+        assert path.read_bytes() == CONTENT
+        assert ranges(server) == asked
+
+    def test_a_server_whose_date_is_always_now_is_gone_on_with_by_the_checksum(self, server, path):
+        server.last_modified = formatdate(time.time() + 60, usegmt=True)
+        break_off(server, path)
+        fetch(server, path)
+        assert path.read_bytes() == CONTENT
+        assert ranges(server) == ["bytes=9000-"]
 
     def test_a_page_does_not_replace_what_is_held(self, server, path):
         break_off(server, path)

@@ -137,5 +137,6 @@ def test_masks_are_written_in_the_size_of_the_image_as_it_is_taken(
             with Image.open(masks / kind / "a.png") as found:
                 assert (found.height, found.width)[0] == size[0]
         entries = read_list(root / name, root)
-        assert check_samples(entries, InferenceConfig(), 1) == {str(entries[0].image): size}
+        sizes = check_samples(entries, InferenceConfig(), 1, root, PASCAL_VOC)
+        assert sizes == {str(entries[0].image): size}
         pack(entries, masks, PASCAL_VOC, tmp_path / "out.tgz")

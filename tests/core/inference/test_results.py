@@ -17,6 +17,7 @@ from core.inference import writing
 from core.inference.samples import check_samples, load_sample
 from core.inference.writing import result_writer, write_result
 from datasets.files import ListEntry, write_mask
+from datasets.info import PASCAL_VOC
 from utils import processes
 from utils.crf import crf_inference
 from utils.errors import UserError
@@ -197,9 +198,9 @@ def test_a_sample_without_mask_column(tmp_path):
 
 def test_opening_many_images_shows_how_far_it_is(tmp_path, capsys):
     entry = write_pair(tmp_path, "a")
-    check_samples([entry] * 300, InferenceConfig(), 2)
+    check_samples([entry] * 300, InferenceConfig(), 2, tmp_path, PASCAL_VOC)
     assert capsys.readouterr().err == ""
-    check_samples([entry] * 400, InferenceConfig(), 2)
+    check_samples([entry] * 400, InferenceConfig(), 2, tmp_path, PASCAL_VOC)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 20
     assert lines[0].startswith("check: 20/400, ") and lines[-1].startswith("check: 400/400, ")
@@ -208,7 +209,11 @@ def test_opening_many_images_shows_how_far_it_is(tmp_path, capsys):
 def test_whatever_is_wrong_with_a_list_shows_before_it_runs(tmp_path):
     good = write_pair(tmp_path, "good")
     test = InferenceConfig(PAD_SIZE=(14, 18))
-    assert check_samples([good, ListEntry(good.image, None)], test, 2) == {str(good.image): (7, 9)}
+
+    def check(*entries, test=test):
+        return check_samples(entries, test, 2, tmp_path, PASCAL_VOC)
+
+    assert check(good, ListEntry(good.image, None)) == {str(good.image): (7, 9)}
 
     cut_short = tmp_path / "cut_short.jpg"
     cut_short.write_bytes(good.image.read_bytes()[:-40])
@@ -219,6 +224,6 @@ def test_whatever_is_wrong_with_a_list_shows_before_it_runs(tmp_path):
         (write_pair(tmp_path, "odd", mask_size=(7, 9)), r"odd_mask.png is 9×7.*odd.jpg 7×9"),
     ]:
         with pytest.raises(UserError, match=words):
-            check_samples([good, bad], test, 2)
+            check(good, bad)
     with pytest.raises(UserError, match=r"USE_GT_LABELS.*good.jpg.*--labels FILE"):
-        check_samples([ListEntry(good.image, None)], InferenceConfig(USE_GT_LABELS=True), 0)
+        check(ListEntry(good.image, None), test=InferenceConfig(USE_GT_LABELS=True))
