@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import zlib
+from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -40,11 +41,13 @@ def entries(backbone: str, model: str) -> list[tuple[str, tuple[int, ...]]]:
 
 def published_weights(backbone: str, model: str, salt: str) -> dict[str, Tensor]:
     """A snapshot as the published code would have written it, with the golden values."""
-    state = {
-        name: _value(name, shape, salt)
-        for name, shape in entries(backbone, model)
-        if not name.startswith("_aff.")
-    }
+    drawn, state = _drawn_for(backbone), {}
+    for name, shape in entries(backbone, model):
+        if not name.startswith("_aff."):
+            key = name, shape, salt
+            if key not in drawn:
+                drawn[key] = _value(*key)
+            state[name] = drawn[key]
     if model == "bsl":
         state["fc8.weight"] = state["cls_branch.2.weight"] = state["mask_branch.0.weight"]
     else:
@@ -54,6 +57,12 @@ def published_weights(backbone: str, model: str, salt: str) -> dict[str, Tensor]
         state["_aff.aff_m.kernel"] = others
         state["_aff.aff_std.kernel"] = places
     return {name: state[name] for name, _ in entries(backbone, model)}
+
+
+@lru_cache(maxsize=1)
+def _drawn_for(backbone: str) -> dict[tuple[str, tuple[int, ...], str], Tensor]:
+    """What was drawn for a backbone, whose networks share most of it."""
+    return {}
 
 
 def _value(name: str, shape: tuple[int, ...], salt: str) -> Tensor:

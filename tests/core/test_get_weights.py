@@ -27,6 +27,8 @@ from utils.errors import UserError
 
 REPOSITORY = Path(__file__).parents[2]
 
+LONG_AGO = "Wed, 11 May 2011 10:00:00 GMT"
+
 
 def small_file(shapes):
     """A weights file of these names and shapes; one number stands for all of a tensor."""
@@ -156,6 +158,7 @@ def test_a_wrong_file_in_place_stays_and_is_named_with_a_remedy(get, server, con
 
 def test_an_interrupted_download_goes_on(get, server, files):
     server.drops, server.drop_after = 1, 3000
+    server.last_modified = LONG_AGO
     get("vgg16")
     assert [asked for _, asked in server.requests] == [None, "bytes=3000-"]
     assert weights_path("vgg16").read_bytes() == files["vgg16_20M.pth"]
@@ -266,6 +269,7 @@ def test_a_link_that_leads_nowhere_is_named(get, tmp_path, link):
 def test_one_at_a_time_and_a_killed_one_is_taken_up(get, server, files):
     part = weights_path("vgg16").with_name("vgg16_20M.pth.part")
     server.bytes_per_second = 5000
+    server.last_modified = LONG_AGO
     with subprocess.Popen(**command(f"{server.url}/a%20mirror", "vgg16")) as process:
         try:
             while not (part.exists() and part.stat().st_size):

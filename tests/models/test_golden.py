@@ -26,8 +26,7 @@ from core.training.optimizer import build_optimizer
 from models.network import Network
 
 BACKBONES = ("resnet38", "vgg16", "resnet50", "resnet101")
-NAMES = [f"{b}_{m}" for b in BACKBONES for m in ("ae", "bsl")]
-NAMES += [f"{b}_ae_96x128" for b in BACKBONES]
+NAMES = [f"{b}_{record}" for b in BACKBONES for record in ("ae", "ae_96x128", "bsl")]
 
 
 class Case(NamedTuple):
