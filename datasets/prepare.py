@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -22,6 +21,7 @@ from datasets.voc.sbd_masks import convert_masks
 from utils.errors import UserError, os_errors_end_in, run_command
 from utils.files import only_process, remove_leftovers, user_path, write_text
 from utils.processes import available_cpus
+from utils.streams import go_on_unread
 
 
 def main() -> None:
@@ -52,6 +52,7 @@ def main() -> None:
     if args.check:
         check(args.root, workers, args.official)
         return
+    go_on_unread()  # masks and lists are the result, not what is printed
     with _os_errors_named(args.root):
         require_folders(args.root)
         with only_process(args.root):
@@ -140,4 +141,4 @@ def note_unusual_counts(counts: Mapping[str, int]) -> None:
 
 
 if __name__ == "__main__":
-    run_command(main, prints_result="--check" in sys.argv)
+    run_command(main, prints_result=True)

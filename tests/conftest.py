@@ -29,18 +29,12 @@ def ctrl_c_works() -> Iterator[None]:
 
 
 @pytest.fixture
-def thin_vgg16(monkeypatch) -> Iterator[None]:
+def thin_vgg16() -> Iterator[None]:
     """Gives the vgg16 that is built an eighth of its channels."""
-    # not at the top: they import PyTorch
-    from thin_train import SPEC, THIN
+    from thin_train import thin_networks  # not at the top: it imports PyTorch
 
-    from core import weights_check
-
-    weights_check._known.cache_clear()
-    for name, value in THIN.items():
-        monkeypatch.setitem(SPEC, name, value)
-    yield
-    weights_check._known.cache_clear()  # it may have seen the thin network
+    with thin_networks():
+        yield
 
 
 @pytest.fixture(scope="session")

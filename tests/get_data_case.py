@@ -7,11 +7,13 @@ import os
 import subprocess
 import sys
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from in_process import run_main
 from loopback_server import LoopbackServer
+from PIL import Image
 
 from datasets.voc import get_data as module
 from datasets.voc.archives import SBD_SOURCE, VOC_SOURCE
@@ -34,6 +36,16 @@ def command(root: Path | str, *arguments: str, **variables: object) -> dict[str,
         | {name: str(value) for name, value in variables.items()},
         "text": True,
     }
+
+
+def add_test_set(root: Path, names: Sequence[str]) -> None:
+    """Draw VOC's test set into a data root: images, and their ids in this order."""
+    images, id_list = root / VOC_TEST / "JPEGImages", VOC_TEST / "ImageSets/Segmentation/test.txt"
+    images.mkdir(parents=True)
+    (root / id_list).parent.mkdir(parents=True)
+    (root / id_list).write_text("".join(f"{name}\n" for name in names))
+    for name in names:
+        Image.new("RGB", (40, 30)).save(images / f"{name}.jpg")
 
 
 def get_data(

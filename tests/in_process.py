@@ -1,11 +1,11 @@
-"""A command run in the tests' own process, which has loaded PyTorch already."""
+"""Commands run in the tests' own process, which has loaded PyTorch already."""
 
 from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -27,3 +27,16 @@ def run_main(
         except SystemExit as end:
             status = end.code
     return CompletedProcess(words, status, out.getvalue(), err.getvalue())
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let PyTorch compute in one thread, as in commands that tests start."""
+    import torch  # not at the top: most commands do without
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 from forked import Forked, fork_pair
+from in_process import one_thread, run_main
 from PIL import Image
 
 from core import torchrun
@@ -22,7 +20,6 @@ from datasets.files import write_mask
 from datasets.info import PASCAL_VOC
 from infer_val import main
 from models import get_model
-from utils.errors import run_command
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CONFIG = """
@@ -85,21 +82,10 @@ def infer(
     folder: Path, output: Path, *arguments: object, status: int = 0
 ) -> subprocess.CompletedProcess[str]:
     """Run infer_val.py from `folder` to its end, in this process, which has PyTorch loaded."""
-    words = ["infer_val.py", *words_of(output, arguments)]
-    threads, found = torch.get_num_threads(), 0
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.chdir(folder)
-        patch.setattr(sys, "argv", words)
-        torch.set_num_threads(1)
-        try:
-            run_command(main)
-        except SystemExit as end:
-            found = end.code
-        finally:
-            torch.set_num_threads(threads)
-    assert found == status, out.getvalue() + err.getvalue()
-    return subprocess.CompletedProcess(words, status, out.getvalue(), err.getvalue())
+    with one_thread():
+        done = run_main(main, *words_of(output, arguments), cwd=folder)
+    assert done.returncode == status, done.stdout + done.stderr
+    return done
 
 
 def refusal(result: subprocess.CompletedProcess[str]) -> str:

@@ -5,11 +5,14 @@ Layers, names and everything around the network are the real ones; a step takes 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
 from torch import nn
 
+from core import weights_check
 from models.backbones import get_backbone_spec
 from models.backbones.vgg16 import VGG16
 from models.layers import init_from_scratch
@@ -36,6 +39,21 @@ class ThinVGG16(VGG16):
 THIN = {"build": ThinVGG16} | {
     name: replace(SPEC[name], channels=SPEC[name].channels // FACTOR) for name in ("conv3", "conv6")
 }
+
+
+@contextmanager
+def thin_networks() -> Iterator[None]:
+    """Give the vgg16 that is built in the body an eighth of its channels."""
+    wide = {name: SPEC[name] for name in THIN}
+    # what the weights check knows of vgg16 is of one width
+    weights_check._known.cache_clear()
+    SPEC.update(THIN)
+    try:
+        yield
+    finally:
+        SPEC.update(wide)
+        weights_check._known.cache_clear()
+
 
 if __name__ == "__main__":
     SPEC.update(THIN)

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import gc
-import io
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import pytest
 import torch
+from in_process import one_thread, run_main
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from thin_train import SPEC, THIN
+from thin_train import thin_networks
 
-from core import weights_check
 from train import main
-from utils.errors import run_command
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MINI = REPOSITORY / "configs" / "mini_resnet50.yaml"
@@ -67,25 +63,11 @@ def train(
     data: Path, folder: Path, *arguments: str, status: int = 0, **changes: str
 ) -> subprocess.CompletedProcess[str]:
     """Run train.py from `folder` to its end, in this process, which has PyTorch loaded."""
-    words = ["train.py", *arguments_of(data, arguments, changes)]
-    threads, found = torch.get_num_threads(), 0
-    with pytest.MonkeyPatch.context() as patch, captured() as (out, err):
-        patch.chdir(folder)
-        patch.setattr(sys, "argv", words)
-        for name, value in THIN.items():
-            patch.setitem(SPEC, name, value)
-        torch.set_num_threads(1)
-        weights_check._known.cache_clear()
-        try:
-            run_command(main)
-        except SystemExit as end:
-            found = end.code
-        finally:
-            torch.set_num_threads(threads)
-            weights_check._known.cache_clear()  # it may have seen the thin network
+    with one_thread(), thin_networks():
+        done = run_main(main, *arguments_of(data, arguments, changes), cwd=folder)
     gc.collect()  # what an error holds on to ends now
-    assert found == status, out.getvalue() + err.getvalue()
-    return subprocess.CompletedProcess(words, status, out.getvalue(), err.getvalue())
+    assert done.returncode == status, done.stdout + done.stderr
+    return done
 
 
 def train_together(
@@ -96,13 +78,6 @@ def train_together(
         out, err = process.communicate()
     assert process.returncode == status, out + err
     return subprocess.CompletedProcess(process.args, status, out, err)
-
-
-@contextmanager
-def captured() -> Iterator[tuple[io.StringIO, io.StringIO]]:
-    out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err):
-        yield out, err
 
 
 def error_of(result: subprocess.CompletedProcess[str]) -> str:

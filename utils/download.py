@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from utils.errors import UserError
-from utils.progress import CHUNK
+from utils.files import file_digest
 from utils.transfer import AddressError, fetch, held_bytes
 
 
@@ -35,11 +34,7 @@ class Checksum:
 
     def find_error(self, path: Path) -> str:
         """What is wrong with the file's digest; "" if nothing is."""
-        digest = hashlib.new(self.algorithm, usedforsecurity=False)
-        with path.open("rb") as file:
-            while chunk := file.read(CHUNK):
-                digest.update(chunk)
-        found = digest.hexdigest()
+        found = file_digest(path, self.algorithm)
         if found.startswith(self.digits.lower()):
             return ""
         return f"its {self.algorithm} is {found}, expected {self.digits.lower()}"

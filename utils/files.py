@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import re
 import tempfile
@@ -67,6 +68,15 @@ def write_text(path: str | Path, text: str, errors: str = "surrogateescape") -> 
     """
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors=errors)
+
+
+def file_digest(path: Path, algorithm: str) -> str:
+    """The digest of a file's content, in hexadecimal digits; `algorithm` as hashlib names it."""
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def remove_leftovers(folder: Path, pattern: str) -> None:

@@ -8,7 +8,6 @@ describes whatever is there when a process is killed.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from core.config import Config
 from core.inference.writing import KINDS, Outputs
 from datasets.files import ListEntry
 from utils.errors import UserError, os_errors_end_in
-from utils.files import remove_leftovers, write_text
+from utils.files import file_digest, remove_leftovers, write_text
 
 MANIFEST = "results.json"
 # keys without influence on results: where images lie (their files identify them), and training's
@@ -29,7 +28,6 @@ NO_INFLUENCE = frozenset(
 )
 # run info of runs that continued an earlier one
 LATER_RUN_INFO = re.compile(r"(config|environment|diff)_from_\d{5,}\.(yaml|patch)")
-CHUNK = 1 << 20
 SHOWN_DIGITS = 15
 
 Manifest = dict[str, Any]
@@ -216,14 +214,10 @@ def _identity(entry: ListEntry) -> Identity | None:
 
 
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256(usedforsecurity=False)
     try:
-        with path.open("rb") as file:
-            while chunk := file.read(CHUNK):
-                digest.update(chunk)
+        return file_digest(path, "sha256")
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    return digest.hexdigest()
 
 
 def _shown(value: object) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from get_data_case import VOC_TEST, add_test_set
 from in_process import run_main
 from PIL import Image
 from scipy.io import loadmat, savemat
@@ -19,7 +20,6 @@ from utils.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 VOC = Path("voc/VOCdevkit/VOC2012")
-VOC_TEST = Path("voc_test/VOCdevkit/VOC2012")
 SBD = Path("sbd/benchmark_RELEASE/dataset")
 ID_LISTS = (
     *(VOC / f"ImageSets/Segmentation/{split}.txt" for split in ("train", "val")),
@@ -484,13 +484,7 @@ def test_a_folder_linked_inside_a_data_set(root, tmp_path, errors):
 
 @pytest.fixture
 def root_with_test(root):
-    images = root / VOC_TEST / "JPEGImages"
-    images.mkdir(parents=True)
-    id_list = root / VOC_TEST / "ImageSets/Segmentation/test.txt"
-    id_list.parent.mkdir(parents=True)
-    id_list.write_text("2008_000006\n2008_000008\n")
-    for name in ids(id_list):
-        Image.new("RGB", (40, 30)).save(images / f"{name}.jpg")
+    add_test_set(root, ("2008_000006", "2008_000008"))
     prepare(root)
     return root
 

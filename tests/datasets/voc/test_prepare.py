@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from get_data_case import VOC_TEST, add_test_set
 from in_process import run_main
 from PIL import Image
 from scipy.io import loadmat, savemat
@@ -20,7 +21,6 @@ from utils.files import only_process
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 VOC = Path("voc/VOCdevkit/VOC2012")
-VOC_TEST = Path("voc_test/VOCdevkit/VOC2012")
 SBD = Path("sbd/benchmark_RELEASE/dataset")
 LISTS = ("train_voc.txt", "val_voc.txt", "train_augvoc.txt")
 
@@ -155,13 +155,7 @@ def test_without_voc_test_there_is_a_note_and_no_test_list(root):
 
 
 def test_the_test_list_has_images_only(root):
-    images = root / VOC_TEST / "JPEGImages"
-    images.mkdir(parents=True)
-    split = root / VOC_TEST / "ImageSets/Segmentation/test.txt"
-    split.parent.mkdir(parents=True)
-    split.write_text("2008_000008\n2008_000006\n")
-    for name in ids(split):
-        (images / f"{name}.jpg").touch()
+    add_test_set(root, ("2008_000008", "2008_000006"))
     result = prepare(root)
     assert result.returncode == 0 and "note" not in result.stdout
     assert (root / "test.txt").read_text() == (
