@@ -159,6 +159,7 @@ class FakeEvent:
         return 2.5
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:CUDA is not available")
 def test_where_a_steps_time_goes(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(torch.cuda, "Event", FakeEvent)

@@ -44,6 +44,7 @@ def test_inference_of_all_views(thin_vgg16):
     assert case.difference(case.ours(), case.baseline()) <= case.tolerance
 
 
+@pytest.mark.slow
 def test_growth_of_inference(monkeypatch):
     monkeypatch.setattr(growth_inference, "SIDES", (33, 65))
     monkeypatch.setattr(growth_inference, "CLASSES", (2, 3))

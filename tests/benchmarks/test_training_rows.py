@@ -26,12 +26,14 @@ def test_pamr(build):
     assert case.baseline().max() > 0.5
 
 
+@pytest.mark.slow
 def test_a_step_without_its_convolutions():
     case = training_cases.without_convolutions(CPU, batch=3, size=161)
     assert difference(case) <= case.tolerance
     assert (case.baseline()["loss_mask"] > 0).all()
 
 
+@pytest.mark.slow
 def test_a_whole_step(thin_vgg16):
     case = training_cases.whole_step(CPU, "vgg16", 2, 65, (), target=1)
     expected, found = (side() for side in case.check)

@@ -195,6 +195,7 @@ run_command(lambda: save_file({"weight": torch.zeros(10_000)}, sys.argv[1]))
 """
 
 
+@pytest.mark.slow
 def test_a_disk_that_takes_no_more(tmp_path):
     path = tmp_path / "model.pth"
     path.write_text("earlier")

@@ -222,6 +222,7 @@ run_command(main)
 """
 
 
+@pytest.mark.slow
 def test_the_cause_is_said_alone_whoever_is_faster(tmp_path):
     script = tmp_path / "job.py"
     script.write_text(SLOW_FAILURE)

@@ -35,7 +35,9 @@ def in_precision(kind: str) -> Precision:
         pytest.skip(str(error))  # older versions of PyTorch
 
 
-@pytest.fixture(params=list(TYPES))
+@pytest.fixture(
+    params=["bf16", pytest.param("fp16", marks=pytest.mark.slow)]  # CPUs emulate fp16
+)
 def low(request) -> Precision:
     return in_precision(request.param)
 

@@ -236,6 +236,7 @@ def test_a_second_run_leaves_everything_as_it_is(root):
     assert before == {path: path.stat().st_mtime_ns for path in root.rglob("*")}
 
 
+@pytest.mark.slow
 def test_lost_files_are_drawn_anew(small, tmp_path, capsys):
     out = Path(shutil.copytree(small, tmp_path / "mini"))
     patterns = ("*/*/*/JPEGImages/*.jpg", "*/*/*/cls/*.mat", "*/*/*/val.txt")
@@ -264,6 +265,7 @@ def test_same_seed_same_files_and_whatever_else_was_made_before_is_replaced(root
     assert digests(out) == digests(small)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_is_not_taken_for_a_whole_one(small, tmp_path):
     options = (f"--{name}={value}" for name, value in asdict(SMALL).items())
     command = [sys.executable, "-m", "datasets.mini_voc", f"--out={tmp_path}", *options]

@@ -91,6 +91,7 @@ def test_without_a_compiler_there_is_one_line(monkeypatch):
         accelerate(network, InferenceConfig(COMPILE=True), CPU)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile wants a C++ compiler")
 def test_compiled_networks_answer_the_same():
     _, full = segment()

@@ -78,6 +78,7 @@ def test_another_snapshot_of_the_same_name_is_refused(place, out):
         snapshot.write_bytes(content)
 
 
+@pytest.mark.slow
 def test_other_labels_are_refused(place, tmp_path):
     known = tmp_path / "labels.json"
     names = [f"image{number:02d}" for number in range(IMAGES)]
@@ -99,6 +100,7 @@ def test_what_does_not_change_results_is_not_refused(place, out):
     assert len(marked(out)) == 3
 
 
+@pytest.mark.slow
 def test_results_of_unknown_origin_are_refused(place, out):
     (out / "results.json").unlink()
     assert "results.json" in refusal(infer(place, out, SKIP, status=2))
@@ -141,6 +143,7 @@ def test_without_the_option_all_is_made_anew(place, made, out):
     assert not (out / "environment_from_00001.yaml").exists()
 
 
+@pytest.mark.slow
 def test_results_of_other_images_are_named_and_never_taken_for_ours(place, out):
     one = ("--infer-list", "first.txt")
     changed = ("--set", "TEST.BG_POW", "2")

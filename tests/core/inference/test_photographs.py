@@ -36,6 +36,7 @@ def folder(tmp_path):
     return tmp_path / "photographs"
 
 
+@pytest.mark.slow
 def test_every_mask_has_the_size_of_its_image(folder, trained, tmp_path, monkeypatch):
     output = tmp_path / "masks"
     words = ["--cfg", trained.config, "--snapshot", trained.snapshot, "--device", "cpu"]

@@ -50,6 +50,7 @@ def wait_for(process: Forked, folder: Path, pattern: str = "*.png", count: int =
         time.sleep(0.002)
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_it_ends_like_the_uninterrupted_run(place, whole, tmp_path):
     chance = random.Random(3)
     for processes in (1, 2):
@@ -75,7 +76,7 @@ def test_killed_at_random_moments_it_ends_like_the_uninterrupted_run(place, whol
     ("sent", "begin"),
     [
         (signal.SIGINT, start),
-        (signal.SIGTERM, start),
+        pytest.param(signal.SIGTERM, start, marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, start_torchrun, marks=pytest.mark.slow),
     ],
 )
@@ -115,6 +116,7 @@ def ends_of(pair: list[Forked]) -> list[tuple[int | None, str, str]]:
     return ends
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_images(place, whole, tmp_path):
     first, second = ends_of(start_pair(place, tmp_path, "--save-probabilities"))
     assert first[0] == second[0] == 0, (first, second)

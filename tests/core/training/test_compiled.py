@@ -30,6 +30,7 @@ class TinyBackbone(nn.Module):
         return deep, deep
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile wants a C++ compiler")
 def test_compiled_steps_are_those_of_float32():
     torch.manual_seed(0)

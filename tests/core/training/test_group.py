@@ -202,11 +202,13 @@ def test_a_mistake_is_said_once(mini_voc, tmp_path):
     assert "TRAIN.BATCH_SIZE 15" in errors[0] and "2 of them" in errors[0]
 
 
+@pytest.mark.slow
 def test_one_batch_norm_over_all_wants_gpus(mini_voc, tmp_path):
     message = error_of(train(mini_voc, tmp_path, status=2, TRAIN__SYNC_BN="True"))
     assert "TRAIN.SYNC_BN" in message and "NPROC" in message
 
 
+@pytest.mark.slow
 def test_only_batch_norm_that_trains_is_synchronised():
     network = get_model(golden_config("resnet50", "ae"))
     names = list(network.state_dict())

@@ -81,6 +81,7 @@ def test_what_was_run_is_recorded_beside_the_logs(finished):
     assert environment["commit"]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights(finished, mini_voc):
     folder, _ = finished
     train(mini_voc, folder, "--run", "twin")
@@ -153,6 +154,7 @@ def test_a_run_with_snapshots_is_not_trained_over(finished, mini_voc):
     assert all(suffix in message for suffix in before)
 
 
+@pytest.mark.slow
 def test_overwriting_replaces_snapshots_and_events(mini_voc, tmp_path):
     quick = {"TRAIN__NUM_EPOCHS": "0", "TRAIN__PRETRAIN": "0"}
     train(mini_voc, tmp_path, **quick)

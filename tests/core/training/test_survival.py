@@ -79,6 +79,7 @@ def test_killed_at_random_moments_it_ends_like_the_uninterrupted_run(mini_voc, w
     assert not list(snapshot_folder(tmp_path, "v01").glob(".*"))
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_found_finished(mini_voc, whole):
     folder, expected = whole
     result = train(mini_voc, folder, "--resume", "last", **RUN)
@@ -169,6 +170,7 @@ def test_a_loss_that_explodes_names_epoch_step_and_images(mini_voc, tmp_path):
     assert list(snapshot_folder(tmp_path, "v01").glob("last.pth"))
 
 
+@pytest.mark.slow
 def test_mistakes_about_the_last_state(mini_voc, whole, tmp_path):
     folder = whole[0]
     message = error_of(train(mini_voc, folder, status=2))
@@ -216,6 +218,7 @@ def test_weights_that_are_not_finite_do_not_replace_the_last_state(tmp_path):
     assert (tmp_path / "last.pth").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_going_back_to_a_snapshot_makes_the_later_state_void(mini_voc, tmp_path, monkeypatch):
     changes = {"TRAIN__VAL_INTERVAL": "1", "TRAIN__PRETRAIN": "0"}
     train(mini_voc, tmp_path, **changes)

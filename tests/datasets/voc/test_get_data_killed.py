@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from get_data_case import (
     SBD,
     SBD_SOURCE,
@@ -19,6 +20,7 @@ from get_data_case import (
 )
 
 
+@pytest.mark.slow
 def test_killed_at_every_stage_it_ends_with_the_same_tree(ready, server, mirror, tmp_path):
     root = tmp_path / "data"
     server.bytes_per_second = 200_000
