@@ -13,8 +13,8 @@ from core.evaluation.report import Report, evaluate_sources, read_run_info
 from core.evaluation.sources import mask_sources, oracle_source
 from core.evaluation.tensorboard import require_tensorboard, snapshot_step, write_events
 from core.evaluation.text import write_ranking
-from datasets.files import read_list, require_unique_ids
 from datasets.info import DATASETS, get_dataset_info
+from datasets.lists import read_list, require_unique_ids
 from utils.errors import UserError, run_command
 from utils.files import (
     expanded,

@@ -9,8 +9,9 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
-from datasets.files import ListEntry, write_mask
+from datasets.files import write_mask
 from datasets.info import PASCAL_VOC
+from datasets.lists import ListEntry
 
 SIZE = 375, 500
 """Height and width of the images, those of many of VOC's."""

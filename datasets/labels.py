@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from datasets.files import MISPAIRED, ListEntry, find_misfit, find_strange, read_mask
+from datasets.files import MISPAIRED, find_misfit, find_strange, read_mask
 from datasets.info import DatasetInfo
+from datasets.lists import ListEntry
 from utils.errors import UserError
 
 FEW_WITH_OBJECTS = 0.05

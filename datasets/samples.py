@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from datasets.files import ListEntry, read_image
+from datasets.files import read_image
+from datasets.lists import ListEntry
 
 
 class ImageLevelSamples:

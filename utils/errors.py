@@ -41,6 +41,11 @@ def os_errors_end_in(remedy: str) -> Iterator[None]:
         raise UserError(f"{error}; {remedy}") from error
 
 
+def reason(error: Exception) -> str:
+    """What an error says, as part of another message."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
 def python_command(module: str, *arguments: str) -> str:
     """A command that runs a module, to be named in messages.
 

@@ -10,14 +10,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from datasets.files import (
-    ListEntry,
-    read_ground_truth,
-    read_mask,
-    require_classes,
-    require_masks,
-)
+from datasets.files import read_ground_truth, read_mask, require_classes
 from datasets.info import DatasetInfo
+from datasets.lists import ListEntry, require_masks
 from utils.errors import UserError
 from utils.metrics import (
     SegmentationScores,

@@ -12,8 +12,9 @@ from PIL import Image
 from core.arguments import add_mask_arguments
 from core.evaluation.evaluate import read_prediction
 from core.inference.writing import CRF_FOLDER
-from datasets.files import ListEntry, read_list, read_pair, require_classes, require_masks
+from datasets.files import read_pair, require_classes
 from datasets.info import DATASETS, DatasetInfo, get_dataset_info
+from datasets.lists import ListEntry, read_list, require_masks
 from utils.drawing import blend, colorize, enlarge, legend, picture
 from utils.errors import UserError, run_command
 from utils.files import atomic_path

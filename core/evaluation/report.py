@@ -15,9 +15,9 @@ from core.evaluation.evaluate import Evaluation, evaluate, require_prediction
 from core.evaluation.sources import ORACLE, PLAIN, MaskSource
 from core.evaluation.text import format_report
 from core.inference.writing import CRF_FOLDER
-from datasets.files import ListEntry, reason
 from datasets.info import DatasetInfo
-from utils.errors import UserError
+from datasets.lists import ListEntry
+from utils.errors import UserError, reason
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import numpy as np
 
 from core.evaluation.evaluate import Predict, masks_from
 from core.inference.writing import CRF_FOLDER
-from datasets.files import ListEntry
 from datasets.info import DatasetInfo
+from datasets.lists import ListEntry
 
 PLAIN, CRF, ORACLE = "plain", "crf", "oracle"
 

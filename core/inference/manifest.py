@@ -16,7 +16,7 @@ from typing import Any
 
 from core.config import Config
 from core.inference.writing import KINDS, Outputs
-from datasets.files import ListEntry
+from datasets.lists import ListEntry
 from utils.errors import UserError, os_errors_end_in
 from utils.files import file_digest, remove_leftovers, write_text
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from core.arguments import add_mask_arguments
-from datasets.files import ListEntry, read_list, require_unique_ids
+from datasets.lists import ListEntry, read_list, require_unique_ids
 from utils.errors import UserError, os_errors_end_in, run_command
 from utils.files import require_writable_file, write_text
 

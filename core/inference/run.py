@@ -14,7 +14,6 @@ from core.arguments import config_from_arguments, run_folder
 from core.checkpoint import find_snapshot
 from core.config import Config
 from core.distributed import Group, interruptible, rank_zero_first, track_group
-from core.inference.image_labels import read_labels
 from core.inference.manifest import origin, plan_results, prepare_folder
 from core.inference.predict import Prediction
 from core.inference.samples import check_samples, find_images, load_sample
@@ -22,8 +21,9 @@ from core.inference.segmenter import Segmenter
 from core.inference.tta import describe_oversize
 from core.inference.writing import Outputs, result_writer
 from core.run_info import write_run_info
-from datasets.files import ListEntry, require_unique_ids
+from datasets.image_labels import read_labels
 from datasets.info import DatasetInfo, get_dataset_info
+from datasets.lists import ListEntry, require_unique_ids
 from utils.crf import require_crf
 from utils.errors import UserError
 from utils.files import ignores_case, only_process, require_writable_folder

@@ -15,12 +15,12 @@ from core.checkpoint import load_model
 from core.config import Config, InferenceConfig, load_config
 from core.devices import require_working, select_device
 from core.distributed import place
-from core.inference.image_labels import label_vector
 from core.inference.predict import Prediction, Predictor
 from core.inference.samples import Sample
 from core.inference.writing import label_map
 from core.precision import accelerate
 from datasets.files import read_image
+from datasets.image_labels import label_vector
 from datasets.images import to_rgb
 from datasets.info import PASCAL_VOC, DatasetInfo
 from models import get_model

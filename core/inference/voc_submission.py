@@ -13,17 +13,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from core.arguments import add_mask_arguments
-from datasets.files import (
-    ListEntry,
-    decode_whole,
-    read_image,
-    read_list,
-    reason,
-    require_files,
-    require_unique_ids,
-)
+from datasets.files import decode_whole, read_image
 from datasets.info import DatasetInfo, get_dataset_info
-from utils.errors import UserError, os_errors_end_in, run_command
+from datasets.lists import ListEntry, read_list, require_files, require_unique_ids
+from utils.errors import UserError, os_errors_end_in, reason, run_command
 from utils.files import atomic_path, require_writable_file
 from utils.processes import available_cpus
 

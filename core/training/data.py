@@ -16,7 +16,6 @@ from torch import Tensor
 
 from core.config import Config
 from core.distributed import Group
-from datasets.files import ListEntry, read_list, require_files, require_masks
 from datasets.info import DatasetInfo
 from datasets.labels import (
     MaskFacts,
@@ -26,6 +25,7 @@ from datasets.labels import (
     read_mask_facts,
     require_objects,
 )
+from datasets.lists import ListEntry, read_list, require_files, require_masks
 from datasets.samples import EpochSampler, ImageLevelSamples, load_batch
 from datasets.transforms import train_transform, unit_range, val_transform
 from utils.ahead import one_ahead

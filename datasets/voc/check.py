@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from datasets.files import INDEX_MODES, find_strange, reason
+from datasets.files import INDEX_MODES, find_strange
 from datasets.images import decode_whole
 from datasets.info import PASCAL_VOC
 from datasets.voc.errors import (
@@ -30,7 +30,7 @@ from datasets.voc.lists import (
     read_lines,
 )
 from datasets.voc.sbd_masks import mat_ids, read_sbd_mask
-from utils.errors import UserError, os_errors_end_in
+from utils.errors import UserError, os_errors_end_in, reason
 from utils.processes import process_map
 from utils.progress import LINES_IN_A_LOG, track
 

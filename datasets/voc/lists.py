@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from datasets.files import list_columns, reason
+from datasets.lists import list_columns
 from datasets.voc.errors import DataError, how_to_restore, missing
 from datasets.voc.layout import SBD, VOC, VOC_TEST, parse_ids
+from utils.errors import reason
 
 # A file list before it is written: (image, mask) or (image,), relative to the data root, by id.
 ListLines = list[tuple[Path, ...]]

@@ -6,15 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.files import (
-    labels_of_mask,
-    read_image,
-    read_list,
-    read_mask,
-    require_unique_ids,
-    write_mask,
-)
+from datasets.files import labels_of_mask, read_image, read_mask, write_mask
 from datasets.info import DATASETS, PASCAL_VOC, get_dataset_info
+from datasets.lists import read_list, require_unique_ids
 from utils.errors import UserError
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.files import ListEntry
 from datasets.info import PASCAL_VOC
 from datasets.labels import (
     count_table,
@@ -17,6 +16,7 @@ from datasets.labels import (
     read_mask_facts,
     require_objects,
 )
+from datasets.lists import ListEntry
 from utils.errors import UserError
 
 

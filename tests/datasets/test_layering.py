@@ -6,7 +6,17 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-READ = ("files", "images", "info", "jitter", "labels", "samples", "transforms")
+READ = (
+    "files",
+    "images",
+    "info",
+    "jitter",
+    "image_labels",
+    "labels",
+    "lists",
+    "samples",
+    "transforms",
+)
 ALLOWED = {f"datasets.{name}" for name in READ}
 
 

@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
-from datasets.files import ListEntry, read_list, require_files
 from datasets.info import PASCAL_VOC
+from datasets.lists import ListEntry, read_list, require_files
 from utils.errors import UserError
 
 

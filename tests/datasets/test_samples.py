@@ -9,9 +9,9 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from core.distributed import interleave
-from datasets.files import ListEntry
 from datasets.info import PASCAL_VOC
 from datasets.labels import labels_of_list, read_mask_facts
+from datasets.lists import ListEntry
 from datasets.samples import EpochSampler, ImageLevelSamples, load_batch, mix_seed
 from datasets.transforms import (
     PublishedRandomCrop,

@@ -13,8 +13,9 @@ from PIL import Image
 
 from core.evaluation.evaluate import Evaluation, ImageAgreement, Predict, UnusableMaskError
 from core.evaluation.text import ranking
-from datasets.files import ListEntry, read_pair
+from datasets.files import read_pair
 from datasets.info import DatasetInfo
+from datasets.lists import ListEntry
 from utils.drawing import blend, colorize
 from utils.metrics import joint_histogram, segmentation_scores
 from utils.processes import available_cpus

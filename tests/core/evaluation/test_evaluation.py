@@ -12,8 +12,9 @@ from PIL import Image
 from core.evaluation.evaluate import Evaluation, UnusableMaskError, evaluate, masks_from
 from core.evaluation.sources import oracle_mask
 from core.evaluation.text import format_report
-from datasets.files import read_list, write_mask
+from datasets.files import write_mask
 from datasets.info import PASCAL_VOC
+from datasets.lists import read_list
 from eval_seg import main
 from utils.errors import UserError
 

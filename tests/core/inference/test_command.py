@@ -14,8 +14,9 @@ from core.checkpoint import save_model, snapshot_path
 from core.config import load_config
 from core.inference.predict import Predictor
 from core.inference.samples import load_sample
-from datasets.files import read_list, read_mask, write_mask
+from datasets.files import read_mask, write_mask
 from datasets.info import PASCAL_VOC
+from datasets.lists import read_list
 from models import get_model
 from utils.errors import UserError
 

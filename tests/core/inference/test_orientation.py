@@ -18,8 +18,9 @@ from core.evaluation.html.examples import draw_example
 from core.inference.samples import check_samples, find_images, load_sample
 from core.inference.voc_submission import pack
 from core.training.data import read_labels
-from datasets.files import read_ground_truth, read_list, read_mask, read_pair, write_mask
+from datasets.files import read_ground_truth, read_mask, read_pair, write_mask
 from datasets.info import PASCAL_VOC
+from datasets.lists import read_list
 from datasets.samples import ImageLevelSamples
 from datasets.transforms import to_unit_tensor
 from utils.errors import UserError

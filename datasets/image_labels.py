@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from datasets.files import ListEntry, reason
-from utils.errors import UserError
+from datasets.lists import ListEntry
+from utils.errors import UserError, reason
 
 SEPARATORS = (",", ";", "\t")
 
