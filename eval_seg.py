@@ -13,7 +13,7 @@ from core.evaluation.report import Report, evaluate_sources, read_run_info
 from core.evaluation.sources import mask_sources, oracle_source
 from core.evaluation.tensorboard import require_tensorboard, snapshot_step, write_events
 from core.evaluation.text import write_ranking
-from datasets.info import DATASETS, get_dataset_info
+from datasets.dataset_file import KNOWN, get_dataset_info
 from datasets.lists import read_list, require_unique_ids
 from utils.errors import UserError, run_command
 from utils.files import (
@@ -105,7 +105,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         type=user_path,
         help="write each class's images here by TP − FN − FP (without CRF), best first",
     )
-    parser.add_argument("--dataset", default="pascal_voc", help=f"one of {', '.join(DATASETS)}")
+    parser.add_argument("--dataset", default="pascal_voc", help=f"one of {', '.join(KNOWN)}")
     parser.add_argument(
         "--allow-missing",
         action="store_true",

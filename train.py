@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from core.arguments import add_common_arguments, config_from_arguments, run_folder
+from core.arguments import add_common_arguments, run_folder, settings_from_arguments
 from core.devices import make_deterministic
 from core.distributed import join_group, process_group, rank_zero_speaks_first
 from core.training.run import TrainingRun
-from datasets.info import get_dataset_info
 from utils.errors import run_command
 
 
@@ -23,11 +22,12 @@ def main() -> None:
 def run(args: argparse.Namespace) -> None:
     group, device = join_group(args.device, spread=True)
     with rank_zero_speaks_first(group):
+        config, info = settings_from_arguments(args)
         TrainingRun(
-            config_from_arguments(args),
-            get_dataset_info(args.dataset),
-            snapshots=run_folder(args.snapshot_dir, args),
-            logs=run_folder(args.logdir, args),
+            config,
+            info,
+            snapshots=run_folder(args.snapshot_dir, info.name, args),
+            logs=run_folder(args.logdir, info.name, args),
             resume=args.resume,
             overwrite=args.overwrite,
             seed=args.random_seed,

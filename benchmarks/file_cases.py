@@ -21,11 +21,11 @@ from benchmarks.meters import python_peak
 from benchmarks.voc_like import blobs, write_samples
 from core.evaluation.evaluate import evaluate, masks_from
 from datasets.files import write_mask
-from datasets.info import PASCAL_VOC
 from datasets.labels import labels_of_list, read_mask_facts
 from datasets.lists import ListEntry
 from datasets.samples import ImageLevelSamples, mix_seed
 from datasets.transforms import MEAN, STD, draw_crop, normalise, train_transform
+from datasets.voc import PASCAL_VOC
 
 T = TypeVar("T")
 Samples = list[tuple[Tensor, Tensor]]

@@ -10,8 +10,8 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from datasets.files import write_mask
-from datasets.info import PASCAL_VOC
 from datasets.lists import ListEntry
+from datasets.voc import PASCAL_VOC
 
 SIZE = 375, 500
 """Height and width of the images, those of many of VOC's."""

@@ -12,7 +12,7 @@ import math
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from operator import attrgetter
 from pathlib import Path
@@ -26,10 +26,11 @@ from core.config_reading import (
     flatten_fields,
     flatten_yaml,
     parse_pairs,
-    read_yaml,
 )
+from datasets.info import DatasetInfo
 from utils.errors import UserError
 from utils.files import user_path
+from utils.yaml_files import read_yaml
 
 OLD_KEYS = ("DEBUG", "CUDA", "PYTORCH_VERSION_LESS_THAN_040")
 """People's old files have them; whatever their values, they are accepted and dropped."""
@@ -83,7 +84,7 @@ class InferenceConfig:
     CROP_GRID_SIZE: tuple[int, int] = _option((2, 2), low=1)  # rows, columns
     BATCH_SIZE: int = _option(8, low=1)
     BG_POW: float = _option(3.0, low=0)
-    NUM_CLASSES: int = _option(21, low=2)
+    NUM_CLASSES: int = _option(0, low=0)  # 0: the data set's; another number is an error
     USE_GT_LABELS: bool = False
     FP_CUT_SCORE: float = 0.1
     # for images that PAD_SIZE does not hold: grow it, or shrink the image
@@ -179,7 +180,7 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
     if path is not None:
         path = user_path(path)
         source = str(path)
-        for key, value in flatten_yaml(read_yaml(path), known, source):
+        for key, value in flatten_yaml(read_yaml(path, "the configuration", "NET:"), known, source):
             values[key] = checked(key, value, known, source)
     for key, value in parse_pairs(overrides):
         values[key] = checked(key, value, known, "--set")
@@ -195,6 +196,38 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
     if unused := [key for key in values if _is_set_in_vain(key, values[key], known)]:
         _say_once(f"note: {source}: nothing reads {', '.join(unused)}")
     return config
+
+
+def fit_to_dataset(config: Config, info: DatasetInfo, overrides: Sequence[str] = ()) -> Config:
+    """The configuration, with the data root of a data set that is given as a file.
+
+    Args:
+        config: loaded with
+        overrides: these; DATASET.PATH and TEST.DATA_ROOT among them win over the file's path.
+        info: the data set.
+
+    Raises:
+        UserError: TEST.NUM_CLASSES is not the data set's number of classes.
+    """
+    if config.TEST.NUM_CLASSES not in (0, info.num_classes):
+        raise UserError(
+            f"TEST.NUM_CLASSES is {config.TEST.NUM_CLASSES}, but {info.name} has "
+            f"{info.num_classes} classes with background; leave it out (--set TEST.NUM_CLASSES 0)"
+        )
+    if info.path is None:
+        return config
+    given = overrides[::2]
+    data, test = config.DATASET, config.TEST
+    if "DATASET.PATH" not in given:
+        data = replace(data, PATH=str(info.path))
+    if "TEST.DATA_ROOT" not in given:
+        test = replace(test, DATA_ROOT="")
+    return replace(config, DATASET=data, TEST=test)
+
+
+def data_root(config: Config) -> Path:
+    """The data root of inference."""
+    return Path(config.TEST.DATA_ROOT or config.DATASET.PATH)
 
 
 def _is_set_in_vain(key: str, value: Any, known: dict[str, Any]) -> bool:

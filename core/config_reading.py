@@ -10,36 +10,11 @@ import math
 import typing
 from collections.abc import Sequence
 from itertools import accumulate
-from pathlib import Path
 from reprlib import repr as short_repr
 from typing import Any
 
-import yaml
-
 from utils.errors import UserError
 from utils.files import expanded
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The sections of a YAML file; a `UserError` says why it cannot be read."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(
-            f"cannot read the configuration {path}: {error.strerror or error}"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"the configuration {path} is not UTF-8 text: {error}") from error
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UserError(f"{path}{line} is not valid YAML: {error.problem}") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2020-99-99
-        raise UserError(f"{path} is not valid YAML: {error}") from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: expected sections such as `NET:`, found {short_repr(content)}")
-    return content
 
 
 def flatten_yaml(

@@ -17,6 +17,8 @@ import yaml
 
 from core.config import Config
 from core.devices import describe_devices
+from core.snapshot_settings import write_settings
+from datasets.info import DatasetInfo
 from utils.errors import UserError
 from utils.files import write_text
 
@@ -24,12 +26,18 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def write_run_info(
-    folder: Path, config: Config, devices: Sequence[torch.device], mark: str = "", **facts: Any
+    folder: Path,
+    config: Config,
+    info: DatasetInfo,
+    devices: Sequence[torch.device],
+    mark: str = "",
+    **facts: Any,
 ) -> None:
-    """Write config.yaml, environment.yaml and diff.patch to `folder`.
+    """Write config.yaml, dataset.yaml, environment.yaml and diff.patch to `folder`.
 
-    The first is the full configuration; the second the command, the commit, versions and machine;
-    the third what has changed in the repository since that commit, empty if nothing has.
+    The first is the full configuration; the second the data set, whose path is its data root; the
+    third the command, the commit, versions and machine; the fourth what has changed in the
+    repository since that commit, empty if nothing has.
 
     Args:
         folder: of the logs or the results.
@@ -54,10 +62,10 @@ def write_run_info(
         **facts,
     }
     files = {
-        f"config{mark}.yaml": config.to_yaml(),
         f"environment{mark}.yaml": yaml.safe_dump(environment, sort_keys=False),
         f"diff{mark}.patch": changes,
     }
+    write_settings(folder, config, info, mark)
     try:
         for name, text in files.items():
             write_text(folder / name, text)

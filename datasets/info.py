@@ -1,50 +1,40 @@
-"""What a data set is: its classes, their colours, and the names of its lists.
+"""What a data set is: its classes, their colours, its lists, and where its labels come from.
 
-To add one, add its `DatasetInfo` to `DATASETS`, and its lists to the data root.
+A data set is a file, see `datasets.dataset_file`; the known ones are beside this module.
 """
 
 from __future__ import annotations
 
+import re
 import shlex
+import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from utils.errors import UserError, python_command
-
-
-def voc_palette() -> tuple[int, ...]:
-    """VOC's colour map as 768 values, R, G and B of the indices 0 to 255.
-
-    An index's bits are dealt to the three channels in turn, lowest first, and fill each channel
-    from its highest bit down, so that small indices are far apart in colour.
-    """
-    colours = []
-    for index in range(256):
-        rgb = [0, 0, 0]
-        for bit in range(8):
-            rgb[bit % 3] |= ((index >> bit) & 1) << (7 - bit // 3)
-        colours.extend(rgb)
-    return tuple(colours)
+from utils.errors import python_command
+from utils.palette import IGNORE_INDEX, voc_palette
 
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """A data set's fixed facts.
+    """A data set's fixed facts; paths are relative to the data root, or absolute.
 
     Attributes:
-        name: the name given to `--dataset`; folders of snapshots and logs carry it.
+        name: folders of snapshots and logs carry it.
         classes: class names in index order; index 0 is background.
+        train_list: the list to train on.
+        val_list: the list to validate on; the loss on it decides which snapshots are kept.
+        val_train_list: the part of the training list that is validated too; "" for a sample of it.
+        labels: the labels table, or a folder of labels; "" if labels come from masks.
         palette: 768 values, R, G and B of each mask index.
         ignore_index: the mask value that counts nowhere.
-        train_list: the list to train on, relative to the data root.
-        val_lists: the lists to validate on, `train` and `val`, by the TensorBoard writer their
-            scores go to; the loss on `val` decides which snapshots are kept.
-        expected_counts: the official number of lines of each list.
         exif: whether its images are turned as their EXIF orientation says; its masks fit them so,
             or as they are stored.
-        folders: names of folders that the data set's own images lie below.
+        path: the data root; None for a known data set, which is where DATASET.PATH says.
+        expected_counts: the official number of lines of each list.
+        folders: names of folders that the data set's own images lie below; empty for all.
         top: a folder in the data root that is there once some of the data set is.
         get_script: brings the data set and its lists to DATA_ROOT, by default data; "" if nothing
             does.
@@ -54,12 +44,15 @@ class DatasetInfo:
 
     name: str
     classes: tuple[str, ...]
-    palette: tuple[int, ...]
-    ignore_index: int
     train_list: str
-    val_lists: Mapping[str, str]
-    expected_counts: Mapping[str, int] = field(default_factory=dict)
+    val_list: str
+    val_train_list: str = ""
+    labels: str = ""
+    palette: tuple[int, ...] = field(default_factory=voc_palette)
+    ignore_index: int = IGNORE_INDEX
     exif: bool = True
+    path: Path | None = None
+    expected_counts: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     folders: tuple[str, ...] = ()
     top: str = ""
     get_script: str = ""
@@ -69,6 +62,10 @@ class DatasetInfo:
     def num_classes(self) -> int:
         """The number of classes, background included."""
         return len(self.classes)
+
+    def at(self, root: str | Path) -> DatasetInfo:
+        """The data set, whose data root this is."""
+        return replace(self, path=Path(root))
 
     def turns(self, image: Path) -> bool:
         """Whether a listed image is turned as its EXIF orientation says.
@@ -87,9 +84,22 @@ class DatasetInfo:
         """The command that writes the lists of the data that is in the data root."""
         return python_command(self.prepare_module, "--root", str(root), *options)
 
+    def find_list(self, name: str | Path, root: Path) -> Path:
+        """The list that `name` stands for: a path, or `train`, `val` or `val_train`.
+
+        Known data sets may have their images elsewhere, but their lists in data, where they are
+        written by default.
+        """
+        own = {"train": self.train_list, "val": self.val_list, "val_train": self.val_train_list}
+        listed = own.get(str(name))
+        if not listed or Path(name).exists():
+            return Path(name)
+        path = root / listed
+        return path if self.path or path.exists() else Path("data", listed)
+
     def remedy_for_list(self, filelist: Path, root: Path) -> str:
         """What to do where a list cannot be read."""
-        own = {self.train_list, *self.val_lists.values(), *self.expected_counts}
+        own = {self.train_list, self.val_list, self.val_train_list, *self.expected_counts}
         is_own = filelist.name in own and filelist.parent.absolute() == root.absolute()
         if not self.get_script or not is_own:
             return "check its path"
@@ -109,58 +119,9 @@ class DatasetInfo:
         return f"get {self.name} with `{self.get_command(root)}`"
 
     def _is_own(self, path: Path) -> bool:
-        return not set(self.folders).isdisjoint(path.parts)
+        return not self.folders or not set(self.folders).isdisjoint(path.parts)
 
 
-PASCAL_VOC = DatasetInfo(
-    name="pascal_voc",
-    classes=(
-        "background",
-        "aeroplane",
-        "bicycle",
-        "bird",
-        "boat",
-        "bottle",
-        "bus",
-        "car",
-        "cat",
-        "chair",
-        "cow",
-        "diningtable",
-        "dog",
-        "horse",
-        "motorbike",
-        "person",
-        "potted-plant",
-        "sheep",
-        "sofa",
-        "train",
-        "tv/monitor",
-    ),
-    palette=voc_palette(),
-    ignore_index=255,
-    train_list="train_augvoc.txt",
-    val_lists=MappingProxyType({"train": "train_voc.txt", "val": "val_voc.txt"}),
-    expected_counts=MappingProxyType(
-        {
-            "train_augvoc.txt": 10582,
-            "train_voc.txt": 1464,
-            "val_voc.txt": 1449,
-            "test.txt": 1456,
-        }
-    ),
-    exif=False,
-    folders=("VOCdevkit", "benchmark_RELEASE"),
-    top="voc",
-    get_script="launch/get_data.sh",
-    prepare_module="datasets.prepare",
-)
-
-DATASETS: Mapping[str, DatasetInfo] = MappingProxyType({PASCAL_VOC.name: PASCAL_VOC})
-
-
-def get_dataset_info(name: str) -> DatasetInfo:
-    """The `DatasetInfo` called `name`; a `UserError` names the known ones if there is none."""
-    if name not in DATASETS:
-        raise UserError(f"unknown data set {name!r}; known: {', '.join(DATASETS)}")
-    return DATASETS[name]
+def plain_name(name: str) -> str:
+    """A class name without what its readers do not tell apart: capitals, blanks, - _ and /."""
+    return re.sub(r"[\s\-_/]", "", unicodedata.normalize("NFC", name)).casefold()

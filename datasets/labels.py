@@ -1,13 +1,16 @@
-"""Image-level labels derived from a list's masks, with checks and warnings before training."""
+"""The image-level labels of lists, from tables or masks, checked before training."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from datasets.class_names import label_vector, split_labels
 from datasets.files import MISPAIRED, find_misfit, find_strange, read_mask
+from datasets.image_labels import read_labels
 from datasets.info import DatasetInfo
 from datasets.lists import ListEntry
 from utils.errors import UserError
@@ -61,6 +64,42 @@ def labels_of_list(
     return present[:, 1 : info.num_classes].astype(np.uint8)
 
 
+def given_labels(
+    entries: Sequence[ListEntry], info: DatasetInfo, root: Path
+) -> dict[ListEntry, np.ndarray]:
+    """The labels that a list's own column, or else the data set's table, gives.
+
+    Args:
+        entries: of a list; a column of labels wins over the table.
+        info: the data set.
+        root: the data root.
+
+    Returns:
+        C − 1 uint8 zeros and ones of each entry; empty for those whose labels come from masks.
+
+    Raises:
+        UserError: a name is no class, or the table cannot be read.
+        MissingError: the table lacks images.
+    """
+    labels = {
+        entry: column_labels(entry, info.classes) for entry in entries if entry.labels is not None
+    }
+    others = [entry for entry in entries if entry.labels is None]
+    if info.labels and others:
+        images = [entry.image for entry in others]
+        of_table = read_labels(root / info.labels, images, info.classes)
+        labels |= dict(zip(others, of_table, strict=True))
+    return labels
+
+
+def column_labels(entry: ListEntry, classes: Sequence[str]) -> np.ndarray:
+    """The labels in an entry's own column; a `UserError` names what is no class."""
+    try:
+        return label_vector(split_labels(entry.labels, classes), classes).astype(np.uint8)
+    except UserError as error:
+        raise UserError(f"{entry.image}: {error}") from error
+
+
 def require_objects(
     name: str, labels: np.ndarray, facts: Sequence[MaskFacts], classes: int
 ) -> None:
@@ -68,12 +107,15 @@ def require_objects(
 
     Such labels come from masks whose objects are all 255, as many programs save them.
     """
-    if not labels.any():
+    if labels.any():
+        return
+    if facts:
         values = np.flatnonzero(np.any([each.present for each in facts], axis=0))
         raise UserError(
             f"no image of {name} has an object: its masks hold {' and '.join(map(str, values))} "
             f"alone; values are class indices, 0 to {classes - 1}"
         )
+    raise UserError(f"no image of {name} has an object; name the objects in its labels")
 
 
 def doubts(lists: Sequence[tuple[str, np.ndarray]], info: DatasetInfo) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.info import PASCAL_VOC, DatasetInfo
+from datasets.info import DatasetInfo
 from utils.errors import UserError, reason
 
 
@@ -31,11 +31,12 @@ class ListEntry:
 
 
 def read_list(
-    path: str | Path, root: str | Path, info: DatasetInfo = PASCAL_VOC
+    path: str | Path, root: str | Path, info: DatasetInfo | None = None
 ) -> list[ListEntry]:
     """Read a file list: a line an image, `IMAGE MASK` or `IMAGE`, relative to `root`.
 
-    A leading slash and blank lines are tolerated; `info` says whether images are turned. Raises
+    A leading slash and blank lines are tolerated; `info` says whether images are turned, without it
+    all are. Raises
     `UserError` for a list that is missing, empty, or has a line of more than two columns.
     """
     path, root = Path(path), Path(root)
@@ -46,7 +47,7 @@ def read_list(
     except (OSError, ValueError) as error:
         raise UserError(
             f"cannot read the file list {path} ({reason(error)}); "
-            f"{info.remedy_for_list(path, root)}"
+            f"{info.remedy_for_list(path, root) if info else 'check its path'}"
         ) from error
 
     entries: list[ListEntry] = []
@@ -60,7 +61,9 @@ def read_list(
                 "cannot be listed"
             )
         image, *mask = (root / column for column in columns)
-        entries.append(ListEntry(image, mask[0] if mask else None, info.turns(image)))
+        entries.append(
+            ListEntry(image, mask[0] if mask else None, info is None or info.turns(image))
+        )
     if not entries:
         raise UserError(f"the file list {path} is empty")
     return entries

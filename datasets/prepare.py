@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from datasets.info import PASCAL_VOC
+from datasets.voc import PASCAL_VOC
 from datasets.voc.check import check
 from datasets.voc.errors import how_to_restore, is_mini_voc, missing
 from datasets.voc.layout import SBD, VOC, VOC_TEST

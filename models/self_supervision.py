@@ -8,8 +8,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from models.layers import resize_corners
-
-IGNORE_INDEX = 255
+from utils.palette import IGNORE_INDEX
 
 
 def make_pseudo_labels(

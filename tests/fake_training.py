@@ -25,7 +25,7 @@ from core.distributed import SINGLE, Group
 from core.training.engine import Trainer, Validation
 from core.training.errors import NotFiniteError
 from core.training.run import TrainingRun
-from datasets.info import PASCAL_VOC
+from datasets.voc import PASCAL_VOC
 from models.network import Network
 
 CPU = torch.device("cpu")

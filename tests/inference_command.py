@@ -17,7 +17,7 @@ from core import torchrun
 from core.checkpoint import save_model, snapshot_path
 from core.config import load_config
 from datasets.files import write_mask
-from datasets.info import PASCAL_VOC
+from datasets.voc import PASCAL_VOC
 from infer_val import main
 from models import get_model
 

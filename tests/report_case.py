@@ -5,7 +5,7 @@ from in_process import run_main
 from PIL import Image
 
 from datasets.files import write_mask
-from datasets.info import PASCAL_VOC
+from datasets.voc import PASCAL_VOC
 from eval_seg import main
 
 SIZE = (6, 8)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from core.inference.writing import Outputs
-from datasets.info import voc_palette
+from utils.palette import voc_palette
 
 PALETTE = voc_palette()
 CLASSES = 21

@@ -12,8 +12,9 @@ from PIL import Image
 from core.arguments import add_mask_arguments
 from core.evaluation.evaluate import read_prediction
 from core.inference.writing import CRF_FOLDER
+from datasets.dataset_file import KNOWN, get_dataset_info
 from datasets.files import read_pair, require_classes
-from datasets.info import DATASETS, DatasetInfo, get_dataset_info
+from datasets.info import DatasetInfo
 from datasets.lists import ListEntry, read_list, require_masks
 from utils.drawing import blend, colorize, enlarge, legend, picture
 from utils.errors import UserError, run_command
@@ -70,7 +71,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     add_mask_arguments(parser, filelist="lines of `IMAGE MASK`", out="a .png to write")
     parser.add_argument("--count", type=int, default=6, help="how many images (6)")
-    parser.add_argument("--dataset", default="pascal_voc", help=f"one of {', '.join(DATASETS)}")
+    parser.add_argument("--dataset", default="pascal_voc", help=f"one of {', '.join(KNOWN)}")
     args = parser.parse_args(argv)
     if args.count < 1:
         raise UserError(f"--count {args.count}: expected at least 1")

@@ -21,8 +21,9 @@ from core.inference.segmenter import Segmenter
 from core.inference.tta import describe_oversize
 from core.inference.writing import Outputs, result_writer
 from core.run_info import write_run_info
+from datasets.dataset_file import get_dataset_info
 from datasets.image_labels import read_labels
-from datasets.info import DatasetInfo, get_dataset_info
+from datasets.info import DatasetInfo
 from datasets.lists import ListEntry, require_unique_ids
 from utils.crf import require_crf
 from utils.errors import UserError

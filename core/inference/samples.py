@@ -14,14 +14,14 @@ from core.config import InferenceConfig
 from core.inference.tta import Size, check_crops
 from datasets.files import labels_of_mask, read_image, read_pair
 from datasets.images import image_suffixes
-from datasets.info import PASCAL_VOC, DatasetInfo
+from datasets.info import DatasetInfo
 from datasets.lists import ListEntry, read_list, require_files, require_masks
 from utils.errors import UserError, os_errors_end_in
 from utils.progress import LINES_IN_A_LOG, track
 
 
 def find_images(
-    path: Path, root: str | Path, info: DatasetInfo = PASCAL_VOC
+    path: Path, root: str | Path, info: DatasetInfo | None = None
 ) -> tuple[list[ListEntry], str]:
     """The images that `path` stands for.
 

@@ -22,7 +22,8 @@ from core.precision import accelerate
 from datasets.files import read_image
 from datasets.image_labels import label_vector
 from datasets.images import to_rgb
-from datasets.info import PASCAL_VOC, DatasetInfo
+from datasets.info import DatasetInfo
+from datasets.voc import PASCAL_VOC
 from models import get_model
 from utils.crf import crf_inference
 from utils.errors import UserError

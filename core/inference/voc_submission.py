@@ -13,8 +13,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from core.arguments import add_mask_arguments
+from datasets.dataset_file import get_dataset_info
 from datasets.files import decode_whole, read_image
-from datasets.info import DatasetInfo, get_dataset_info
+from datasets.info import DatasetInfo
 from datasets.lists import ListEntry, read_list, require_files, require_unique_ids
 from utils.errors import UserError, os_errors_end_in, reason, run_command
 from utils.files import atomic_path, require_writable_file

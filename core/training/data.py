@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from core.config import Config
@@ -21,6 +21,7 @@ from datasets.labels import (
     MaskFacts,
     count_table,
     doubts,
+    given_labels,
     labels_of_list,
     read_mask_facts,
     require_objects,
@@ -148,7 +149,7 @@ def training_batches(
         )
     data, train = config.DATASET, config.TRAIN
     transform = train_transform(data.CROP_SIZE, data.SCALE_FROM, data.SCALE_TO, torch.uint8)
-    samples = _samples(config, info, info.train_list, transform, seed)
+    samples = ImageLevelSamples(read_training_list(config, info, info.train_list), transform, seed)
     batches = Batches(samples, train.BATCH_SIZE, train.NUM_WORKERS, device, group, training=True)
     if len(batches) == 0:
         raise UserError(
@@ -169,32 +170,55 @@ def validation_batches(
     """
     transform = val_transform(config.DATASET.CROP_SIZE, torch.uint8)
     size, workers = config.TRAIN.BATCH_SIZE, config.TRAIN.NUM_WORKERS
+    val = read_training_list(config, info, info.val_list)
+    if info.val_train_list:
+        of_train = read_training_list(config, info, info.val_train_list)
+    else:
+        of_train = _sample(read_training_list(config, info, info.train_list), len(val))
     batches = {}
-    for writer, name in info.val_lists.items():
-        samples = _samples(config, info, name, transform, 0)
-        batches[writer] = Batches(samples, size, workers, device, group, training=False)
-    for writer, each in batches.items():
-        if each.sampler.length < group.size:
+    for writer, entries in (("train", of_train), ("val", val)):
+        samples = ImageLevelSamples(entries, transform, 0)
+        if len(samples) < group.size:
             raise UserError(
-                f"{info.val_lists[writer]} has {each.sampler.length} images, fewer than the "
+                f"{list_names(info)[writer]} has {len(samples)} images, fewer than the "
                 f"{group.size} processes; lower NPROC"
             )
+        batches[writer] = Batches(samples, size, workers, device, group, training=False)
     return batches
 
 
-def _samples(
-    config: Config,
-    info: DatasetInfo,
-    name: str,
-    transform: Callable[[Image.Image], Tensor],
-    seed: int,
-) -> ImageLevelSamples:
-    """The images of the list called `name`, whose files are known to exist."""
+def list_names(info: DatasetInfo) -> dict[str, str]:
+    """What the validation sets are called in messages, by TensorBoard writer."""
+    sample = f"sample of {Path(info.train_list).name}"
+    of_train = Path(info.val_train_list).name if info.val_train_list else sample
+    return {"train": of_train, "val": Path(info.val_list).name}
+
+
+def _sample(entries: Sequence[ListEntry], count: int) -> list[ListEntry]:
+    """At most `count` of a list's entries, in its order; the same ones in every run."""
+    chosen = np.random.default_rng(0).permutation(len(entries))[:count]
+    return [entries[index] for index in sorted(chosen)]
+
+
+def read_training_list(config: Config, info: DatasetInfo, name: str) -> list[ListEntry]:
+    """The entries of a list of the data set, with masks only where labels are to come from them.
+
+    Raises:
+        UserError: the list cannot be read, has neither labels nor masks, or names files that are
+            missing.
+    """
     root = Path(config.DATASET.PATH)
-    entries = read_list(root / name, root, info)
-    require_masks(entries, "training reads labels from it")
+    entries = [
+        replace(entry, mask=None) if info.labels or entry.labels is not None else entry
+        for entry in read_list(root / name, root, info)
+    ]
+    require_masks(
+        [entry for entry in entries if not info.labels and entry.labels is None],
+        "name a table of labels in dataset.yaml (labels), or add the column",
+        "training has no labels",
+    )
     require_files(entries, root, info)
-    return ImageLevelSamples(entries, transform, seed)
+    return entries
 
 
 MAX_THREADS = 8
@@ -203,30 +227,39 @@ MAX_THREADS = 8
 def read_labels(
     lists: Sequence[tuple[str, ImageLevelSamples]],
     info: DatasetInfo,
+    root: Path,
     group: Group,
     stop: StopRequest | None = None,
 ) -> None:
     """Give samples their labels, and print how many images of each list have each class.
 
-    Each process reads its part of the masks, so all of them must call this; rank 0 prints, and
-    warns of what looks odd. Masks whose images have another size are found here, too.
+    Labels come from the list's own column, else from the data set's labels table, else from masks,
+    of which each process reads its part; so all of them must call this. Rank 0 prints, and warns of
+    what looks odd. Masks whose images have another size are found here, too.
 
     Args:
         lists: the training list first, then those for validation, by their names.
         info: the data set's.
+        root: the data root.
         group: the processes that train together.
 
     Raises:
-        UserError: a mask cannot be read or has values that are no classes; a mask and its image
-            differ in size; no image of the training list has an object.
+        UserError: the table cannot be read, or lacks an image; a mask cannot be read or has values
+            that are no classes; a mask and its image differ in size; no image of the training list
+            has an object.
         StoppedError: one of the processes was requested to stop.
     """
     entries = list(dict.fromkeys(entry for _, samples in lists for entry in samples.entries))
-    facts = dict(zip(entries, _read_together(entries, group, stop), strict=True))
+    labels = given_labels(entries, info, root)
+    with_masks = [entry for entry in entries if entry not in labels]
+    facts = dict(zip(with_masks, _read_together(with_masks, group, stop), strict=True))
     found = []
     for name, samples in lists:
-        of_list = [facts[entry] for entry in samples.entries]
-        samples.labels = labels_of_list(name, samples.entries, of_list, info)
+        of_masks = [entry for entry in samples.entries if entry in facts]
+        of_list = [facts[entry] for entry in of_masks]
+        if of_masks:
+            labels |= zip(of_masks, labels_of_list(name, of_masks, of_list, info), strict=True)
+        samples.labels = np.stack([labels[entry] for entry in samples.entries])
         if not found:
             require_objects(name, samples.labels, of_list, info.num_classes)
         found.append((name, samples.labels))

@@ -14,9 +14,10 @@ from core.devices import gpus_used
 from core.distributed import SINGLE, Group, broadcast_buffers, interruptible, rank_zero_first
 from core.precision import tf32
 from core.run_info import write_run_info
+from core.snapshot_settings import write_settings
 from core.training.checkpoint_manager import CheckpointManager, discard_existing, discard_leftovers
 from core.training.config_check import check_config
-from core.training.data import read_labels, training_batches, validation_batches
+from core.training.data import list_names, read_labels, training_batches, validation_batches
 from core.training.engine import Trainer, Validation, describe
 from core.training.errors import explain_errors
 from core.training.losses import require_usable_loss
@@ -32,6 +33,7 @@ from core.training.resume import (
     save_last,
 )
 from core.training.tensorboard import TensorBoardLog, discard_logs, draw_batch
+from datasets.dataset_file import dataset_yaml
 from datasets.info import DatasetInfo
 from datasets.samples import mix_seed
 from models import get_model
@@ -153,9 +155,12 @@ class TrainingRun:
     def _begin(self) -> None:
         """Agree on the start, read the labels, and take the folders over."""
         self._require_same_start()
-        lists = [(self.info.train_list, self.train_batches.samples)]
-        lists += [(self.info.val_lists[name], b.samples) for name, b in self.val_batches.items()]
-        read_labels(lists, self.info, self.group, self.stop)
+        lists = [(Path(self.info.train_list).name, self.train_batches.samples)]
+        lists += [
+            (list_names(self.info)[name], batches.samples)
+            for name, batches in self.val_batches.items()
+        ]
+        read_labels(lists, self.info, Path(self.config.DATASET.PATH), self.group, self.stop)
         # from here on, an earlier run's files may be gone
         self.trainer.end_if_requested()
         self.took_over = True
@@ -172,6 +177,7 @@ class TrainingRun:
             "start": f"epoch {self.first_epoch}",
             "seed": str(self.seed),
             "configuration": self.config.to_yaml(),
+            "data set": dataset_yaml(self._located()),
         }
         for rank, others in enumerate(self.group.gather(facts)):
             if differing := [name for name in facts if facts[name] != others[name]]:
@@ -189,6 +195,7 @@ class TrainingRun:
         discard_leftovers(folder)
         if start and start.name != LAST:
             self.best_score = max(self.best_score, best_score_of_last(folder))
+        write_settings(folder, self.config, self._located())
         self.checkpoints = CheckpointManager(folder, self.best_score)
         self.checkpoints.drop_surplus()  # a run may have been killed before it did
         # once a run has gone back, its later states belong to another branch
@@ -197,13 +204,17 @@ class TrainingRun:
         elif start:
             self._save_last(self.first_epoch, goes_back=True)
 
+    def _located(self) -> DatasetInfo:
+        """The data set with its data root, for files that may lie anywhere."""
+        return self.info.at(self.config.DATASET.PATH)
+
     def _open_logs(self) -> None:
         if self.overwrite:
-            discard_logs(self.logs, self.info)
+            discard_logs(self.logs)
         mark = f"_e{self.first_epoch:03d}" if self.start_path else ""
         facts = {"seed": self.seed, "processes": self.group.size, "tf32": self.config.TRAIN.TF32}
         devices = gpus_used(self.device, spread=self.group.size == 1)
-        write_run_info(self.logs, self.config, devices, mark, **facts)
+        write_run_info(self.logs, self.config, self._located(), devices, mark, **facts)
         self.tensorboard = TensorBoardLog(self.logs, self.info, self.first_epoch)
         self.pictured = self.val_batches["train"].first(PICTURED_IMAGES)
 
@@ -234,8 +245,8 @@ class TrainingRun:
     def _report(self, name: str, result: Validation, epoch: int) -> None:
         self.tensorboard.validation(name, result, epoch)
         mean = 100 * result.mean_average_precision
-        file = self.info.val_lists[name]
-        print(f"epoch {epoch}, {file}: mAP {mean:.2f}, {describe(result.losses)}", flush=True)
+        listed = list_names(self.info)[name]
+        print(f"epoch {epoch}, {listed}: mAP {mean:.2f}, {describe(result.losses)}", flush=True)
         if name == "val" and epoch >= self.config.TRAIN.PRETRAIN:
             score = 1 - result.losses["loss"]  # the one in the snapshot's name
             self._save_if_best(score, epoch)

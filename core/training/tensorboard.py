@@ -15,20 +15,23 @@ from datasets.info import DatasetInfo
 from utils.drawing import blend, colorize, legend, picture
 from utils.event_files import EventWriter
 
+WRITERS = ("train", "val")
+"""Of the two validation sets: a part of the training list, and the validation list."""
+
 
 class TensorBoardLog:
     """Events in FOLDER/train and FOLDER/val; the step of everything is the epoch.
 
     Args:
         folder: the run's log folder.
-        info: the data set; its validation lists name the writers.
+        info: the data set.
         start_epoch: of this process; what an earlier one wrote from this epoch on is void.
     """
 
     def __init__(self, folder: Path, info: DatasetInfo, start_epoch: int) -> None:
         self.info = info
         self.writers = {
-            name: EventWriter(folder / name, purge_step=start_epoch) for name in info.val_lists
+            name: EventWriter(folder / name, purge_step=start_epoch) for name in WRITERS
         }
 
     def learning_rates(self, optimizer: torch.optim.Optimizer, epoch: int) -> None:
@@ -65,10 +68,10 @@ class TensorBoardLog:
             writer.close()
 
 
-def discard_logs(folder: Path, info: DatasetInfo) -> None:
+def discard_logs(folder: Path) -> None:
     """Remove the events and the run info of an earlier run from its log folder."""
-    patterns = [f"{name}/events.out.tfevents.*" for name in info.val_lists]
-    for pattern in (*patterns, "config*.yaml", "environment*.yaml", "diff*.patch"):
+    patterns = [f"{name}/events.out.tfevents.*" for name in WRITERS]
+    for pattern in (*patterns, "config*.yaml", "dataset*.yaml", "environment*.yaml", "diff*.patch"):
         for path in folder.glob(pattern):
             path.unlink()
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from datasets.info import PASCAL_VOC
 from datasets.mini_voc.generate import MiniVocSettings, generate
+from datasets.voc import PASCAL_VOC
 from utils.errors import UserError, run_command
 from utils.files import user_path
 

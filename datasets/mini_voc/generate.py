@@ -15,9 +15,9 @@ from scipy.sparse import csc_matrix
 from tqdm import tqdm
 
 from datasets.files import write_mask
-from datasets.info import PASCAL_VOC
 from datasets.mini_voc.scene import Scene, draw_scene
 from datasets.mini_voc.splits import PlannedImage, plan_images
+from datasets.voc import PASCAL_VOC
 from datasets.voc.layout import MINI_VOC_MARKER, SBD, VOC
 from utils.errors import UserError
 from utils.files import atomic_path, only_process, write_text

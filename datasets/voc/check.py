@@ -12,7 +12,7 @@ from PIL import Image
 
 from datasets.files import INDEX_MODES, find_strange
 from datasets.images import decode_whole
-from datasets.info import PASCAL_VOC
+from datasets.voc import PASCAL_VOC
 from datasets.voc.errors import (
     DataError,
     how_to_replace,

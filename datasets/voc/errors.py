@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from datasets.info import PASCAL_VOC
+from datasets.voc import PASCAL_VOC
 from datasets.voc.archives import SBD_TRAINVAL, VOC_TEST_IMAGES, VOC_TRAINVAL, ShippedDataset
 from datasets.voc.layout import MINI_VOC_MARKER, SBD
 from utils.errors import UserError, python_command

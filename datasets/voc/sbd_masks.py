@@ -12,7 +12,7 @@ import numpy as np
 from scipy.io import loadmat
 
 from datasets.files import read_mask, write_mask
-from datasets.info import PASCAL_VOC
+from datasets.voc import PASCAL_VOC
 from datasets.voc.errors import DataError, how_to_restore, missing
 from datasets.voc.layout import SBD
 from utils.errors import UserError

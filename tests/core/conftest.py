@@ -9,7 +9,7 @@ from small_network import SmallNetwork
 
 from core.checkpoint import save_model
 from core.config import load_config
-from datasets.info import PASCAL_VOC
+from datasets.voc import PASCAL_VOC
 from models import get_model
 
 

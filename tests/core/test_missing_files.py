@@ -10,8 +10,8 @@ from core.config import InferenceConfig, load_config
 from core.distributed import SINGLE
 from core.inference.samples import check_samples
 from core.training.data import training_batches, validation_batches
-from datasets.info import PASCAL_VOC
 from datasets.lists import ListEntry, read_list
+from datasets.voc import PASCAL_VOC
 from utils.errors import UserError
 
 MINI = Path(__file__).parents[2] / "configs" / "mini_resnet50.yaml"

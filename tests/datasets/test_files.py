@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from datasets.dataset_file import KNOWN, get_dataset_info
 from datasets.files import labels_of_mask, read_image, read_mask, write_mask
-from datasets.info import DATASETS, PASCAL_VOC, get_dataset_info
 from datasets.lists import read_list, require_unique_ids
+from datasets.voc import PASCAL_VOC
 from utils.errors import UserError
 
 
@@ -130,6 +131,6 @@ def test_the_info_of_voc():
 
 
 def test_infos_are_found_by_name():
-    assert get_dataset_info("pascal_voc") is DATASETS["pascal_voc"]
+    assert get_dataset_info("pascal_voc") is KNOWN["pascal_voc"]
     with pytest.raises(UserError, match="known: pascal_voc"):
         get_dataset_info("coco")

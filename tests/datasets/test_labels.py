@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.info import PASCAL_VOC
 from datasets.labels import (
     count_table,
     doubts,
@@ -17,6 +16,7 @@ from datasets.labels import (
     require_objects,
 )
 from datasets.lists import ListEntry
+from datasets.voc import PASCAL_VOC
 from utils.errors import UserError
 
 

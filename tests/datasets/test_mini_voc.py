@@ -17,11 +17,11 @@ from in_process import run_main
 from PIL import Image, ImageColor
 from scipy.io import loadmat
 
-from datasets.info import PASCAL_VOC
 from datasets.mini_voc.__main__ import main
 from datasets.mini_voc.classes import OBJECTS
 from datasets.mini_voc.generate import MiniVocSettings, generate
 from datasets.mini_voc.scene import draw_scene
+from datasets.voc import PASCAL_VOC
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TRAIN, VAL = 40, 24

@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
-from datasets.info import PASCAL_VOC
 from datasets.lists import ListEntry, read_list, require_files
+from datasets.voc import PASCAL_VOC
 from utils.errors import UserError
 
 

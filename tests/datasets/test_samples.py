@@ -9,7 +9,6 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from core.distributed import interleave
-from datasets.info import PASCAL_VOC
 from datasets.labels import labels_of_list, read_mask_facts
 from datasets.lists import ListEntry
 from datasets.samples import EpochSampler, ImageLevelSamples, load_batch, mix_seed
@@ -22,6 +21,7 @@ from datasets.transforms import (
     unit_range,
     val_transform,
 )
+from datasets.voc import PASCAL_VOC
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from core.evaluation.evaluate import Evaluation, UnusableMaskError, evaluate, ma
 from core.evaluation.sources import oracle_mask
 from core.evaluation.text import format_report
 from datasets.files import write_mask
-from datasets.info import PASCAL_VOC
 from datasets.lists import read_list
+from datasets.voc import PASCAL_VOC
 from eval_seg import main
 from utils.errors import UserError
 

@@ -10,8 +10,8 @@ from report_case import write
 
 from core.evaluation import figure
 from core.evaluation.figure import draw_results, spread
-from datasets.info import PASCAL_VOC
 from datasets.lists import read_list
+from datasets.voc import PASCAL_VOC
 from utils.errors import UserError
 
 

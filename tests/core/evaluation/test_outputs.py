@@ -11,7 +11,7 @@ from report_case import NAMES, eval_seg, make_data, slow_counts, table
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from core.evaluation import tensorboard
-from datasets.info import PASCAL_VOC
+from datasets.voc import PASCAL_VOC
 from utils.errors import UserError
 
 

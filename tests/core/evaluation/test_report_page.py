@@ -18,8 +18,8 @@ from core.evaluation.html import HERE, page, render
 from core.evaluation.html.examples import MAX_SIDE, best_and_worst, draw_example, thumbnail
 from core.evaluation.report import Report, RunInfo
 from core.evaluation.sources import mask_sources
-from datasets.info import PASCAL_VOC
 from datasets.lists import read_list
+from datasets.voc import PASCAL_VOC
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from core import precision
 from core.config import InferenceConfig
 from core.inference.segmenter import Segmenter
 from core.precision import accelerate
-from datasets.info import PASCAL_VOC
+from datasets.voc import PASCAL_VOC
 from models.layers import at_least_float32
 from utils.errors import UserError
 

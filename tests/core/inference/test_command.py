@@ -15,8 +15,8 @@ from core.config import load_config
 from core.inference.predict import Predictor
 from core.inference.samples import load_sample
 from datasets.files import read_mask, write_mask
-from datasets.info import PASCAL_VOC
 from datasets.lists import read_list
+from datasets.voc import PASCAL_VOC
 from models import get_model
 from utils.errors import UserError
 

@@ -11,8 +11,8 @@ from core.config import load_config
 from core.inference.samples import find_images, load_sample
 from datasets.files import write_mask
 from datasets.image_labels import label_vector, read_labels
-from datasets.info import PASCAL_VOC
 from datasets.lists import ListEntry, require_unique_ids
+from datasets.voc import PASCAL_VOC
 from utils.errors import UserError
 from utils.files import ignores_case
 

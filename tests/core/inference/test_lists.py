@@ -14,8 +14,8 @@ from PIL import Image
 import eval_seg
 from core.inference import pseudo_label_list, voc_submission
 from datasets.files import write_mask
-from datasets.info import PASCAL_VOC
 from datasets.lists import read_list
+from datasets.voc import PASCAL_VOC
 from utils.errors import UserError
 
 FOLDER = "results/VOC2012/Segmentation/comp6_test_cls"

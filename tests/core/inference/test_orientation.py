@@ -19,10 +19,10 @@ from core.inference.samples import check_samples, find_images, load_sample
 from core.inference.voc_submission import pack
 from core.training.data import read_labels
 from datasets.files import read_ground_truth, read_mask, read_pair, write_mask
-from datasets.info import PASCAL_VOC
 from datasets.lists import read_list
 from datasets.samples import ImageLevelSamples
 from datasets.transforms import to_unit_tensor
+from datasets.voc import PASCAL_VOC
 from utils.errors import UserError
 
 OWN = replace(PASCAL_VOC, name="own", exif=True)

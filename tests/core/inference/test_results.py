@@ -17,8 +17,8 @@ from core.inference import writing
 from core.inference.samples import check_samples, load_sample
 from core.inference.writing import result_writer, write_result
 from datasets.files import write_mask
-from datasets.info import PASCAL_VOC
 from datasets.lists import ListEntry
+from datasets.voc import PASCAL_VOC
 from utils import processes
 from utils.crf import crf_inference
 from utils.errors import UserError

@@ -17,9 +17,9 @@ from core.distributed import Group
 from core.inference.run import run_inference
 from core.inference.segmenter import Segmenter
 from core.training.run import TrainingRun
-from datasets.info import PASCAL_VOC
 from datasets.lists import ListEntry
 from datasets.mini_voc.generate import MiniVocSettings, generate
+from datasets.voc import PASCAL_VOC
 from utils.errors import UserError
 from utils.files import only_process
 

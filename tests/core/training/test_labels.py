@@ -14,11 +14,11 @@ import core.training.data
 from core.config import load_config
 from core.distributed import SINGLE, Group
 from core.training.data import Batches, read_labels, training_batches, validation_batches
-from datasets.info import PASCAL_VOC
 from datasets.labels import read_mask_facts
 from datasets.lists import ListEntry, read_list
 from datasets.samples import ImageLevelSamples
 from datasets.transforms import val_transform
+from datasets.voc import PASCAL_VOC
 from utils.errors import UserError
 from utils.signals import StoppedError, StopRequest
 

@@ -22,8 +22,8 @@ from core.training.optimizer import build_optimizer
 from core.training.resume import find_start, refuse_existing, restore
 from core.training.run import TrainingRun
 from core.training.tensorboard import draw_batch
-from datasets.info import PASCAL_VOC
 from datasets.transforms import normalise
+from datasets.voc import PASCAL_VOC
 from models import get_model
 from models.network import Network
 from utils.errors import UserError

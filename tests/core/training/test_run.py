@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from training_command import error_of, scalars, snapshots, train
 
 from datasets.files import read_mask, write_mask
-from datasets.info import PASCAL_VOC
+from datasets.voc import PASCAL_VOC
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 

@@ -13,8 +13,8 @@ from in_process import run_main
 from PIL import Image
 from scipy.io import loadmat, savemat
 
-from datasets.info import PASCAL_VOC
 from datasets.prepare import main, prepare
+from datasets.voc import PASCAL_VOC
 from datasets.voc.check import check
 from utils.errors import UserError
 

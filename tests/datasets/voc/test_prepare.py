@@ -14,7 +14,7 @@ from PIL import Image
 from scipy.io import loadmat, savemat
 
 from datasets import prepare as module
-from datasets.info import PASCAL_VOC
+from datasets.voc import PASCAL_VOC
 from datasets.voc.sbd_masks import convert_masks, read_sbd_mask
 from utils.errors import UserError
 from utils.files import only_process

@@ -1,0 +1,40 @@
+"""Reading YAML files that people write, with errors that name the file and the line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from reprlib import repr as short_repr
+from typing import Any
+
+import yaml
+
+from utils.errors import UserError
+
+
+def read_yaml(path: Path, what: str, example: str) -> dict[Any, Any]:
+    """The mapping in a YAML file; an empty file has none.
+
+    Args:
+        path: the file.
+        what: it is, as "the configuration", for errors.
+        example: of a key, for errors.
+
+    Raises:
+        UserError: the file cannot be read, or holds something else.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read {what} {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{what} {path} is not UTF-8 text: {error}") from error
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UserError(f"{path}{line} is not valid YAML: {error.problem}") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2020-99-99
+        raise UserError(f"{path} is not valid YAML: {error}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected keys such as `{example}`, found {short_repr(content)}")
+    return content
