@@ -9,6 +9,7 @@ from core.devices import make_deterministic
 from core.distributed import join_group, process_group, rank_zero_speaks_first
 from core.training.run import TrainingRun
 from utils.errors import run_command
+from utils.files import user_path
 
 
 def main() -> None:
@@ -33,6 +34,7 @@ def run(args: argparse.Namespace) -> None:
             seed=args.random_seed,
             device=device,
             group=group,
+            init_from=args.init_from,
         ).run()
 
 
@@ -41,6 +43,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add_common_arguments(parser)
     parser.add_argument(
         "--overwrite", action="store_true", help="discard an earlier run of this name"
+    )
+    parser.add_argument(
+        "--init-from",
+        type=user_path,
+        metavar="SNAPSHOT",
+        help="start from a snapshot of other classes, all of it but their layer, in place of "
+        "ImageNet weights; with --resume auto, if there is no last state",
     )
     parser.add_argument(
         "--deterministic",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from core.foreign_weights import identify, torch_load, unwrap
-from core.published import own_state, published_state
+from core.published import class_entries, own_state, published_state
 from core.weights_check import Architecture, WeightsError, require_match, require_tensors
 from models.backbones.spec import BackboneSpec
 from models.network import Network
@@ -139,6 +140,32 @@ def read_snapshot(model: Network, path: str | Path) -> dict[str, Tensor]:
     state = read_weights(path)
     _require_snapshot_of(model, state, path)
     return state
+
+
+def load_all_but_classes(model: Network, path: str | Path) -> str:
+    """Load a snapshot of whatever classes into the model, whose class layer stays as it is.
+
+    All entries but the class layer's must match.
+
+    Returns:
+        A line that says what was loaded and what was left out.
+
+    Raises:
+        UserError: the file is missing, is no weights file, or is of another network.
+    """
+    if not Path(path).is_file():
+        raise UserError(
+            f"--init-from {path} is no file; name a snapshot, as model_enc_e020Xs0.928.pth"
+        )
+    state, unwrapped = _read(path)
+    class_layer = class_entries(model)
+    kept = {name: tensor for name, tensor in state.items() if name not in class_layer}
+    _require_snapshot_of(model, kept, path, but=class_layer)
+    model.load_state_dict(own_state(model, published_state(model) | kept))
+    left_out = [name for name in state if name in class_layer]
+    return (
+        f"{path}: {len(kept)} entries loaded{unwrapped}; left out: {', '.join(left_out) or 'none'}"
+    )
 
 
 def load_pretrained(model: Network, spec: BackboneSpec, path: str | Path) -> str:
@@ -277,6 +304,10 @@ def _how_to_get(spec: BackboneSpec) -> str:
     )
 
 
-def _require_snapshot_of(model: Network, state: dict[str, Tensor], path: str | Path) -> None:
+def _require_snapshot_of(
+    model: Network, state: dict[str, Tensor], path: str | Path, but: Sequence[str] = ()
+) -> None:
+    """Raise `UserError` unless weights are those of the model, without the entries `but`."""
     needed = Architecture(model.backbone_name, model.name) if model.name else None
-    require_match(path, state, published_state(model), needed, "take another snapshot")
+    expected = {name: each for name, each in published_state(model).items() if name not in but}
+    require_match(path, state, expected, needed, "take another snapshot")

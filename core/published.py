@@ -28,6 +28,13 @@ def published_state(model: Network) -> dict[str, Tensor]:
     return state
 
 
+def class_entries(model: Network) -> list[str]:
+    """The published names of the entries of the model's class layer."""
+    layer = f"{model.class_layer}."
+    own = [name for name in model.state_dict() if name.startswith(layer)]
+    return [alias for name in own for alias in model.published_aliases.get(name, (name,))]
+
+
 def own_state(model: Network, published: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights under published names, all that the model has, as its `load_state_dict` wants them.
 

@@ -25,6 +25,7 @@ class CamBaseline(Network):
     published_aliases: Mapping[str, tuple[str, ...]] = {
         "fc8.weight": ("fc8.weight", "cls_branch.2.weight", "mask_branch.0.weight")
     }
+    class_layer = "fc8"
 
     def __init__(
         self, backbone: nn.Module, channels: int, num_classes: int, bg_score: float

@@ -27,6 +27,8 @@ class Network(GradCheckpointing):
 
     #: an entry of ours → all names it is published under, in their order
     published_aliases: Mapping[str, tuple[str, ...]] = {}
+    #: the layer with an output for each object, the one that the number of classes shapes
+    class_layer = ""
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()

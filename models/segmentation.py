@@ -34,6 +34,8 @@ class SegmentationNetwork(Network):
         pamr_iter, pamr_dilations: of PAMR.
     """
 
+    class_layer = "last_conv.8"
+
     def __init__(
         self,
         backbone: nn.Module,

@@ -22,6 +22,7 @@ from core.checkpoint import (
     Snapshot,
     find_snapshot,
     list_snapshots,
+    load_all_but_classes,
     load_file,
     load_model,
     load_pretrained,
@@ -251,8 +252,29 @@ def refuse_existing(folder: Path) -> None:
         )
 
 
-def load_weights(network: Network, config: Config, start: Start) -> None:
+def check_init_from(path: Path | None, folder: Path, resume: str, overwrite: bool) -> None:
+    """Raise `UserError` where --init-from `path` and other options contradict each other.
+
+    The others are those of `find_start`.
+    """
+    if path and resume not in ("", "auto"):
+        raise UserError(
+            f"--init-from starts a run, --resume {resume} goes on with one: give one of them"
+        )
+    if path and overwrite and path.absolute().parent.resolve() == folder.resolve():
+        raise UserError(
+            f"--overwrite would discard --init-from {path}; choose another RUN_ID (--run)"
+        )
+
+
+def load_weights(
+    network: Network, config: Config, start: Start, init_from: Path | None = None
+) -> None:
     """Load the weights that the run starts from, and print which they are.
+
+    Args:
+        init_from: a snapshot of other classes, which a fresh run starts from in place of ImageNet
+            weights.
 
     Raises:
         UserError: files are missing, damaged or of another network.
@@ -261,9 +283,12 @@ def load_weights(network: Network, config: Config, start: Start) -> None:
     backbone = get_backbone_spec(net.BACKBONE)
     if isinstance(start, LastState):
         load_state(network, start.model, start.path)
-        print(f"resuming from {start.path}, with epoch {start.epoch}", flush=True)
+        unread = f"; --init-from {init_from} is for a fresh start, not read" if init_from else ""
+        print(f"resuming from {start.path}, with epoch {start.epoch}{unread}", flush=True)
     elif start:
         print(f"resuming from {load_model(network, start.path)}", flush=True)
+    elif init_from:
+        print(f"starting from {load_all_but_classes(network, init_from)}", flush=True)
     elif net.PRE_WEIGHTS_PATH:
         print(load_pretrained(network, backbone, net.PRE_WEIGHTS_PATH), flush=True)
     elif net.FREEZE_BN:

@@ -25,6 +25,7 @@ from core.training.resume import (
     LAST,
     PREVIOUS,
     best_score_of_last,
+    check_init_from,
     find_start,
     how_to_resume,
     load_weights,
@@ -64,6 +65,7 @@ class TrainingRun:
         seed: of everything that is random.
         device: where this process trains.
         group: the processes that train together.
+        init_from: a snapshot of other classes, which a fresh start takes all of but their layer.
     """
 
     config: Config
@@ -75,6 +77,7 @@ class TrainingRun:
     seed: int
     device: torch.device
     group: Group = SINGLE
+    init_from: Path | None = None
 
     def run(self) -> None:
         """Train all epochs that are left, alone in the run's folders.
@@ -119,6 +122,7 @@ class TrainingRun:
     def _prepare(self) -> None:
         """Read the lists, build the network, and check all that can be checked."""
         config, device, group = self.config, self.device, self.group
+        check_init_from(self.init_from, self.snapshots, self.resume, self.overwrite)
         start = find_start(self.snapshots, self.resume, self.overwrite, self.seed)
         # not the start itself, which may hold all weights
         self.start_path = start.path if start else None
@@ -132,7 +136,7 @@ class TrainingRun:
 
         torch.manual_seed(self.seed)
         network = get_model(config.NET, self.info.num_classes)
-        load_weights(network, config, start)
+        load_weights(network, config, start, self.init_from)
         self.trainer = Trainer(network, config, device, group, self.stop)
         self.best_score = restore(start, self.trainer.optimizer, self.trainer.precision)
         require_writable_folder(self.snapshots, "--snapshot-dir (SNAPSHOT_DIR)")
@@ -175,6 +179,7 @@ class TrainingRun:
         """Raise `UserError` unless the processes, perhaps on several machines, agree."""
         facts = {
             "start": f"epoch {self.first_epoch}",
+            "--init-from": str(self.init_from),
             "seed": str(self.seed),
             "configuration": self.config.to_yaml(),
             "data set": dataset_yaml(self._located()),

@@ -1,1 +1,1 @@
-"""mini-VOC: procedural scenes of VOC's 20 classes in the on-disk layout of VOC 2012 plus SBD."""
+"""mini-VOC: procedural scenes, on disk as VOC 2012 plus SBD are, or as people have images."""

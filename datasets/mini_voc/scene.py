@@ -52,7 +52,7 @@ class _Pose:
 
 
 def draw_scene(classes: Sequence[str], height: int, width: int, rng: np.random.Generator) -> Scene:
-    """Draw one object of each of `classes` (1 to 3 names), the later ones in front."""
+    """Draw one object of each of `classes` (up to 3 names), the later ones in front."""
     size = height * OVERSAMPLING, width * OVERSAMPLING
     objects = [OBJECTS[name] for name in classes]
     poses, stencils = _arrange(objects, size, rng)
