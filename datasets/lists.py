@@ -22,7 +22,7 @@ class ListEntry:
     """One image of a file list.
 
     Attributes:
-        image: the image's path.
+        image: the image's path; where a mask stands alone, in no list, the mask's.
         mask: the ground-truth mask's path, or None where the list names none.
         exif: whether the image is turned as its EXIF orientation says (`DatasetInfo.turns`).
         labels: what a table's cell says about the image's objects, as it stands there; "" means no
@@ -38,6 +38,11 @@ class ListEntry:
     def id(self) -> str:
         """The image's file name without its extension; results are named after it."""
         return self.image.stem
+
+    @property
+    def has_image(self) -> bool:
+        """Whether there is more than a mask that stands alone."""
+        return self.image != self.mask
 
 
 def read_list(
