@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Sequence
 from datetime import datetime
 
 from core.evaluation.html.page import write_page
 from core.evaluation.json_report import write_json
 from core.evaluation.report import Report, evaluate_sources, read_run_info
-from core.evaluation.sources import mask_sources, oracle_source
+from core.evaluation.sources import ground_truth_in, mask_sources, oracle_source
 from core.evaluation.tensorboard import require_tensorboard, snapshot_step, write_events
 from core.evaluation.text import write_ranking
 from datasets.dataset_file import KNOWN, get_dataset_info
-from datasets.lists import read_list, require_unique_ids
+from datasets.info import DatasetInfo
+from datasets.lists import ListEntry, read_list, require_unique_ids
 from utils.errors import UserError, run_command
 from utils.files import (
     expanded,
@@ -25,15 +27,17 @@ from utils.files import (
 )
 from utils.streams import go_on_unread
 
+DATA = "./data"
+
 
 def main() -> None:
     args = parse_args()
     if args.report or args.json or args.tensorboard or args.log_scores:
         go_on_unread()
     info = get_dataset_info(args.dataset)
-    entries = read_list(args.filelist, args.data, info)
+    truth, entries = read_entries(args, info)
     if args.oracle_from is None or args.report:
-        require_unique_ids(entries, args.filelist)
+        require_unique_ids(entries, truth)
     run = None
     if args.oracle_from is not None:
         sources = [oracle_source(args.oracle_from, info)]
@@ -43,14 +47,22 @@ def main() -> None:
             run = read_run_info(args.masks)
     require_writable_outputs(args)
 
-    results = evaluate_sources(
-        sources, entries, args.filelist, info, allow_missing=args.allow_missing
-    )
+    results = evaluate_sources(sources, entries, truth, info, allow_missing=args.allow_missing)
     date = datetime.now().astimezone()
-    report = Report(info, args.filelist, entries, results, run, date)
+    report = Report(info, truth, entries, results, run, date)
     if report.lack_of_crf:
         print(f"\nwith CRF: {report.lack_of_crf}")
     write_outputs(args, report)
+
+
+def read_entries(args: argparse.Namespace, info: DatasetInfo) -> tuple[str, list[ListEntry]]:
+    """The list, or the folder of ground truth, and its images."""
+    if args.ground_truth is None:
+        return args.filelist, read_list(args.filelist, args.data, info)
+    entries, note = ground_truth_in(args.ground_truth)
+    if note:
+        print(note, file=sys.stderr)
+    return args.ground_truth, entries
 
 
 def require_writable_outputs(args: argparse.Namespace) -> None:
@@ -86,9 +98,20 @@ def write_outputs(args: argparse.Namespace, report: Report) -> None:
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--data", metavar="ROOT", type=expanded, default="./data", help="data root")
     parser.add_argument(
-        "--filelist", metavar="LIST", type=expanded, required=True, help="lines of `IMAGE MASK`"
+        "--data", metavar="ROOT", type=expanded, help=f"where a list's paths start ({DATA})"
+    )
+    parser.add_argument(
+        "--filelist",
+        metavar="LIST",
+        type=expanded,
+        help="lines of `IMAGE MASK`, or a table with the header `image,mask`",
+    )
+    parser.add_argument(
+        "--ground-truth",
+        metavar="DIR",
+        type=expanded,
+        help="instead of a list: a folder whose ID.png are the ground truth",
     )
     parser.add_argument(
         "--masks", metavar="DIR", type=expanded, help="folder of the masks, ID.png and crf/ID.png"
@@ -128,6 +151,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--step", type=int, help="of the scalars (the epoch of the masks' snapshot, else 0)"
     )
     args = parser.parse_args(argv)
+    if (args.filelist is None) == (args.ground_truth is None):
+        raise UserError("give the ground truth as one of --filelist LIST and --ground-truth DIR")
+    if args.ground_truth is not None and args.data is not None:
+        raise UserError("--data is where a list's paths start; leave it out beside --ground-truth")
+    args.data = DATA if args.data is None else args.data
     if args.masks is None and args.oracle_from is None:
         raise UserError("nothing to evaluate: give --masks DIR or --oracle-from HxW")
     if args.step is not None and (args.tensorboard is None or args.step < 0):

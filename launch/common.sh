@@ -39,7 +39,7 @@ expand_home() {
     done
 }
 expand_home CONFIG FILELIST DATA_ROOT OUTPUT_DIR OUTPUT SAVE_DIR SNAPSHOT SNAPSHOT_DIR LOGDIR \
-    LABELS REPORT JSON TENSORBOARD VOC SBD VOC_TEST PYTHON
+    GROUND_TRUTH LABELS REPORT JSON TENSORBOARD VOC SBD VOC_TEST PYTHON
 
 # demand NAME=EXAMPLE ...: end with one line that names every variable among them that is empty
 demand() {

@@ -62,7 +62,7 @@ step "Inference" bash launch/infer_val.sh
 picture=$SAVE_DIR/picture.png
 step "Picture" "$PYTHON" -m core.evaluation.figure --data "$DATA_ROOT" --filelist "$FILELIST" \
     --masks "$SAVE_DIR" --out "$picture" --dataset "$DATASET"
-step "Evaluation" env EXTRA_ARGS= bash launch/eval_seg.sh
+step "Evaluation" env EXTRA_ARGS= GROUND_TRUTH= bash launch/eval_seg.sh
 
 # asked of the code itself, so that there is one rule for what is best
 snapshot=$("$PYTHON" -c 'import sys; from pathlib import Path

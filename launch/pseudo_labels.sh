@@ -2,7 +2,8 @@
 # Writes masks of the training images as ground truth for a second, fully supervised stage: they
 # keep to the classes that an image is known to have, and pixels below MIN_CONFIDENCE are 255. Beside
 # them, in OUTPUT_DIR/EXP/SAVE_ID, go lists of lines `IMAGE MASK`: pseudo_labels.txt and, with CRF,
-# pseudo_labels_crf.txt. Set the values here or before the command:
+# pseudo_labels_crf.txt (tables with the header `image,mask` where a path has a space). Set the
+# values here or before the command:
 #     EXP=baselines RUN_ID=v01 SNAPSHOT=e020Xs0.928 bash ./launch/pseudo_labels.sh
 # --skip-existing goes on after an interruption. EXTRA_ARGS (quotes in it keep spaces and
 # backslashes), then further arguments go to infer_val.py. Relative paths start at the repository's

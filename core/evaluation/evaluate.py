@@ -92,7 +92,9 @@ def evaluate(
             classes, or no classes at all in any image; a mask is unusable and that was not
             allowed; or none is usable; and what else `predict` raises.
     """
-    require_masks(entries, "evaluate with a list whose lines are `IMAGE MASK`")
+    require_masks(
+        entries, "evaluate with a list that names masks, or with a folder, --ground-truth DIR"
+    )
 
     def count(entry: ListEntry) -> np.ndarray | UnusableMaskError:
         try:

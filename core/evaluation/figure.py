@@ -40,7 +40,7 @@ def draw_results(entries: list[ListEntry], masks: Path, info: DatasetInfo) -> np
         UserError: a file is missing or unreadable, its size is not the ground truth's, or it holds
             values that are no classes.
     """
-    require_masks(entries, "draw from a list whose lines are `IMAGE MASK`")
+    require_masks(entries, "draw from a list that names masks")
     rows = []
     shown: set[int] = set()
     for entry in entries:
@@ -69,7 +69,7 @@ def spread(entries: list[ListEntry], count: int) -> list[ListEntry]:
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    add_mask_arguments(parser, filelist="lines of `IMAGE MASK`", out="a .png to write")
+    add_mask_arguments(parser, filelist="lines of `IMAGE MASK`, or a table", out="a .png to write")
     parser.add_argument("--count", type=int, default=6, help="how many images (6)")
     parser.add_argument("--dataset", default="pascal_voc", help=f"one of {', '.join(KNOWN)}")
     args = parser.parse_args(argv)

@@ -22,7 +22,7 @@ def numbers(report: Report) -> dict[str, Any]:
 
     format: `FORMAT`.
     date: ISO 8601, with the time zone.
-    dataset, list: the data set's name and the list's path.
+    dataset, list: the data set's name and the list's path, or the ground truth's folder.
     classes: the names in index order; the first is background, the others are the objects.
     run: environment.yaml's content, which infer_val.py keeps beside the masks, or null.
     evaluations: one object a source of masks:

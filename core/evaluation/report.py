@@ -26,8 +26,8 @@ class Report:
 
     Attributes:
         info: the data set.
-        filelist: the list's path.
-        entries: its lines.
+        filelist: the list's path; where there is none, the folder of the ground truth.
+        entries: its images.
         results: each source of masks, the one without CRF first, and what was counted of it.
         run: the run that made the masks; None for the oracle, which takes none.
         date: when, with its time zone.
@@ -48,7 +48,7 @@ class Report:
             return ""
         folder = Path(sources[0].origin) / CRF_FOLDER
         if folder.is_dir():
-            return f"not evaluated: {folder} holds no masks of this list"
+            return f"not evaluated: {folder} holds no masks of these images"
         return f"not evaluated: there is no folder {folder}"
 
 

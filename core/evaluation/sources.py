@@ -1,4 +1,6 @@
-"""What there is to evaluate: a folder's masks, those with CRF in it, or the oracle's."""
+"""What there is to evaluate: a folder's masks, those with CRF in it, or the oracle's.
+
+It is held against the ground truth of a list, or against a folder's."""
 
 from __future__ import annotations
 
@@ -12,8 +14,10 @@ from core.evaluation.evaluate import Predict, masks_from
 from core.inference.writing import CRF_FOLDER
 from datasets.info import DatasetInfo
 from datasets.lists import ListEntry
+from utils.errors import UserError, os_errors_end_in
 
 PLAIN, CRF, ORACLE = "plain", "crf", "oracle"
+SHOWN_OTHERS = 3
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class MaskSource:
     predict: Predict
 
     def heading(self, filelist: str) -> str:
-        """The line above its table."""
+        """The line above its table; `filelist` as in `Report`."""
         if self.name == ORACLE:
             return f"Oracle: the ground truth of {filelist}, taken to {self.origin} and back"
         return f"Masks of {self.origin} against {filelist}"
@@ -54,6 +58,45 @@ def mask_sources(
     if any((refined / f"{entry.id}.png").exists() for entry in entries):
         sources += mask_sources(refined, entries, info)
     return sources
+
+
+def ground_truth_in(folder: str | Path) -> tuple[list[ListEntry], str]:
+    """The masks ID.png of a folder, sorted by name; hidden files are none.
+
+    Returns:
+        An entry without image for each, and a line about the folder's other files, empty if there
+        are none.
+
+    Raises:
+        UserError: there is no such folder, it cannot be read, or it has no masks.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"--ground-truth {folder} is no folder; give one of masks ID.png")
+    with os_errors_end_in("make the folder readable"):
+        paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        masks, others = [], []
+        for path in paths:
+            if path.is_dir():
+                others.append(f"{path.name}/")
+            elif path.suffix.lower() == ".png":
+                masks.append(path)
+            else:
+                others.append(path.name)
+    if not masks:
+        raise UserError(
+            f"there is no ID.png in {folder} ({len(others)} other files and folders, which are not "
+            "searched); give the folder of the masks themselves"
+        )
+    # masks alone stay as they are stored
+    entries = [ListEntry(path, path, exif=False) for path in masks]
+    if not others:
+        return entries, ""
+    more = f" and {len(others) - SHOWN_OTHERS} more" if len(others) > SHOWN_OTHERS else ""
+    return entries, (
+        f"{len(others)} other files and folders of {folder} are left out: "
+        f"{', '.join(others[:SHOWN_OTHERS])}{more}"
+    )
 
 
 def oracle_source(size: tuple[int, int], info: DatasetInfo) -> MaskSource:

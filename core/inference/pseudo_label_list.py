@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import csv
+import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from core.arguments import add_mask_arguments
-from datasets.lists import ListEntry, read_list, require_unique_ids
+from datasets.lists import IMAGE, MASK, ListEntry, read_list, require_unique_ids
 from utils.errors import UserError, os_errors_end_in, run_command
 from utils.files import require_writable_file, write_text
 
 
-def write_mask_list(entries: Sequence[ListEntry], masks: Path, out: Path) -> Path:
-    """Write lines `IMAGE MASK`, in which MASK is inference's ID.png in place of the list's own.
+def write_mask_list(entries: Sequence[ListEntry], masks: Path, out: Path) -> tuple[Path, str]:
+    """Write a list in which MASK is inference's ID.png in place of the list's own.
 
-    Both are relative to the deepest folder that holds all images and the masks. Links are not
-    followed: what is linked into a folder counts as being there.
+    It has lines `IMAGE MASK` or, where a path has a space, is a table. Paths are relative to the
+    deepest folder that holds all images and the masks. Links are not followed: what is linked into
+    a folder counts as being there.
 
     Args:
         entries: the images.
@@ -25,10 +28,11 @@ def write_mask_list(entries: Sequence[ListEntry], masks: Path, out: Path) -> Pat
         out: the list.
 
     Returns:
-        The folder that the paths are relative to: the root to read the list with.
+        The folder that the paths are relative to, the root to read the list with; and which of the
+        two it is, in words.
 
     Raises:
-        UserError: a mask is missing, a path has a space, or the list cannot be written.
+        UserError: a mask is missing, a path cannot be listed, or the list cannot be written.
     """
     missing = [
         mask for mask in (masks / f"{entry.id}.png" for entry in entries) if not mask.is_file()
@@ -38,31 +42,41 @@ def write_mask_list(entries: Sequence[ListEntry], masks: Path, out: Path) -> Pat
             f"{len(missing)} of {len(entries)} masks are missing, as {missing[0]}; infer these "
             "images first (--skip-existing leaves the others as they are)"
         )
-    root, lines = mask_lines(entries, masks)
+    root, pairs = mask_pairs(entries, masks)
+    if any(len(path.split()) > 1 for pair in pairs for path in pair):
+        form, text = f"rows of a table `{IMAGE},{MASK}`", _table(pairs)
+    else:
+        form, text = "lines `IMAGE MASK`", "".join(f"{image} {mask}\n" for image, mask in pairs)
     with os_errors_end_in("make room there, or choose another --out"):
-        write_text(out, "".join(lines))
-    return root
+        write_text(out, text)
+    return root, form
 
 
-def mask_lines(entries: Sequence[ListEntry], masks: Path) -> tuple[Path, list[str]]:
-    """The root and the lines of `write_mask_list`, whether the masks are there or not.
+def mask_pairs(entries: Sequence[ListEntry], masks: Path) -> tuple[Path, list[tuple[str, str]]]:
+    """The root and the paths of `write_mask_list`, whether the masks are there or not.
 
     Raises:
-        UserError: a path has a space.
+        UserError: a path has a line break, or begins or ends with a blank, which no list keeps.
     """
     pairs = [(_absolute(entry.image), _absolute(masks / f"{entry.id}.png")) for entry in entries]
-    folders = {path.parent for pair in pairs for path in pair}
-    root = Path(os.path.commonpath(folders))
-    lines = []
+    root = Path(os.path.commonpath({path.parent for pair in pairs for path in pair}))
+    relative = []
     for pair in pairs:
-        columns = [str(path.relative_to(root)) for path in pair]
-        if len(" ".join(columns).split()) != len(columns):
-            raise UserError(
-                f"{' and '.join(columns)}: paths with spaces cannot be listed; rename the folders, "
-                "or choose another OUTPUT_DIR, EXP or SAVE_ID"
-            )
-        lines.append(" ".join(columns) + "\n")
-    return root, lines
+        image, mask = (str(path.relative_to(root)) for path in pair)
+        for path in (image, mask):
+            if path.splitlines() != [path.strip()]:
+                raise UserError(
+                    f"{path!r} has a line break, or a blank at an end, which no list keeps; rename "
+                    "it"
+                )
+        relative.append((image, mask))
+    return root, relative
+
+
+def _table(pairs: Sequence[tuple[str, str]]) -> str:
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows([(IMAGE, MASK), *pairs])
+    return file.getvalue()
 
 
 def _absolute(path: Path) -> Path:
@@ -85,10 +99,10 @@ def main() -> None:
     require_unique_ids(entries, args.filelist)
     if args.check:
         require_writable_file(args.out, "--out")
-        mask_lines(entries, args.masks)
+        mask_pairs(entries, args.masks)
         return
-    root = write_mask_list(entries, args.masks, args.out)
-    print(f"{len(entries)} lines `IMAGE MASK`: {args.out}, whose paths start at {root}")
+    root, form = write_mask_list(entries, args.masks, args.out)
+    print(f"{len(entries)} {form}: {args.out}, whose paths start at {root}")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from datasets.files import write_mask
-from datasets.info import voc_palette
+from utils.palette import voc_palette
 from datasets.mini_voc.output import require_settings, write_jpeg, write_once
 from datasets.mini_voc.scene import draw_scene
 from datasets.mini_voc.splits import IMAGE_SIZES

@@ -1,4 +1,4 @@
-"""Opening and writing images, masks and lists; what is known of data sets."""
+"""Opening and writing images and masks; what is known of data sets."""
 
 from pathlib import Path
 
@@ -8,65 +8,13 @@ from PIL import Image
 
 from datasets.dataset_file import KNOWN, get_dataset_info
 from datasets.files import labels_of_mask, read_image, read_mask, write_mask
-from datasets.lists import read_list, require_unique_ids
 from datasets.voc import PASCAL_VOC
 from utils.errors import UserError
-
-
-def test_list_columns_are_relative_to_the_root(tmp_path):
-    path = tmp_path / "list.txt"
-    path.write_text("/img/2007_00003jpg.jpg /m/2007_00003jpg.png\n\nimg/b.c.jpg\n")
-    first, second = read_list(path, tmp_path / "root")
-    assert first.image == tmp_path / "root/img/2007_00003jpg.jpg"
-    assert first.mask == tmp_path / "root/m/2007_00003jpg.png"
-    assert (first.id, second.id, second.mask) == ("2007_00003jpg", "b.c", None)
-
-
-@pytest.mark.parametrize("text, named", [("", "empty"), ("\n \n", "empty"), ("a b c\n", "line 1")])
-def test_lists_that_are_none_are_refused(tmp_path, text, named):
-    path = tmp_path / "list.txt"
-    path.write_text(text)
-    with pytest.raises(UserError, match=named) as caught:
-        read_list(path, tmp_path)
-    assert str(path) in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("name", "own"),
-    [("train_augvoc.txt", True), ("mine.txt", False), ("folder/train_augvoc.txt", False)],
-)
-def test_a_missing_list_names_the_command_that_makes_voc_s_own(tmp_path, name, own):
-    def message():
-        with pytest.raises(UserError) as caught:
-            read_list(tmp_path / name, tmp_path)
-        return str(caught.value)
-
-    assert str(tmp_path / name) in message()
-    assert (f"`DATA_ROOT={tmp_path} bash launch/get_data.sh`" in message()) == own
-    (tmp_path / "voc").mkdir()  # so that the lists alone are missing
-    assert (f"-m datasets.prepare --root {tmp_path}`" in message()) == own
-    assert "get_data" not in message()
 
 
 @pytest.mark.parametrize("root", ["data", "./data"])
 def test_the_default_root_needs_no_name(root):
     assert PASCAL_VOC.get_command(Path(root)) == "bash launch/get_data.sh"
-
-
-@pytest.mark.parametrize("content", [b"\xff\xd8\xff", b"a.jpg\0\0\n"])
-def test_a_binary_list_is_refused(tmp_path, content):
-    (tmp_path / "list.txt").write_bytes(content)
-    with pytest.raises(UserError, match=r"list\.txt"):
-        read_list(tmp_path / "list.txt", tmp_path)
-
-
-def test_equal_ids_from_two_folders_are_refused(tmp_path):
-    path = tmp_path / "list.txt"
-    path.write_text("a/x.jpg\nb/x.png\n")
-    with pytest.raises(UserError, match=r"x\.png"):
-        require_unique_ids(read_list(path, tmp_path), path)
-    path.write_text("a/x.jpg\nb/y.jpg\n")
-    require_unique_ids(read_list(path, tmp_path), path)
 
 
 def test_a_mask_comes_back_as_written(tmp_path):

@@ -12,7 +12,7 @@ from in_process import run_main
 from PIL import Image
 
 from datasets.files import read_image, read_mask
-from datasets.info import PASCAL_VOC
+from datasets.voc import PASCAL_VOC
 from datasets.mini_voc.__main__ import main
 from datasets.mini_voc.folder import CLASSES, FolderSettings, generate_folder, plan_folder
 

@@ -5,6 +5,8 @@ import time
 import pytest
 from launch_checkout import Checkout
 
+import eval_seg
+
 pytestmark = pytest.mark.bash
 
 INFER = {"EXP": "baselines", "RUN_ID": "v01", "SNAPSHOT": "e020Xs0.928"}
@@ -148,6 +150,38 @@ def test_evaluation_takes_its_values_from_the_environment(checkout: Checkout) ->
     shared += ["--filelist", "my data/list.txt", "--masks", f"{checkout.root}/my masks"]
     assert checkout.calls()[0] == shared
     assert (checkout.root / "logs/other_voc/an exp/v 02.log").is_file()
+
+
+def test_a_folder_of_ground_truth_takes_the_place_of_the_list(checkout: Checkout) -> None:
+    checkout.write(f"{MASKS}/a.png")
+    checkout.write("my truth/a.png")
+    given = {"SAVE_DIR": MASKS, "GROUND_TRUTH": "my truth"}
+    # no list is there, and none is wanted
+    result = checkout.run("eval_seg.sh", JSON="n.json", **given)
+    assert result.returncode == 0, result.stderr
+    (call,) = checkout.calls()
+    expected = ["eval_seg.py", "--dataset", "pascal_voc", "--ground-truth", "my truth"]
+    assert call == [*expected, "--masks", MASKS, "--json", "n.json"]
+    assert eval_seg.parse_args(call[1:]).ground_truth == "my truth"
+
+    home = {"HOME": str(checkout.root), "GROUND_TRUTH": "~/my truth"}
+    assert checkout.run("eval_seg.sh", **(given | home)).returncode == 0
+    assert checkout.calls()[-1][4] == f"{checkout.root}/my truth"
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [({"FILELIST": "data/val_voc.txt"}, "FILELIST"), ({"GROUND_TRUTH": "none"}, "folder none")],
+)
+def test_ground_truth_is_one_thing_that_is_there(
+    with_data: Checkout, given: dict[str, str], named: str
+) -> None:
+    with_data.write(f"{MASKS}/a.png")
+    values = {"SAVE_DIR": MASKS, "GROUND_TRUTH": MASKS}
+    result = with_data.run("eval_seg.sh", **(values | given))
+    assert result.returncode == 2 and with_data.calls() == []
+    (line,) = result.stderr.splitlines()
+    assert "GROUND_TRUTH" in line and named in line
 
 
 def test_evaluation_demands_a_folder_that_exists(with_data: Checkout) -> None:

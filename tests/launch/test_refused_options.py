@@ -10,6 +10,7 @@ TRAIN = {"--dataset": "DATASET", "--cfg": "CONFIG", "--exp": "EXP"}
 TRAIN |= {"--run": "RUN_ID", "--run-id": "RUN_ID"}
 INFER = {"--resume": "SNAPSHOT", "--infer-list": "FILELIST"}
 EVALUATE = {"--data": "DATA_ROOT", "--dataset": "DATASET", "--filelist": "FILELIST"}
+EVALUATE |= {"--ground-truth": "GROUND_TRUTH"}
 KEEP = {"--report": "REPORT", "--json": "JSON", "--tensorboard": "TENSORBOARD"}
 OPTIONS = {
     "run_voc_vgg16.sh": {**TRAIN, "--resume": "RESUME"},

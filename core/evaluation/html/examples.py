@@ -13,7 +13,7 @@ from PIL import Image
 
 from core.evaluation.evaluate import Evaluation, ImageAgreement, Predict, UnusableMaskError
 from core.evaluation.text import ranking
-from datasets.files import read_pair
+from datasets.files import read_ground_truth, read_pair
 from datasets.info import DatasetInfo
 from datasets.lists import ListEntry
 from utils.drawing import blend, colorize
@@ -40,13 +40,13 @@ class Example:
 
     Attributes:
         size: (width, height) of the pictures.
-        image: the photograph.
-        ground_truth: its classes' colours over it.
+        image: the photograph, or None where there are masks alone.
+        ground_truth: its classes' colours over the photograph, if there is one.
         predictions: one a source of masks; None where its mask was left out.
     """
 
     size: tuple[int, int]
-    image: str
+    image: str | None
     ground_truth: str
     predictions: list[Prediction | None]
 
@@ -79,11 +79,16 @@ def draw_examples(
 
 def draw_example(entry: ListEntry, predicts: Sequence[Predict], info: DatasetInfo) -> Example:
     """Draw one image with its ground truth and the prediction of every source."""
-    photograph, ground_truth = read_pair(entry)
-    image = np.array(photograph)
+    image = None
+    if entry.has_image:
+        photograph, ground_truth = read_pair(entry)
+        image = np.array(photograph)
+    else:
+        ground_truth = read_ground_truth(entry)
 
-    def overlay(mask: np.ndarray) -> str:
-        return thumbnail(blend(image, colorize(mask, info.palette), ALPHA))[0]
+    def overlay(mask: np.ndarray) -> tuple[str, tuple[int, int]]:
+        colours = colorize(mask, info.palette)
+        return thumbnail(colours if image is None else blend(image, colours, ALPHA))
 
     predictions: list[Prediction | None] = []
     for predict in predicts:
@@ -93,9 +98,10 @@ def draw_example(entry: ListEntry, predicts: Sequence[Predict], info: DatasetInf
             predictions.append(None)
             continue
         scores = segmentation_scores(joint_histogram(ground_truth, mask, info.num_classes))
-        predictions.append(Prediction(overlay(mask), scores.iou))
-    picture, size = thumbnail(image)
-    return Example(size, picture, overlay(ground_truth), predictions)
+        predictions.append(Prediction(overlay(mask)[0], scores.iou))
+    truth, size = overlay(ground_truth)
+    picture = None if image is None else thumbnail(image)[0]
+    return Example(size, picture, truth, predictions)
 
 
 def thumbnail(image: np.ndarray) -> tuple[str, tuple[int, int]]:

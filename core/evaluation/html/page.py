@@ -74,7 +74,7 @@ def _about(report: Report) -> dict[str, str]:
     images = " and ".join(f"{count:,}" for count in counts)
     return {
         "data set": report.info.name,
-        "list": report.filelist,
+        "list" if report.entries[0].has_image else "ground truth": report.filelist,
         "images": f"{images} of {len(report.entries):,} evaluated",
         **{source.title: source.origin for source, _ in report.results},
         **({"with CRF": report.lack_of_crf} if report.lack_of_crf else {}),

@@ -116,7 +116,9 @@ def test_what_the_server_does_not_take_is_not_packed(place, monkeypatch, how, wo
 
 def test_a_list_of_masks_is_read_by_evaluation(place, monkeypatch, capsys):
     call(pseudo_label_list, monkeypatch, "results/test/list.txt", "data/train.txt")
-    root = capsys.readouterr().out.split(" start at ")[1].strip()
+    printed = capsys.readouterr().out
+    assert printed.startswith("3 lines `IMAGE MASK`: results/test/list.txt")
+    root = printed.split(" start at ")[1].strip()
     assert root == str(place)
     entries = read_list(place / "results/test/list.txt", root)
     # in the order of the list it was made from
@@ -139,16 +141,44 @@ def test_linked_data_is_listed_by_the_link(place, monkeypatch, capsys, tmp_path_
     assert (place / "list.txt").read_text().startswith("data/images/b.with.dots.jpg results/test/")
 
 
+def test_paths_with_spaces_make_a_table(place, monkeypatch, capsys):
+    # one of the images, none of the masks
+    names = ["my, images/a b.jpg", *(f"images/{name}.jpg" for name in NAMES[1:])]
+    (place / "data/my, images").mkdir()
+    (place / f"data/images/{NAMES[0]}.jpg").rename(place / "data" / names[0])
+    (place / f"results/test/{NAMES[0]}.png").rename(place / "results/test/a b.png")
+    (place / "data/some.csv").write_text("\n".join(["image", *(f'"{name}"' for name in names)]))
+    call(pseudo_label_list, monkeypatch, "list.txt --check", "data/some.csv")
+    call(pseudo_label_list, monkeypatch, "list.txt", "data/some.csv")
+    printed = capsys.readouterr().out
+    assert printed == f"3 rows of a table `image,mask`: list.txt, whose paths start at {place}\n"
+    assert (place / "list.txt").read_text().startswith("image,mask\n")
+    entries = read_list(place / "list.txt", place)
+    assert [entry.image for entry in entries] == [place / "data" / name for name in names]
+    assert [entry.mask for entry in entries] == [
+        place / f"results/test/{name}.png" for name in ("a b", *NAMES[1:])
+    ]
+
+
+def test_a_folder_of_masks_with_spaces_makes_a_table(place, monkeypatch):
+    (place / "results").rename(place / "my results")
+    call(pseudo_label_list, monkeypatch, "list.txt", "data/train.txt", "my results/test")
+    entries = read_list(place / "list.txt", place)
+    assert [entry.mask for entry in entries] == [
+        place / f"my results/test/{name}.png" for name in NAMES[::-1]
+    ]
+
+
 def test_masks_that_cannot_be_listed_are_named(place, monkeypatch):
     spoil(place, "missing")
     with pytest.raises(UserError, match=rf"1 of 3 masks are missing, as .*{NAMES[1]}\.png"):
         call(pseudo_label_list, monkeypatch, "list.txt", "data/train.txt")
-    (place / "results").rename(place / "my results")
-    (place / "results").symlink_to("my results")
     write_mask(place / f"results/test/{NAMES[1]}.png", np.zeros((21, 30)), PASCAL_VOC.palette)
-    for out in ("list.txt", "list.txt --check"):
-        with pytest.raises(UserError, match="spaces cannot be listed"):
-            call(pseudo_label_list, monkeypatch, out, "data/train.txt", "my results/test")
+    for folder in ("my\nresults", " results"):
+        (place / folder).symlink_to("results")
+        for out in ("list.txt", "list.txt --check"):
+            with pytest.raises(UserError, match="no list keeps"):
+                call(pseudo_label_list, monkeypatch, out, "data/train.txt", f"{folder}/test")
     assert not (place / "list.txt").exists()
 
 
