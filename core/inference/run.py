@@ -54,7 +54,7 @@ def run_inference(args: argparse.Namespace, group: Group, device: torch.device) 
             cfg, info = config_from_arguments(args), get_dataset_info(args.dataset)
             snapshot = _find_snapshot(args, cfg)
             entries = _find_images(args, cfg, info, group)
-            labels = read_labels(args.labels, entries, info.classes) if args.labels else None
+            labels = _known_labels(args.labels, entries, info) if args.labels else None
             outputs = _outputs(args, cfg, info)
             if group.is_rank_zero:
                 lock.enter_context(only_process(outputs.folder, "inference"))
@@ -161,6 +161,16 @@ def _find_images(
     require_writable_folder(args.mask_output_dir, OUTPUT_OPTION)
     require_unique_ids(entries, args.infer_list, ignores_case(args.mask_output_dir))
     return entries
+
+
+def _known_labels(
+    path: Path, entries: Sequence[ListEntry], info: DatasetInfo
+) -> dict[str, np.ndarray]:
+    """The labels of --labels for `load_sample`: by id, C−1 float32 zeros and ones."""
+    labels = read_labels(path, [entry.image for entry in entries], info.classes)
+    return {
+        entry.id: found.astype(np.float32) for entry, found in zip(entries, labels, strict=True)
+    }
 
 
 def _outputs(args: argparse.Namespace, cfg: Config, info: DatasetInfo) -> Outputs:
