@@ -126,7 +126,11 @@ def _open(path: Path, images: Sequence[Path], classes: Sequence[str]) -> Source:
             source = read_json_lines(path)
         else:
             source = read_table(path, images, classes)
-    except (OSError, ValueError, RecursionError, csv.Error) as error:
+    except csv.Error as error:
+        raise UserError(
+            f"cannot read the labels {path} ({error}); close its quotes and double those in names"
+        ) from error
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"cannot read the labels {path} ({reason(error)})") from error
     if not source.names:
         raise UserError(f"the labels {path} are empty; write a row an image, as a.jpg,{classes[1]}")

@@ -126,7 +126,7 @@ def _explain_cell(place: str, cell: str, classes: Sequence[str]) -> None:
     """Raise `UserError` where a cell of a row is no class for want of a header."""
     if re.fullmatch(r"-?[\d.]+", cell):
         raise UserError(
-            f"{place}: {cell!r} is no class; a table of 0 and 1 needs its header {HEADERS}"
+            f"{place}: {cell!r} is no class; the header of a table of 0 and 1 is `image,OBJECT,…`"
         )
     if all(class_index(part, classes) is not None for part in split_labels(cell, classes)):
         raise UserError(
