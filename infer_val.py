@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from core.arguments import add_common_arguments
+from core.arguments import add_common_arguments, missing_names_to
 from utils.errors import run_command
 from utils.files import user_path
 
@@ -18,28 +18,28 @@ def main() -> None:
     from core.inference.run import run_inference
 
     args = parse_args()
-    with process_group():
+    with process_group(), missing_names_to(args.missing_to):
         run_inference(args, *join_group(args.device))
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    add_common_arguments(parser)
+    add_common_arguments(parser, of_snapshot=True)
     parser.add_argument(
         "--infer-list",
         metavar="LIST",
         type=user_path,
-        default=Path("data/val_voc.txt"),
+        default=Path("val"),
         help="a list, lines of `IMAGE MASK` or `IMAGE` relative to the data root; a folder of "
-        "images; or one image (default: data/val_voc.txt)",
+        "images; one image; or train, val or val_train, the data set's own list (default: val)",
     )
     parser.add_argument(
         "--labels",
         metavar="FILE",
         type=user_path,
-        help='the objects that images have, as JSON ({"a.jpg": ["cat", "sofa"], ...}) or CSV '
-        "(rows a.jpg,cat,sofa); without it they are predicted, or with TEST.USE_GT_LABELS those "
-        "of the masks",
+        help="the objects that images have: a table (rows a.jpg,cat,sofa), JSON, COCO's or VOC's "
+        "annotations, or a folder a class; without it they are predicted, or with "
+        "TEST.USE_GT_LABELS those of the data set's labels or masks",
     )
     parser.add_argument(
         "--snapshot",

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from core.arguments import add_common_arguments, run_folder, settings_from_arguments
+from core.arguments import (
+    add_common_arguments,
+    missing_names_to,
+    run_folder,
+    settings_from_arguments,
+)
 from core.devices import make_deterministic
 from core.distributed import join_group, process_group, rank_zero_speaks_first
 from core.training.run import TrainingRun
@@ -22,7 +27,7 @@ def main() -> None:
 
 def run(args: argparse.Namespace) -> None:
     group, device = join_group(args.device, spread=True)
-    with rank_zero_speaks_first(group):
+    with rank_zero_speaks_first(group), missing_names_to(args.missing_to):
         config, info = settings_from_arguments(args)
         TrainingRun(
             config,

@@ -29,7 +29,8 @@ from typing import Any
 
 import yaml
 
-from datasets.info import DatasetInfo, plain_name
+from datasets.class_names import plain_name
+from datasets.info import DatasetInfo
 from utils.errors import UserError
 from utils.files import expanded, user_path
 from utils.palette import IGNORE_INDEX, voc_palette

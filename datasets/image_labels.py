@@ -1,209 +1,220 @@
-"""Image labels that a user knows: names of classes, from a file or from Python."""
+"""Image-level labels that a user has, in whichever format: found for the images that are wanted."""
 
 from __future__ import annotations
 
-import codecs
 import csv
-import io
-import json
-import operator
 import re
-from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from datasets.lists import ListEntry
-from utils.errors import UserError, reason
+from datasets.class_names import label_vector
+from datasets.label_formats import (
+    LINES_SUFFIXES,
+    TABLE_SUFFIXES,
+    Source,
+    json_source,
+    normal,
+    read_json,
+    read_json_lines,
+    read_table,
+)
+from datasets.label_sources import coco_source, is_coco, read_folder
+from utils.errors import MissingError, UserError, reason
 
-SEPARATORS = (",", ";", "\t")
+SUFFIXES = (*TABLE_SUFFIXES, ".json", *LINES_SUFFIXES)
 
 
-def read_labels(
-    path: Path, entries: Sequence[ListEntry], classes: Sequence[str]
-) -> dict[str, np.ndarray]:
-    """The labels of images from a file that names their objects.
+@dataclass(frozen=True)
+class FoundLabels:
+    """What a source of labels says of images.
 
-    Args:
-        path: JSON (`{"a.jpg": ["cat", "sofa"], ...}`) or CSV (rows `a.jpg,cat,sofa`, with or
-            without a header; semicolons or tabs may replace the commas), told by its suffix, in
-            UTF-8, or in UTF-16 with a byte order mark. Images go by file name or id; folders and
-            capitals do not count. An image without classes is background only.
-        entries: the images that are wanted; the file's other images are ignored.
-        classes: class names in index order, background first; as for `label_vector`.
+    Attributes:
+        labels: per image, in the order they were asked for, C−1 uint8 zeros and ones; None where
+            the source lacks the image.
+        unused: names in the source that belong to none of the images.
+    """
+
+    labels: list[np.ndarray | None]
+    unused: list[str]
+
+
+def read_labels(path: Path, images: Sequence[Path], classes: Sequence[str]) -> list[np.ndarray]:
+    """The labels of images, all of which the source must name.
+
+    Args, formats and errors: as for `find_labels`.
 
     Returns:
-        For each entry's id C−1 float32 zeros and ones.
+        Per image, in the given order, C−1 uint8 zeros and ones.
 
     Raises:
-        UserError: the file cannot be read or parsed, names an image twice or an unknown class,
-            lacks an entry, or has several names that may mean it.
+        MissingError: the source lacks an image; it carries the paths of all of these.
     """
-    named = _read_names(path, entries)
-    found = _match(named, entries, path)
-    lacking = [entry.image.name for entry, objects in found.items() if objects is None]
+    found = find_labels(path, images, classes)
+    require_labels(path, images, found)
+    return found.labels
+
+
+def require_labels(path: Path, images: Sequence[Path], found: FoundLabels) -> None:
+    """Raise `MissingError`, which carries their paths, if the source lacks images."""
+    pairs = zip(images, found.labels, strict=True)
+    lacking = list(dict.fromkeys(str(image) for image, labels in pairs if labels is None))
     if lacking:
-        instead = f" (it names {next(reversed(named))!r})" if named else ""
-        raise UserError(
-            f"{path} lacks {len(lacking)} of the {len(entries)} images, the first {lacking[0]}"
-            f"{instead}; add them, with no classes where there are no objects"
+        instead = f" (it names {found.unused[-1]!r})" if found.unused else ""
+        raise MissingError(
+            f"{path} lacks {len(lacking)} of the {len(set(images))} images, the first "
+            f"{Path(lacking[0]).name}{instead}; add them, with no classes where there are no objects",
+            lacking,
         )
-    labels = {}
-    for entry, objects in found.items():
-        try:
-            labels[entry.id] = label_vector(objects, classes)
-        except UserError as error:
-            number = next(filter(str.isdecimal, objects), None)
-            problem = str(error)
-            if number is not None:  # as in a table with one column per class
-                problem = f"{number!r} is no class; write names of classes, as {classes[1]}"
-            raise UserError(f"{path}, {entry.image.name}: {problem}") from error
-    return labels
 
 
-def label_vector(objects: Iterable[str | int], classes: Sequence[str]) -> np.ndarray:
-    """The labels of an image that has these objects: C−1 float32 zeros and ones.
+def find_labels(path: Path, images: Sequence[Path], classes: Sequence[str]) -> FoundLabels:
+    """The labels of those images that a file or folder names; it may name others.
+
+    Images go by path, file name or id; capitals do not count, nor folders, but where they tell
+    images apart. An image without objects is background only.
 
     Args:
-        objects: names, in which capitals, blanks, hyphens, slashes and underscores do not count
-            (either part of tv/monitor is enough), or indices from 1 to C−1.
-        classes: class names in index order, background first.
+        path: one of the following, told by suffix and content; text in UTF-8, or in UTF-16 with a
+            byte order mark:
+            - a table (.csv, .tsv, .txt) whose columns commas, semicolons or tabs separate: rows
+              `a.jpg,cat,dog`; or with the header `image,labels`, see `split_labels`; or with the
+              header `image,cat,dog` and cells of 0 and 1;
+            - JSON, `{"a.jpg": ["cat", "dog"]}`, or lines of it (.jsonl, .ndjson),
+              `{"file_name": "a.jpg", "labels": ["cat", "dog"]}`;
+            - a folder of images with a subfolder a class; `background` holds those without objects;
+            - a folder of VOC's annotations, *.xml, or that above it; COCO's instances_*.json.
+        images: their paths; the files need not exist.
+        classes: class names in index order, background first; as for `label_vector`.
 
     Raises:
-        UserError: there is no such object.
+        UserError: the source cannot be read or parsed, names nothing, an image twice or for a
+            wanted image an unknown class, or several of its names may mean one image, or the
+            reverse.
     """
-    if isinstance(objects, str):
-        raise UserError(f"expected several classes, as [{objects!r}], found {objects!r}")
-    indices = _indices_of_names(classes)
-    vector = np.zeros(len(classes) - 1, np.float32)
-    for item in objects:
-        index = _index_of_name(item, indices, classes) if isinstance(item, str) else _index(item)
-        if not 0 < index < len(classes):
-            raise UserError(f"{item!r} is no object; their indices are 1 to {len(classes) - 1}")
-        vector[index - 1] = 1
-    return vector
+    labels, unused = _find(path, images, classes)
+    return FoundLabels([labels[image] for image in images], unused)
 
 
-def _match(
-    named: dict[str, list[str]], entries: Sequence[ListEntry], path: Path
-) -> dict[ListEntry, list[str] | None]:
-    """The names of each entry's objects; None where the file lacks the entry."""
-    found = {entry: named.get(entry.image.name, named.get(entry.id)) for entry in entries}
-    taken = {name for entry in entries for name in (entry.image.name, entry.id)}
-    loosely: dict[str, list[str]] = {}
-    for name in named:
-        # an exact name of one image is not a loose one of another
-        if name not in taken:
-            loosely.setdefault(_loose(name), []).append(name)
-    for entry in (entry for entry, objects in found.items() if objects is None):
-        names = [
-            name
-            for key in dict.fromkeys((_loose(entry.image.name), _loose(entry.id)))
-            for name in loosely.get(key, [])
-        ]
-        if len(names) > 1:
-            raise UserError(
-                f"{path}: {names[0]} and {names[1]} may both mean {entry.image.name}; write that "
-                "exact name for the right one"
-            )
-        if names:
-            found[entry] = named[names[0]]
-    return found
+def _find(
+    path: Path, images: Sequence[Path], classes: Sequence[str]
+) -> tuple[dict[Path, np.ndarray | None], list[str]]:
+    """The labels by image, and the names that are unused."""
+    source = _open(path, images, classes)
+    matches = _match(path, source, images)
+    labels = {
+        image: _labels_of(path, image, numbers, source, classes)
+        for image, numbers in matches.items()
+    }
+    used = {number for numbers in matches.values() for number in numbers}
+    return labels, [name for number, name in enumerate(source.names) if number not in used]
 
 
-def _loose(name: str) -> str:
-    """A name in small letters, without its folders (Windows' too)."""
-    return re.split(r"[/\\]", name)[-1].casefold()
-
-
-def _read_names(path: Path, entries: Sequence[ListEntry]) -> dict[str, list[str]]:
-    """The file's content: image → names of classes."""
-    readers = {".json": _pairs_of_json, ".csv": lambda text: _pairs_of_csv(text, entries)}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise UserError(f"--labels {path}: expected a file whose name ends in .json or .csv")
+def _open(path: Path, images: Sequence[Path], classes: Sequence[str]) -> Source:
+    suffix = path.suffix.lower()
+    if not path.is_dir() and path.exists() and suffix not in SUFFIXES:
+        raise UserError(
+            f"labels {path}: expected a folder, or a file that ends in {', '.join(SUFFIXES)}"
+        )
     try:
-        pairs = reader(_decode(path.read_bytes()))
-    except (OSError, ValueError, RecursionError, csv.Error) as error:
+        if path.is_dir():
+            source = read_folder(path, classes)
+        elif suffix == ".json":
+            content = read_json(path)
+            source = coco_source(path, content) if is_coco(content) else json_source(path, content)
+        elif suffix in LINES_SUFFIXES:
+            source = read_json_lines(path)
+        else:
+            source = read_table(path, images, classes)
+    except csv.Error as error:
+        raise UserError(
+            f"cannot read the labels {path} ({error}); close its quotes and double those in names"
+        ) from error
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"cannot read the labels {path} ({reason(error)})") from error
-    named: dict[str, list[str]] = {}
-    for name, objects in pairs:
-        if name in named:
+    if not source.names:
+        raise UserError(f"the labels {path} are empty; write a row an image, as a.jpg,{classes[1]}")
+    return source
+
+
+def _labels_of(
+    path: Path, image: Path, numbers: Sequence[int], source: Source, classes: Sequence[str]
+) -> np.ndarray | None:
+    """The labels of an image that has some rows, or none, in the source."""
+    found = []
+    for number in numbers:
+        objects = source.objects(number)
+        try:
+            found.append(label_vector(objects, classes).astype(np.uint8))
+        except UserError as error:
+            raise UserError(f"{path}, {source.place(number)}: {error}") from error
+    for number, labels in zip(numbers, found, strict=True):
+        if not np.array_equal(labels, found[0]):
+            raise UserError(
+                f"{path}: {source.names[numbers[0]]} and {source.names[number]} may both mean "
+                f"{image.name}; write that exact name for the right one"
+            )
+    return found[0] if found else None
+
+
+def _match(path: Path, source: Source, images: Sequence[Path]) -> dict[Path, list[int]]:
+    """For each image the numbers of its names in the source; several only if matched loosely."""
+    exact: dict[str, int] = {}
+    for number, name in enumerate(source.names):
+        if exact.setdefault(normal(name), number) != number:
             raise UserError(f"{path} names {name} twice; remove one of them")
-        named[name] = objects
-    return named
+    matches = {}
+    for image in dict.fromkeys(images):
+        number = next((exact[name] for name in _names_of(image) if name in exact), None)
+        matches[image] = [] if number is None else [number]
+    _match_loosely(source, matches)
+
+    owners: dict[int, Path] = {}
+    for image, numbers in matches.items():
+        for number in numbers:
+            other = owners.setdefault(number, image)
+            if other is not image:
+                raise UserError(
+                    f"{path}: {source.names[number]} may mean {other} or {image}; write the folder "
+                    "and suffix of each"
+                )
+    return matches
 
 
-def _decode(content: bytes) -> str:
-    # spreadsheets save "Unicode text" in UTF-16
-    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    try:
-        return content.decode("utf-16" if is_utf16 else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError("not UTF-8 text; save it as UTF-8") from error
+def _match_loosely(source: Source, matches: dict[Path, list[int]]) -> None:
+    """Match the images left by what their paths and the names, in small letters, both end in."""
+    left = [image for image, numbers in matches.items() if not numbers]
+    if not left:
+        return
+    # an exact name of one image is not a loose one of another
+    taken = {number for numbers in matches.values() for number in numbers}
+    wanted = {
+        name.casefold() for image in left for name in (normal(image.name), normal(image.stem))
+    }
+    loose = defaultdict(list)
+    for number, name in enumerate(source.names):
+        parts = [part for part in re.split(r"[/\\]", normal(name).casefold()) if part]
+        if parts and number not in taken and parts[-1] in wanted:
+            for start in range(len(parts)):
+                loose["/".join(parts[start:])].append(number)
+    sharing = Counter(
+        name.casefold() for image in matches for name in {normal(image.name), normal(image.stem)}
+    )
+    for image in left:
+        for name in (name.casefold() for name in _names_of(image)):
+            # without a folder it could be that of another image
+            if name in loose and sharing[name] < 2:
+                matches[image] = loose[name]
+                break
 
 
-def _pairs_of_json(text: str) -> list[tuple[str, list[str]]]:
-    # as pairs, since a dictionary would keep only the last of two equal names
-    content = json.loads(text, object_pairs_hook=lambda pairs: tuple(pairs))
-    if not isinstance(content, tuple):
-        raise ValueError('expected {"a.jpg": ["cat", "sofa"], ...}')
-    for name, objects in content:
-        if not isinstance(objects, list) or not all(isinstance(item, str) for item in objects):
-            raise ValueError(f'{name}: expected a list of class names, as ["cat", "sofa"]')
-    return list(content)
-
-
-def _pairs_of_csv(text: str, entries: Sequence[ListEntry]) -> list[tuple[str, list[str]]]:
-    pairs = []
-    separator = _separator(text, entries)
-    for row in csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator):
-        name, *objects = [cell.strip() for cell in row] or [""]
-        objects = [item for item in objects if item]
-        if name:
-            pairs.append((name, objects))
-        elif objects:
-            raise ValueError(f"a row without an image: {row}")
-    return pairs
-
-
-def _separator(text: str, entries: Sequence[ListEntry]) -> str:
-    """The separator that most images' names stand before; the comma of equals."""
-    wanted = {_loose(name) for entry in entries for name in (entry.image.name, entry.id)}
-    lines = text.splitlines()
-
-    def images_named(separator: str) -> int:
-        return sum(_loose(line.split(separator)[0].strip(' "')) in wanted for line in lines)
-
-    return max(SEPARATORS, key=images_named)
-
-
-def _indices_of_names(classes: Sequence[str]) -> dict[str, int]:
-    indices = {}
-    for index, name in enumerate(classes):
-        for part in (name, *name.split("/")):
-            indices[_plain(part)] = index
-    return indices
-
-
-def _index_of_name(name: str, indices: dict[str, int], classes: Sequence[str]) -> int:
-    index = indices.get(_plain(name))
-    if index is None:
-        near = get_close_matches(_plain(name), indices, n=1, cutoff=0.0)
-        raise UserError(f"there is no class {name!r}; did you mean {classes[indices[near[0]]]!r}?")
-    if index == 0:
-        raise UserError(f"{name!r} is no object; leave it out, it is everywhere")
-    return index
-
-
-def _index(item: Any) -> int:
-    try:
-        return operator.index(item)
-    except TypeError as error:
-        raise UserError(f"expected the name or the index of a class, found {item!r}") from error
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\s\-_/]", "", name).casefold()
+def _names_of(image: Path) -> Iterator[str]:
+    """What an image may be called: its path, less and less of it, then each without the suffix."""
+    path = normal(image.as_posix())
+    for name in (path, path.removesuffix(normal(image.suffix))):
+        yield name
+        for slash in re.finditer("/", name):
+            yield name[slash.end() :]

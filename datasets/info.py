@@ -5,9 +5,7 @@ A data set is a file, see `datasets.dataset_file`; the known ones are beside thi
 
 from __future__ import annotations
 
-import re
 import shlex
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -120,8 +118,3 @@ class DatasetInfo:
 
     def _is_own(self, path: Path) -> bool:
         return not self.folders or not set(self.folders).isdisjoint(path.parts)
-
-
-def plain_name(name: str) -> str:
-    """A class name without what its readers do not tell apart: capitals, blanks, - _ and /."""
-    return re.sub(r"[\s\-_/]", "", unicodedata.normalize("NFC", name)).casefold()

@@ -10,7 +10,7 @@ import numpy as np
 
 from datasets.class_names import label_vector, split_labels
 from datasets.files import MISPAIRED, find_misfit, find_strange, read_mask
-from datasets.image_labels import read_labels
+from datasets.image_labels import find_labels
 from datasets.info import DatasetInfo
 from datasets.lists import ListEntry
 from utils.errors import UserError
@@ -66,8 +66,8 @@ def labels_of_list(
 
 def given_labels(
     entries: Sequence[ListEntry], info: DatasetInfo, root: Path
-) -> dict[ListEntry, np.ndarray]:
-    """The labels that a list's own column, or else the data set's table, gives.
+) -> tuple[dict[ListEntry, np.ndarray | None], list[str]]:
+    """The labels that a list's own column, or else the data set's labels table, gives.
 
     Args:
         entries: of a list; a column of labels wins over the table.
@@ -75,21 +75,20 @@ def given_labels(
         root: the data root.
 
     Returns:
-        C − 1 uint8 zeros and ones of each entry; empty for those whose labels come from masks.
+        C − 1 uint8 zeros and ones of each entry, None where the table lacks it, without those whose
+        labels come from masks; and the names in the table that are none of these images.
 
     Raises:
         UserError: a name is no class, or the table cannot be read.
-        MissingError: the table lacks images.
     """
-    labels = {
+    labels: dict[ListEntry, np.ndarray | None] = {
         entry: column_labels(entry, info.classes) for entry in entries if entry.labels is not None
     }
     others = [entry for entry in entries if entry.labels is None]
-    if info.labels and others:
-        images = [entry.image for entry in others]
-        of_table = read_labels(root / info.labels, images, info.classes)
-        labels |= dict(zip(others, of_table, strict=True))
-    return labels
+    if not info.labels or not others:
+        return labels, []
+    found = find_labels(root / info.labels, [entry.image for entry in others], info.classes)
+    return labels | dict(zip(others, found.labels, strict=True)), found.unused
 
 
 def column_labels(entry: ListEntry, classes: Sequence[str]) -> np.ndarray:

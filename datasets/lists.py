@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datasets.info import DatasetInfo
-from utils.errors import UserError, reason
+from utils.errors import MissingError, UserError, reason
 
 IMAGE, MASK, LABELS = "image", "mask", "labels"
 """The columns of a table that are read, by the cells of its header."""
@@ -202,7 +202,7 @@ def require_masks(entries: Sequence[ListEntry], remedy: str, lack: str = "no gro
 
 
 def require_files(entries: Sequence[ListEntry], root: str | Path, info: DatasetInfo) -> None:
-    """Raise `UserError`, which names the first, where images or masks of a list are missing.
+    """Raise `MissingError`, which names the first, where images or masks of a list are missing.
 
     No file is opened, so this is quick.
 
@@ -224,9 +224,10 @@ def require_files(entries: Sequence[ListEntry], root: str | Path, info: DatasetI
         remedy = info.remedy_for_file(path, Path(root))
         if any(_is_split_name(entry, root) for entry in entries):
             remedy = TABLE_REMEDY
-        raise UserError(
+        raise MissingError(
             f"{kind} {path} does not exist{others} of the {len(named)} files that the list names; "
-            f"check the data root (DATASET.PATH, TEST.DATA_ROOT){remedy and f', or {remedy}'}"
+            f"check the data root (DATASET.PATH, TEST.DATA_ROOT){remedy and f', or {remedy}'}",
+            [str(path) for _, path in missing],
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +17,18 @@ class UserError(Exception):
     Its text is one line that names the thing and the remedy. Commands print it without a
     traceback and end with exit status 2; a programming error keeps its traceback.
     """
+
+
+class MissingError(UserError):
+    """Something wanted is not there, for several images.
+
+    Attributes:
+        names: of all these images, of which its text gives the number and the first.
+    """
+
+    def __init__(self, text: str, names: Sequence[str] = ()) -> None:
+        super().__init__(text)
+        self.names = list(names)
 
 
 class InterruptionError(Exception):

@@ -8,6 +8,7 @@ describes whatever is there when a process is killed.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from typing import Any
 
 from core.config import Config
 from core.inference.writing import KINDS, Outputs
+from datasets.info import DatasetInfo
 from datasets.lists import ListEntry
 from utils.errors import UserError, os_errors_end_in
 from utils.files import file_digest, remove_leftovers, write_text
@@ -23,11 +25,19 @@ from utils.files import file_digest, remove_leftovers, write_text
 MANIFEST = "results.json"
 # keys without influence on results: where images lie (their files identify them), and training's
 NO_INFLUENCE = frozenset(
-    {"TEST.BATCH_SIZE", "TEST.DATA_ROOT", "NET.PRE_WEIGHTS_PATH", "NET.OPT", "NET.LR", "NET.BETA1"}
+    {
+        "TEST.BATCH_SIZE",
+        "TEST.DATA_ROOT",
+        "TEST.NUM_CLASSES",
+        "NET.PRE_WEIGHTS_PATH",
+        "NET.OPT",
+        "NET.LR",
+        "NET.BETA1",
+    }
     | {"NET.MOMENTUM", "NET.WEIGHT_DECAY", "NET.LOSS", "NET.MASK_LOSS_BCE"}
 )
 # run info of runs that continued an earlier one
-LATER_RUN_INFO = re.compile(r"(config|environment|diff)_from_\d{5,}\.(yaml|patch)")
+LATER_RUN_INFO = re.compile(r"(config|dataset|environment|diff)_from_\d{5,}\.(yaml|patch)")
 SHOWN_DIGITS = 15
 
 Manifest = dict[str, Any]
@@ -35,15 +45,15 @@ Identity = list[int]
 
 
 def origin(
-    config: Config, dataset: str, snapshot: Path, labels: Path | None = None
+    config: Config, info: DatasetInfo, snapshot: Path, labels: Path | None = None
 ) -> dict[str, Any]:
     """All that results depend on except the images: names to values that JSON can hold.
 
     Args:
         config: its sections TEST and NET count, except for keys that results do not depend on.
-        dataset: the data set's name.
+        info: the data set; its name and classes count.
         snapshot: its content counts.
-        labels: the file with the images' labels, if there is one; its content counts.
+        labels: the file or folder with the images' labels, if there is one; its content counts.
 
     Raises:
         UserError: a file cannot be read.
@@ -56,7 +66,8 @@ def origin(
     }
     files = {"the snapshot": snapshot, "the labels": labels}
     return {
-        "the data set": dataset,
+        "the data set": info.name,
+        "the classes": list(info.classes),
         **{name: path and f"sha256 {_sha256(path)}" for name, path in files.items()},
         **{key: value for key, value in keys.items() if key not in NO_INFLUENCE},
     }
@@ -214,7 +225,12 @@ def _identity(entry: ListEntry) -> Identity | None:
 
 
 def _sha256(path: Path) -> str:
+    """The digest of a file; of a folder, that of its files' names and sizes."""
     try:
+        if path.is_dir():
+            files = sorted(file for file in path.rglob("*") if file.is_file())
+            facts = [(str(file.relative_to(path)), file.stat().st_size) for file in files]
+            return hashlib.sha256(repr(facts).encode(errors="surrogateescape")).hexdigest()
         return file_digest(path, "sha256")
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error

@@ -65,9 +65,8 @@ class Predictor:
         A sample without labels of its own has those whose score exceeds TEST.FP_CUT_SCORE.
 
         Raises:
-            UserError: the crops do not fit TEST.PAD_SIZE; a sample lacks labels, which
-                TEST.USE_GT_LABELS demands; the GPU's memory does not hold a view or the masks; the
-                network's answer is not finite.
+            UserError: the crops do not fit TEST.PAD_SIZE; the GPU's memory does not hold a view or
+                the masks; the network's answer is not finite.
         """
         self.model.eval()
         # numbered, since a sample may come twice
@@ -83,11 +82,6 @@ class Predictor:
         test = self.test
         for numbered in samples:
             _, sample = numbered
-            if test.USE_GT_LABELS and sample.labels is None:
-                raise UserError(
-                    f"{sample.id} comes without labels, which TEST.USE_GT_LABELS asks for; give "
-                    "them, or set TEST.USE_GT_LABELS False"
-                )
             views = tta_views(sample.size, test)
             budget = test.BATCH_SIZE * math.prod(test.PAD_SIZE)
             size = max(1, min(test.BATCH_SIZE, budget // math.prod(views[0].window)))
@@ -163,9 +157,9 @@ class Predictor:
             raise error
         if largest == 1:
             raise UserError(
-                f"the GPU's memory does not hold a view of {size_text(window)} and the masks of "
-                f"{self.test.NUM_CLASSES} classes for {sample.id}, {size_text(sample.size)}; set "
-                "TEST.OVERSIZE shrink where windows exceed TEST.PAD_SIZE, or give --device cpu"
+                f"the GPU's memory does not hold a view of {size_text(window)} for {sample.id}, "
+                f"{size_text(sample.size)}; set TEST.OVERSIZE shrink where windows exceed "
+                "TEST.PAD_SIZE, or give --device cpu"
             ) from error
         self._max_pixels = largest // 2 * math.prod(window)
 

@@ -10,18 +10,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from core.arguments import config_from_arguments, run_folder
+from core.arguments import existing_run_folder, with_workers
 from core.checkpoint import find_snapshot
-from core.config import Config
+from core.config import Config, data_root
 from core.distributed import Group, interruptible, rank_zero_first, track_group
 from core.inference.manifest import origin, plan_results, prepare_folder
 from core.inference.predict import Prediction
-from core.inference.samples import check_samples, find_images, load_sample
+from core.inference.samples import check_samples, find_images, known_labels, load_sample
 from core.inference.segmenter import Segmenter
 from core.inference.tta import describe_oversize
 from core.inference.writing import Outputs, result_writer
 from core.run_info import write_run_info
-from datasets.dataset_file import get_dataset_info
+from core.snapshot_settings import settings_of
 from datasets.image_labels import read_labels
 from datasets.info import DatasetInfo
 from datasets.lists import ListEntry, require_unique_ids
@@ -52,10 +52,13 @@ def run_inference(args: argparse.Namespace, group: Group, device: torch.device) 
     with ExitStack() as lock:
         left: list[ListEntry] = []
         with rank_zero_first(group):
-            cfg, info = config_from_arguments(args), get_dataset_info(args.dataset)
-            snapshot = _find_snapshot(args, cfg)
-            entries = _find_images(args, cfg, info, group)
-            labels = read_labels(args.labels, entries, info.classes) if args.labels else None
+            snapshot = _find_snapshot(args)
+            cfg, info = settings_of(snapshot, args.cfg, args.dataset, args.set)
+            cfg, root = with_workers(cfg, args), data_root(cfg)
+            _check_options(args, cfg)
+            images = info.find_list(args.infer_list, root)
+            entries = _find_images(images, root, args.mask_output_dir, info, group)
+            labels, source = _known_labels(args, entries, cfg, info, group)
             outputs = _outputs(args, cfg, info)
             if group.is_rank_zero:
                 lock.enter_context(only_process(outputs.folder, "inference"))
@@ -63,9 +66,9 @@ def run_inference(args: argparse.Namespace, group: Group, device: torch.device) 
                     require_writable_folder(outputs.folder_of(kind), OUTPUT_OPTION)
                 # before the images, since to open all of them takes longer
                 segmenter = Segmenter.from_snapshot(snapshot, cfg, device, info)
-                made_from = origin(cfg, info.name, snapshot, args.labels)
+                made_from = origin(cfg, info, snapshot, source)
                 left, manifest = plan_results(outputs, entries, made_from, args.skip_existing)
-                _check_images(left, cfg, info)
+                _check_images(left, cfg, info, root)
         left, snapshot = group.gather((left, snapshot))[0]
         if left:
             if not group.is_rank_zero:
@@ -74,17 +77,18 @@ def run_inference(args: argparse.Namespace, group: Group, device: torch.device) 
             with interruptible(stop, group, _how_to_go_on), stop.listening():
                 if group.is_rank_zero:
                     skipped = len(entries) - len(left)
-                    _announce(f"{len(left)} images of {args.infer_list}", snapshot, group, device)
+                    _announce(f"{len(left)} images of {images}", snapshot, group, device)
                     prepare_folder(outputs, left, manifest, continued=skipped > 0)
                     write_run_info(
                         outputs.folder,
                         cfg,
+                        info.at(root),
                         [device],
                         # keeps the run info of the part that made the other results
                         f"_from_{skipped:05d}" if skipped else "",
                         snapshot=str(snapshot),
-                        filelist=str(args.infer_list),
-                        labels=str(args.labels or "none"),
+                        filelist=str(images),
+                        labels=str(source or "none"),
                         images=len(entries),
                         skipped=skipped,
                         processes=group.size,
@@ -92,7 +96,7 @@ def run_inference(args: argparse.Namespace, group: Group, device: torch.device) 
                     )
                 group.barrier()  # nobody writes before the folder is in order
                 own = left[group.rank :: group.size]
-                samples = (load_sample(entry, cfg.TEST, labels) for entry in own)
+                samples = (load_sample(entry, cfg.TEST, info, labels) for entry in own)
                 predictions = track_group(
                     segmenter.predict_stream(samples),
                     len(left),
@@ -130,17 +134,21 @@ def infer(
             write(sample.id, np.array(sample.image), merged, sample.ground_truth)
 
 
-def _find_snapshot(args: argparse.Namespace, cfg: Config) -> Path:
-    """The snapshot that --snapshot or --resume names, once the options are found to agree."""
+def _check_options(args: argparse.Namespace, cfg: Config) -> None:
+    """Raise `UserError` where options do not agree, or need what is not installed."""
     if args.labels and cfg.TEST.USE_GT_LABELS:
         raise UserError(
-            f"labels come from --labels {args.labels} or from masks (TEST.USE_GT_LABELS), not "
-            "from both; leave --labels out, or add --set TEST.USE_GT_LABELS False"
+            f"labels come from --labels {args.labels} or from the data set (TEST.USE_GT_LABELS), "
+            "not from both; leave --labels out, or add --set TEST.USE_GT_LABELS False"
         )
     if cfg.TEST.CRF:
         require_crf("--set TEST.CRF False does without")
+
+
+def _find_snapshot(args: argparse.Namespace) -> Path:
+    """The snapshot that --snapshot or --resume names."""
     if not args.snapshot:
-        return find_snapshot(run_folder(args.snapshot_dir, args), args.resume).path
+        return find_snapshot(existing_run_folder(args), args.resume).path
     if args.resume:
         raise UserError("--snapshot and --resume both name a snapshot; leave one of them out")
     if not args.snapshot.is_file():
@@ -148,20 +156,48 @@ def _find_snapshot(args: argparse.Namespace, cfg: Config) -> Path:
     return args.snapshot
 
 
-def _data_root(cfg: Config) -> str:
-    return cfg.TEST.DATA_ROOT or cfg.DATASET.PATH
-
-
 def _find_images(
-    args: argparse.Namespace, cfg: Config, info: DatasetInfo, group: Group
+    images: Path, root: Path, output: Path, info: DatasetInfo, group: Group
 ) -> list[ListEntry]:
     """The images of --infer-list, whose ids are unique as names of files in the output folder."""
-    entries, left_out = find_images(args.infer_list, _data_root(cfg), info)
+    entries, left_out = find_images(images, root, info)
     if left_out and group.is_rank_zero:
         print(left_out)
-    require_writable_folder(args.mask_output_dir, OUTPUT_OPTION)
-    require_unique_ids(entries, args.infer_list, ignores_case(args.mask_output_dir))
+    require_writable_folder(output, OUTPUT_OPTION)
+    require_unique_ids(entries, images, ignores_case(output))
     return entries
+
+
+def _known_labels(
+    args: argparse.Namespace,
+    entries: Sequence[ListEntry],
+    cfg: Config,
+    info: DatasetInfo,
+    group: Group,
+) -> tuple[dict[str, np.ndarray] | None, Path | None]:
+    """The labels of --labels, or those that TEST.USE_GT_LABELS takes, and where they are from.
+
+    They are by id, C−1 float32 zeros and ones. None: they are those of masks, or predicted, and so
+    are those of images that a data set's labels table lacks, which is said.
+    """
+    if args.labels:
+        found = read_labels(args.labels, [entry.image for entry in entries], info.classes)
+        by_id = {
+            entry.id: labels.astype(np.float32)
+            for entry, labels in zip(entries, found, strict=True)
+        }
+        return by_id, args.labels
+    root = data_root(cfg)
+    by_id = known_labels(entries, cfg.TEST, info, root)
+    if by_id is None:
+        return None, None
+    source = root / info.labels if info.labels else info.find_list(args.infer_list, root)
+    if len(by_id) < len(entries) and group.is_rank_zero:
+        print(
+            f"note: {source} lacks {len(entries) - len(by_id)} of the {len(entries)} images, whose "
+            "classes the network predicts"
+        )
+    return by_id, source
 
 
 def _outputs(args: argparse.Namespace, cfg: Config, info: DatasetInfo) -> Outputs:
@@ -176,10 +212,9 @@ def _outputs(args: argparse.Namespace, cfg: Config, info: DatasetInfo) -> Output
     )
 
 
-def _check_images(entries: Sequence[ListEntry], cfg: Config, info: DatasetInfo) -> None:
+def _check_images(entries: Sequence[ListEntry], cfg: Config, info: DatasetInfo, root: Path) -> None:
     """Open all images, so that a long run does not fail on the last one; name large ones."""
     if entries:
-        root = _data_root(cfg)
         sizes = check_samples(entries, cfg.TEST, cfg.TRAIN.NUM_WORKERS, root, info)
         if oversize := describe_oversize(sizes, cfg.TEST):
             print(oversize)

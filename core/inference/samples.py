@@ -15,6 +15,7 @@ from core.inference.tta import Size, check_crops
 from datasets.files import labels_of_mask, read_image, read_pair
 from datasets.images import image_suffixes
 from datasets.info import DatasetInfo
+from datasets.labels import given_labels
 from datasets.lists import ListEntry, read_list, require_files, require_masks
 from utils.errors import UserError, os_errors_end_in
 from utils.progress import LINES_IN_A_LOG, track
@@ -104,25 +105,65 @@ class Sample:
         return self.image.height, self.image.width
 
 
+def known_labels(
+    entries: Sequence[ListEntry], test: InferenceConfig, info: DatasetInfo, root: Path
+) -> dict[str, np.ndarray] | None:
+    """The labels that TEST.USE_GT_LABELS takes, for `load_sample`: by id, where there are any.
+
+    They come from the list's own column, or else the data set's labels table.
+
+    Args:
+        entries: the list, its ids unique.
+        test: the configuration's TEST section.
+        info: the data set.
+        root: the data root.
+
+    Returns:
+        C−1 float32 zeros and ones by id; None where labels are those of masks, or are predicted.
+
+    Raises:
+        UserError: there are neither labels nor a mask of an image; see `given_labels`.
+    """
+    if not test.USE_GT_LABELS:
+        return None
+    labels, _ = given_labels(entries, info, root)
+    if not labels:
+        require_masks(
+            entries,
+            remedy="add it, name the objects with --labels FILE and --set TEST.USE_GT_LABELS "
+            "False, or leave them to the network with --set TEST.USE_GT_LABELS False alone",
+            lack="TEST.USE_GT_LABELS takes labels from masks, but there is none",
+        )
+        return None
+    return {
+        entry.id: found.astype(np.float32) for entry, found in labels.items() if found is not None
+    }
+
+
 def load_sample(
-    entry: ListEntry, test: InferenceConfig, labels: Mapping[str, np.ndarray] | None = None
+    entry: ListEntry,
+    test: InferenceConfig,
+    info: DatasetInfo,
+    labels: Mapping[str, np.ndarray] | None = None,
 ) -> Sample:
     """Open an entry's image and, where it names one, its mask.
 
     Args:
         entry: of a list.
-        test: the configuration's TEST section; with USE_GT_LABELS labels come from the mask.
-        labels: those of every image by its id (see `Sample.labels`), if they are known.
+        test: the configuration's TEST section; with USE_GT_LABELS and without `labels`, they come
+            from the mask.
+        info: the data set.
+        labels: those of images by their ids, where they are known (see `Sample.labels`).
 
     Raises:
         UserError: a file is missing or cannot be read, or the two differ in size.
     """
-    known = None if labels is None else labels[entry.id]
+    known = None if labels is None else labels.get(entry.id)
     if entry.mask is None:
         return Sample(entry.id, read_image(entry.image, entry.exif), labels=known)
     image, ground_truth = read_pair(entry)
-    if known is None and test.USE_GT_LABELS:
-        known = labels_of_mask(ground_truth, test.NUM_CLASSES)
+    if labels is None and test.USE_GT_LABELS:
+        known = labels_of_mask(ground_truth, info.num_classes)
     return Sample(entry.id, image, ground_truth, known)
 
 
@@ -148,22 +189,14 @@ def check_samples(
         Height and width of each image by its path.
 
     Raises:
-        UserError: USE_GT_LABELS without a mask column; a missing file; see `load_sample` and
-            `check_crops`.
+        UserError: a missing file; see `load_sample` and `check_crops`.
     """
     if test.METHOD == "multicrop":
         check_crops(test)
-    if test.USE_GT_LABELS:
-        require_masks(
-            entries,
-            remedy="add it, name the objects with --labels FILE and --set TEST.USE_GT_LABELS "
-            "False, or leave them to the network with --set TEST.USE_GT_LABELS False alone",
-            lack="TEST.USE_GT_LABELS takes labels from masks, but there is none",
-        )
     # opening those before the first missing one may take minutes
     require_files(entries, root, info)
     with ThreadPoolExecutor(max(1, threads)) as pool:
-        opened = pool.map(lambda entry: load_sample(entry, test).size, entries)
+        opened = pool.map(lambda entry: load_sample(entry, test, info).size, entries)
         if len(entries) > FEW_IMAGES:
             every = len(entries) // LINES_IN_A_LOG
             opened = track(opened, len(entries), "image", "check", every)

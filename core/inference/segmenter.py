@@ -12,18 +12,18 @@ from PIL import Image
 from torch import nn
 
 from core.checkpoint import load_model
-from core.config import Config, InferenceConfig, load_config
+from core.config import Config, InferenceConfig
 from core.devices import require_working, select_device
 from core.distributed import place
 from core.inference.predict import Prediction, Predictor
 from core.inference.samples import Sample
 from core.inference.writing import label_map
 from core.precision import accelerate
+from core.snapshot_settings import settings_of
+from datasets.class_names import label_vector
 from datasets.files import read_image
-from datasets.image_labels import label_vector
 from datasets.images import to_rgb
 from datasets.info import DatasetInfo
-from datasets.voc import PASCAL_VOC
 from models import get_model
 from utils.crf import crf_inference
 from utils.errors import UserError
@@ -81,29 +81,26 @@ class Segmenter:
     def from_snapshot(
         cls,
         path: str | Path,
-        cfg: Config | str | Path,
+        cfg: Config | str | Path | None = None,
         device: str | torch.device = "auto",
-        info: DatasetInfo = PASCAL_VOC,
+        info: DatasetInfo | str | Path | None = None,
     ) -> Segmenter:
         """The network of a snapshot, published or ours.
 
         Args:
-            path: the snapshot's file.
+            path: the snapshot's file. Beside it lie its config.yaml and dataset.yaml, unless these
+                are given:
             cfg: the configuration or its YAML file; NET says what network it is, TEST how images
                 are seen.
             device: auto, cuda, mps, cpu, or a device of PyTorch's.
-            info: of the data set that it was trained on.
+            info: the data set that it was trained on, its name, or its dataset.yaml; see
+                `settings_of`.
 
         Raises:
             UserError: a file is missing or does not fit; the configuration is wrong; there is no
                 such device.
         """
-        cfg = cfg if isinstance(cfg, Config) else load_config(cfg)
-        if info.num_classes != cfg.TEST.NUM_CLASSES:
-            raise UserError(
-                f"TEST.NUM_CLASSES is {cfg.TEST.NUM_CLASSES}, but {info.name} has "
-                f"{info.num_classes} classes; set it to {info.num_classes}"
-            )
+        cfg, info = settings_of(user_path(path), cfg, info)
         if isinstance(device, str):
             device = select_device(device)
             require_working([device])
@@ -137,6 +134,10 @@ class Segmenter:
         if image_labels is None:
             image_labels = labels
         known = None if image_labels is None else label_vector(image_labels, self.info.classes)
+        if known is None and self.test.USE_GT_LABELS:
+            raise UserError(
+                "TEST.USE_GT_LABELS asks for image labels; give image_labels=, or set it to False"
+            )
         opened = _open(image)
         name = str(image) if isinstance(image, (str, Path)) else "the image"
         [(_, merged, scores)] = self.predict_stream([Sample(name, opened, labels=known)])

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from core.config import Config
 from core.distributed import Group
+from datasets.image_labels import FoundLabels, require_labels
 from datasets.info import DatasetInfo
 from datasets.labels import (
     MaskFacts,
@@ -250,7 +251,11 @@ def read_labels(
         StoppedError: one of the processes was requested to stop.
     """
     entries = list(dict.fromkeys(entry for _, samples in lists for entry in samples.entries))
-    labels = given_labels(entries, info, root)
+    labels, unused = given_labels(entries, info, root)
+    table = root / info.labels
+    require_labels(
+        table, [entry.image for entry in labels], FoundLabels([*labels.values()], unused)
+    )
     with_masks = [entry for entry in entries if entry not in labels]
     facts = dict(zip(with_masks, _read_together(with_masks, group, stop), strict=True))
     found = []
@@ -264,6 +269,11 @@ def read_labels(
             require_objects(name, samples.labels, of_list, info.num_classes)
         found.append((name, samples.labels))
     if group.is_rank_zero:
+        if unused:
+            print(
+                f"note: {len(unused)} names in {table} belong to no image of the lists, the first "
+                f"{unused[0]}"
+            )
         print(count_table(found, info), flush=True)
         for doubt in doubts(found, info):
             print(f"warning: {doubt}", file=sys.stderr)

@@ -14,11 +14,11 @@ from PIL import Image
 from tqdm import tqdm
 
 from datasets.files import write_mask
-from utils.palette import voc_palette
 from datasets.mini_voc.output import require_settings, write_jpeg, write_once
 from datasets.mini_voc.scene import draw_scene
 from datasets.mini_voc.splits import IMAGE_SIZES
 from utils.files import atomic_path, write_text
+from utils.palette import voc_palette
 
 # Raised whenever the same seed would give other files than before.
 FORMAT_VERSION = 1

@@ -7,11 +7,14 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 READ = (
+    "class_names",
     "files",
     "images",
     "info",
     "jitter",
     "image_labels",
+    "label_formats",
+    "label_sources",
     "labels",
     "lists",
     "samples",

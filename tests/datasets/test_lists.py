@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from core.inference.samples import find_images
-from datasets.voc import PASCAL_VOC
 from datasets.lists import ListEntry, read_list, require_files, require_unique_ids
+from datasets.voc import PASCAL_VOC
 from utils.errors import UserError
 
 

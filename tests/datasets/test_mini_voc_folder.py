@@ -12,9 +12,9 @@ from in_process import run_main
 from PIL import Image
 
 from datasets.files import read_image, read_mask
-from datasets.voc import PASCAL_VOC
 from datasets.mini_voc.__main__ import main
 from datasets.mini_voc.folder import CLASSES, FolderSettings, generate_folder, plan_folder
+from datasets.voc import PASCAL_VOC
 
 SETTINGS = FolderSettings(seed=3, images=60)
 
