@@ -180,7 +180,8 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
     if path is not None:
         path = user_path(path)
         source = str(path)
-        for key, value in flatten_yaml(read_yaml(path, "the configuration", "NET:"), known, source):
+        content = read_yaml(path, "the configuration", "sections such as `NET:`")
+        for key, value in flatten_yaml(content, known, source):
             values[key] = checked(key, value, known, source)
     for key, value in parse_pairs(overrides):
         values[key] = checked(key, value, known, "--set")

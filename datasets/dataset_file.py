@@ -142,7 +142,7 @@ class _Reader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.content = read_yaml(path, "the data set", "names: [cat, dog]")
+        self.content = read_yaml(path, "the data set", "keys such as `names: [cat, dog]`")
         for key in self.content:
             if key not in KEYS:
                 near = get_close_matches(str(key), KEYS, n=1, cutoff=0.0)[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,19 +54,21 @@ def read_labels(path: Path, images: Sequence[Path], classes: Sequence[str]) -> l
         MissingError: the source lacks an image; it carries the paths of all of these.
     """
     found = find_labels(path, images, classes)
-    require_labels(path, images, found)
+    require_labels(path, dict(zip(images, found.labels, strict=True)), found.unused)
     return found.labels
 
 
-def require_labels(path: Path, images: Sequence[Path], found: FoundLabels) -> None:
-    """Raise `MissingError`, which carries their paths, if the source lacks images."""
-    pairs = zip(images, found.labels, strict=True)
-    lacking = list(dict.fromkeys(str(image) for image, labels in pairs if labels is None))
+def require_labels(
+    path: Path, labels: Mapping[Path, np.ndarray | None], unused: Sequence[str]
+) -> None:
+    """Raise `MissingError`, which carries their paths, if the source at `path` lacks images."""
+    lacking = [str(image) for image, found in labels.items() if found is None]
     if lacking:
-        instead = f" (it names {found.unused[-1]!r})" if found.unused else ""
+        instead = f" (it names {unused[-1]!r})" if unused else ""
         raise MissingError(
-            f"{path} lacks {len(lacking)} of the {len(set(images))} images, the first "
-            f"{Path(lacking[0]).name}{instead}; add them, with no classes where there are no objects",
+            f"{path} lacks {len(lacking)} of the {len(labels)} images, the first "
+            f"{Path(lacking[0]).name}{instead}; add them, with no classes where there are no "
+            "objects",
             lacking,
         )
 

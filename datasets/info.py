@@ -61,6 +61,11 @@ class DatasetInfo:
         """The number of classes, background included."""
         return len(self.classes)
 
+    @property
+    def labels_path(self) -> Path:
+        """The labels table, or the folder of labels, of a data set whose `path` is known."""
+        return self.path / self.labels
+
     def at(self, root: str | Path) -> DatasetInfo:
         """The data set, whose data root this is."""
         return replace(self, path=Path(root))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -65,14 +64,13 @@ def labels_of_list(
 
 
 def given_labels(
-    entries: Sequence[ListEntry], info: DatasetInfo, root: Path
+    entries: Sequence[ListEntry], info: DatasetInfo
 ) -> tuple[dict[ListEntry, np.ndarray | None], list[str]]:
     """The labels that a list's own column, or else the data set's labels table, gives.
 
     Args:
         entries: of a list; a column of labels wins over the table.
-        info: the data set.
-        root: the data root.
+        info: the data set, whose `path` is the data root.
 
     Returns:
         C − 1 uint8 zeros and ones of each entry, None where the table lacks it, without those whose
@@ -87,7 +85,7 @@ def given_labels(
     others = [entry for entry in entries if entry.labels is None]
     if not info.labels or not others:
         return labels, []
-    found = find_labels(root / info.labels, [entry.image for entry in others], info.classes)
+    found = find_labels(info.labels_path, [entry.image for entry in others], info.classes)
     return labels | dict(zip(others, found.labels, strict=True)), found.unused
 
 

@@ -17,7 +17,7 @@ def read_yaml(path: Path, what: str, example: str) -> dict[Any, Any]:
     Args:
         path: the file.
         what: it is, as "the configuration", for errors.
-        example: of a key, for errors.
+        example: of what it holds, as "sections such as `NET:`", for errors.
 
     Raises:
         UserError: the file cannot be read, or holds something else.
@@ -36,5 +36,5 @@ def read_yaml(path: Path, what: str, example: str) -> dict[Any, Any]:
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise UserError(f"{path}: expected keys such as `{example}`, found {short_repr(content)}")
+        raise UserError(f"{path}: expected {example}, found {short_repr(content)}")
     return content

@@ -25,16 +25,8 @@ from utils.files import file_digest, remove_leftovers, write_text
 MANIFEST = "results.json"
 # keys without influence on results: where images lie (their files identify them), and training's
 NO_INFLUENCE = frozenset(
-    {
-        "TEST.BATCH_SIZE",
-        "TEST.DATA_ROOT",
-        "TEST.NUM_CLASSES",
-        "NET.PRE_WEIGHTS_PATH",
-        "NET.OPT",
-        "NET.LR",
-        "NET.BETA1",
-    }
-    | {"NET.MOMENTUM", "NET.WEIGHT_DECAY", "NET.LOSS", "NET.MASK_LOSS_BCE"}
+    {"TEST.BATCH_SIZE", "TEST.DATA_ROOT", "TEST.NUM_CLASSES", "NET.PRE_WEIGHTS_PATH", "NET.OPT"}
+    | {"NET.LR", "NET.BETA1", "NET.MOMENTUM", "NET.WEIGHT_DECAY", "NET.LOSS", "NET.MASK_LOSS_BCE"}
 )
 # run info of runs that continued an earlier one
 LATER_RUN_INFO = re.compile(r"(config|dataset|environment|diff)_from_\d{5,}\.(yaml|patch)")

@@ -56,9 +56,9 @@ def run_inference(args: argparse.Namespace, group: Group, device: torch.device) 
             cfg, info = settings_of(snapshot, args.cfg, args.dataset, args.set)
             cfg, root = with_workers(cfg, args), data_root(cfg)
             _check_options(args, cfg)
-            images = info.find_list(args.infer_list, root)
+            images, info = info.find_list(args.infer_list, root), info.at(root)
             entries = _find_images(images, root, args.mask_output_dir, info, group)
-            labels, source = _known_labels(args, entries, cfg, info, group)
+            labels, source = _known_labels(args, images, entries, cfg, info, group)
             outputs = _outputs(args, cfg, info)
             if group.is_rank_zero:
                 lock.enter_context(only_process(outputs.folder, "inference"))
@@ -82,7 +82,7 @@ def run_inference(args: argparse.Namespace, group: Group, device: torch.device) 
                     write_run_info(
                         outputs.folder,
                         cfg,
-                        info.at(root),
+                        info,
                         [device],
                         # keeps the run info of the part that made the other results
                         f"_from_{skipped:05d}" if skipped else "",
@@ -170,6 +170,7 @@ def _find_images(
 
 def _known_labels(
     args: argparse.Namespace,
+    images: Path,
     entries: Sequence[ListEntry],
     cfg: Config,
     info: DatasetInfo,
@@ -187,11 +188,10 @@ def _known_labels(
             for entry, labels in zip(entries, found, strict=True)
         }
         return by_id, args.labels
-    root = data_root(cfg)
-    by_id = known_labels(entries, cfg.TEST, info, root)
+    by_id = known_labels(entries, cfg.TEST, info)
     if by_id is None:
         return None, None
-    source = root / info.labels if info.labels else info.find_list(args.infer_list, root)
+    source = info.labels_path if info.labels else images
     if len(by_id) < len(entries) and group.is_rank_zero:
         print(
             f"note: {source} lacks {len(entries) - len(by_id)} of the {len(entries)} images, whose "

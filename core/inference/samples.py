@@ -106,7 +106,7 @@ class Sample:
 
 
 def known_labels(
-    entries: Sequence[ListEntry], test: InferenceConfig, info: DatasetInfo, root: Path
+    entries: Sequence[ListEntry], test: InferenceConfig, info: DatasetInfo
 ) -> dict[str, np.ndarray] | None:
     """The labels that TEST.USE_GT_LABELS takes, for `load_sample`: by id, where there are any.
 
@@ -115,8 +115,7 @@ def known_labels(
     Args:
         entries: the list, its ids unique.
         test: the configuration's TEST section.
-        info: the data set.
-        root: the data root.
+        info: the data set, whose `path` is the data root.
 
     Returns:
         C−1 float32 zeros and ones by id; None where labels are those of masks, or are predicted.
@@ -126,7 +125,7 @@ def known_labels(
     """
     if not test.USE_GT_LABELS:
         return None
-    labels, _ = given_labels(entries, info, root)
+    labels, _ = given_labels(entries, info)
     if not labels:
         require_masks(
             entries,

@@ -136,7 +136,8 @@ class Segmenter:
         known = None if image_labels is None else label_vector(image_labels, self.info.classes)
         if known is None and self.test.USE_GT_LABELS:
             raise UserError(
-                "TEST.USE_GT_LABELS asks for image labels; give image_labels=, or set it to False"
+                "TEST.USE_GT_LABELS asks for image labels; give image_labels=, or set "
+                "TEST.USE_GT_LABELS False"
             )
         opened = _open(image)
         name = str(image) if isinstance(image, (str, Path)) else "the image"

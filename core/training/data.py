@@ -16,7 +16,7 @@ from torch import Tensor
 
 from core.config import Config
 from core.distributed import Group
-from datasets.image_labels import FoundLabels, require_labels
+from datasets.image_labels import require_labels
 from datasets.info import DatasetInfo
 from datasets.labels import (
     MaskFacts,
@@ -228,7 +228,6 @@ MAX_THREADS = 8
 def read_labels(
     lists: Sequence[tuple[str, ImageLevelSamples]],
     info: DatasetInfo,
-    root: Path,
     group: Group,
     stop: StopRequest | None = None,
 ) -> None:
@@ -240,8 +239,7 @@ def read_labels(
 
     Args:
         lists: the training list first, then those for validation, by their names.
-        info: the data set's.
-        root: the data root.
+        info: the data set, whose `path` is the data root.
         group: the processes that train together.
 
     Raises:
@@ -251,10 +249,9 @@ def read_labels(
         StoppedError: one of the processes was requested to stop.
     """
     entries = list(dict.fromkeys(entry for _, samples in lists for entry in samples.entries))
-    labels, unused = given_labels(entries, info, root)
-    table = root / info.labels
+    labels, unused = given_labels(entries, info)
     require_labels(
-        table, [entry.image for entry in labels], FoundLabels([*labels.values()], unused)
+        info.labels_path, {entry.image: found for entry, found in labels.items()}, unused
     )
     with_masks = [entry for entry in entries if entry not in labels]
     facts = dict(zip(with_masks, _read_together(with_masks, group, stop), strict=True))
@@ -271,7 +268,7 @@ def read_labels(
     if group.is_rank_zero:
         if unused:
             print(
-                f"note: {len(unused)} names in {table} belong to no image of the lists, the first "
+                f"note: {len(unused)} names in {info.labels_path} belong to no image of the lists, the first "
                 f"{unused[0]}"
             )
         print(count_table(found, info), flush=True)

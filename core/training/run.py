@@ -164,7 +164,7 @@ class TrainingRun:
             (list_names(self.info)[name], batches.samples)
             for name, batches in self.val_batches.items()
         ]
-        read_labels(lists, self.info, Path(self.config.DATASET.PATH), self.group, self.stop)
+        read_labels(lists, self._located(), self.group, self.stop)
         # from here on, an earlier run's files may be gone
         self.trainer.end_if_requested()
         self.took_over = True
@@ -200,7 +200,6 @@ class TrainingRun:
         discard_leftovers(folder)
         if start and start.name != LAST:
             self.best_score = max(self.best_score, best_score_of_last(folder))
-        write_settings(folder, self.config, self._located())
         self.checkpoints = CheckpointManager(folder, self.best_score)
         self.checkpoints.drop_surplus()  # a run may have been killed before it did
         # once a run has gone back, its later states belong to another branch
@@ -268,6 +267,7 @@ class TrainingRun:
     def _save_last(self, epoch: int, goes_back: bool = False) -> None:
         if self.group.is_rank_zero:
             best_score = self.checkpoints.best_score
+            write_settings(self.snapshots, self.config, self._located())
             save_last(self.snapshots, self.trainer, epoch, best_score, self.seed, goes_back)
         self.saved = epoch
 

@@ -15,8 +15,8 @@ from utils.errors import UserError
 from utils.files import expanded, user_path
 
 COMMANDS = {
-    "train": "cfg snapshot_dir logdir",
-    "infer_val": "cfg snapshot_dir logdir infer_list labels snapshot mask_output_dir",
+    "train": "cfg missing_to snapshot_dir logdir",
+    "infer_val": "cfg missing_to snapshot_dir logdir infer_list labels snapshot mask_output_dir",
     "eval_seg": "data filelist ground_truth masks log_scores report json tensorboard",
     "core.evaluation.figure": "data filelist masks out",
     "core.inference.voc_submission": "data filelist masks out",

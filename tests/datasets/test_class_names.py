@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from datasets.class_names import label_vector, split_labels
-from datasets.info import PASCAL_VOC
+from datasets.voc import PASCAL_VOC
 from utils.errors import UserError
 
 VOC = PASCAL_VOC.classes

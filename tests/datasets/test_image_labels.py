@@ -10,7 +10,7 @@ import pytest
 from label_files import CLASSES, OBJECTS, WRITERS, write_class_folders, write_coco, write_voc
 
 from datasets.image_labels import find_labels, read_labels
-from datasets.info import PASCAL_VOC
+from datasets.voc import PASCAL_VOC
 from utils.errors import MissingError, UserError
 
 VOC = PASCAL_VOC.classes

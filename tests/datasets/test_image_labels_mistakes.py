@@ -7,7 +7,7 @@ import pytest
 from label_files import CLASSES, OBJECTS, write_coco, write_voc
 
 from datasets.image_labels import find_labels, read_labels
-from datasets.info import PASCAL_VOC
+from datasets.voc import PASCAL_VOC
 from utils.errors import UserError
 
 IMAGES = [Path("x/a.jpg"), Path("x/b c.png"), Path("x/d.e.jpg")]

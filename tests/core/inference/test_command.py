@@ -78,7 +78,7 @@ def test_masks_of_a_list(workplace, tmp_path):
     model = get_model(cfg.NET, PASCAL_VOC.num_classes)
     model.load_state_dict(model.state_dict() | saved_weights(workplace, model))
     entries = read_list(workplace / "list.txt", workplace)
-    samples = [load_sample(entry, cfg.TEST) for entry in entries]
+    samples = [load_sample(entry, cfg.TEST, PASCAL_VOC) for entry in entries]
     for sample, merged, _ in Predictor(model, cfg.TEST, torch.device("cpu")).predict(samples):
         mask = merged.argmax(axis=0)
         assert len(np.unique(mask)) > 1

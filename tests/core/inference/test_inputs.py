@@ -106,10 +106,10 @@ def test_labels_of_a_sample(tmp_path):
     write_mask(tmp_path / "a.png", np.array([[0, 8, 255], [8, 8, 3]]), PASCAL_VOC.palette)
     entry = ListEntry(tmp_path / "a.jpg", tmp_path / "a.png")
     test = load_config(None).TEST
-    assert load_sample(entry, test).labels is None
+    assert load_sample(entry, test, PASCAL_VOC).labels is None
     with_masks = replace(test, USE_GT_LABELS=True)
     np.testing.assert_array_equal(load_sample(entry, with_masks).labels, vector(3, 8))
-    given = load_sample(entry, test, {"a": vector(1)})
+    given = load_sample(entry, test, PASCAL_VOC, {"a": vector(1)})
     np.testing.assert_array_equal(given.labels, vector(1))
     without_mask = load_sample(ListEntry(entry.image, None), test, {"a": vector(1)})
     np.testing.assert_array_equal(without_mask.labels, vector(1))

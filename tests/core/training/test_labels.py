@@ -13,7 +13,12 @@ from torch import Tensor
 import core.training.data
 from core.config import load_config
 from core.distributed import SINGLE, Group
-from core.training.data import Batches, read_labels, training_batches, validation_batches
+from core.training.data import (
+    Batches,
+    read_labels,
+    training_batches,
+    validation_batches,
+)
 from datasets.labels import read_mask_facts
 from datasets.lists import ListEntry, read_list
 from datasets.samples import ImageLevelSamples
