@@ -25,6 +25,7 @@ from core.precision import AutocastNetwork, Precision
 from core.training.losses import Criterion
 from core.training.optimizer import build_optimizer
 from datasets.transforms import normalise
+from datasets.voc import PASCAL_VOC
 from models import get_model
 from utils.errors import run_command
 
@@ -103,7 +104,7 @@ def random_batch(config: Config, device: torch.device) -> tuple[Tensor, Tensor]:
     size = config.DATASET.CROP_SIZE
     batch = config.TRAIN.BATCH_SIZE
     images = torch.rand(batch, 3, size, size, device=device)
-    labels = torch.zeros(batch, config.TEST.NUM_CLASSES - 1, device=device)
+    labels = torch.zeros(batch, PASCAL_VOC.num_classes - 1, device=device)
     labels[:, : CLASSES_REFINED - 1] = 1
     return images, labels
 

@@ -213,7 +213,7 @@ def fit_to_dataset(config: Config, info: DatasetInfo, overrides: Sequence[str] =
     if config.TEST.NUM_CLASSES not in (0, info.num_classes):
         raise UserError(
             f"TEST.NUM_CLASSES is {config.TEST.NUM_CLASSES}, but {info.name} has "
-            f"{info.num_classes} classes with background; leave it out (--set TEST.NUM_CLASSES 0)"
+            f"{info.num_classes} classes with background; leave the key out, or set it to 0"
         )
     if info.path is None:
         return config

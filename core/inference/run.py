@@ -12,7 +12,7 @@ import torch
 
 from core.arguments import existing_run_folder, with_workers
 from core.checkpoint import find_snapshot
-from core.config import Config, data_root
+from core.config import Config, data_root, load_config
 from core.distributed import Group, interruptible, rank_zero_first, track_group
 from core.inference.manifest import origin, plan_results, prepare_folder
 from core.inference.predict import Prediction
@@ -52,8 +52,9 @@ def run_inference(args: argparse.Namespace, group: Group, device: torch.device) 
     with ExitStack() as lock:
         left: list[ListEntry] = []
         with rank_zero_first(group):
+            given = load_config(args.cfg, args.set) if args.cfg else None
             snapshot = _find_snapshot(args)
-            cfg, info = settings_of(snapshot, args.cfg, args.dataset, args.set)
+            cfg, info = settings_of(snapshot, given, args.dataset, args.set)
             cfg, root = with_workers(cfg, args), data_root(cfg)
             _check_options(args, cfg)
             images, info = info.find_list(args.infer_list, root), info.at(root)

@@ -250,9 +250,9 @@ def read_labels(
     """
     entries = list(dict.fromkeys(entry for _, samples in lists for entry in samples.entries))
     labels, unused = given_labels(entries, info)
-    require_labels(
-        info.labels_path, {entry.image: found for entry, found in labels.items()}, unused
-    )
+    if info.labels:
+        images = {entry.image: found for entry, found in labels.items()}
+        require_labels(info.labels_path, images, unused)
     with_masks = [entry for entry in entries if entry not in labels]
     facts = dict(zip(with_masks, _read_together(with_masks, group, stop), strict=True))
     found = []
@@ -268,8 +268,8 @@ def read_labels(
     if group.is_rank_zero:
         if unused:
             print(
-                f"note: {len(unused)} names in {info.labels_path} belong to no image of the lists, the first "
-                f"{unused[0]}"
+                f"note: {len(unused)} names in {info.labels_path} belong to no image of the "
+                f"lists, the first {unused[0]}"
             )
         print(count_table(found, info), flush=True)
         for doubt in doubts(found, info):

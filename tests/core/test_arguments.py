@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from torch.distributed.run import get_args_parser
 
-from core.arguments import add_common_arguments, config_from_arguments, run_folder
+from core.arguments import add_common_arguments, run_folder, settings_from_arguments
 from utils.errors import UserError
 
 
@@ -30,6 +30,7 @@ def test_defaults():
         "exp": "main",
         "run": "v01",
         "resume": "",
+        "missing_to": None,
         "workers": None,
         "snapshot_dir": Path("snapshots"),
         "logdir": Path("logs"),
@@ -48,14 +49,14 @@ def test_a_configuration_is_demanded(capsys):
 
 def test_set_takes_pairs_from_all_its_uses_and_forgets_them(cfg):
     args = parse("--set", "NET.LR", "1", "TEST.FLIP", "False", "--cfg", cfg, "--set", "NET.LR", "2")
-    config = config_from_arguments(args)
+    config, _ = settings_from_arguments(args)
     assert (config.NET.LR, config.TEST.FLIP) == (2.0, False)
     assert parse("--cfg", cfg).set == []
 
 
 @pytest.mark.parametrize(("text", "value"), [("-1", -1.0), ("-0.5", -0.5), (" -1e-3", -0.001)])
 def test_set_takes_negative_numbers(cfg, text, value):
-    config = config_from_arguments(parse("--cfg", cfg, "--set", "NET.MASK_LOSS_BCE", text))
+    config, _ = settings_from_arguments(parse("--cfg", cfg, "--set", "NET.MASK_LOSS_BCE", text))
     assert value == config.NET.MASK_LOSS_BCE
 
 
@@ -64,21 +65,21 @@ def test_a_value_that_looks_like_an_option_is_named(cfg, capsys):
         parse("--cfg", cfg, "--set", "DATASET.PATH", "-data")
     assert status.value.code == 2
     assert capsys.readouterr().err.splitlines()[-1].endswith("unrecognized arguments: -data")
-    config = config_from_arguments(parse("--cfg", cfg, "--set", "DATASET.PATH", "'-data'"))
+    config, _ = settings_from_arguments(parse("--cfg", cfg, "--set", "DATASET.PATH", "'-data'"))
     assert config.DATASET.PATH == "-data"
 
 
 def test_workers_go_before_set_and_file(cfg):
-    assert config_from_arguments(parse("--cfg", cfg)).TRAIN.NUM_WORKERS == 3
+    assert settings_from_arguments(parse("--cfg", cfg))[0].TRAIN.NUM_WORKERS == 3
     pair = ("--set", "TRAIN.NUM_WORKERS", "5")
-    assert config_from_arguments(parse("--cfg", cfg, *pair)).TRAIN.NUM_WORKERS == 5
-    config = config_from_arguments(parse("--cfg", cfg, *pair, "--workers", "0"))
+    assert settings_from_arguments(parse("--cfg", cfg, *pair))[0].TRAIN.NUM_WORKERS == 5
+    config, _ = settings_from_arguments(parse("--cfg", cfg, *pair, "--workers", "0"))
     assert config.TRAIN.NUM_WORKERS == 0
 
 
 def test_an_odd_set_is_shown_as_typed(cfg):
     with pytest.raises(UserError, match=r"words: NET\.LR \(which"):
-        config_from_arguments(parse("--cfg", cfg, "--set", "NET.LR", "--workers", "2"))
+        settings_from_arguments(parse("--cfg", cfg, "--set", "NET.LR", "--workers", "2"))
 
 
 @pytest.mark.parametrize("name", ["--workers", "--random-seed"])
@@ -94,7 +95,7 @@ def test_counts(capsys, name, text):
 @pytest.mark.parametrize("option", ["--run", "--run-id"])
 def test_run_folder(option):
     args = parse("--cfg", "c.yaml", "--exp", "baselines", option, "v02")
-    assert run_folder(Path("some/logs"), args) == Path("some/logs/pascal_voc/baselines/v02")
+    assert run_folder(Path("some/logs"), "birds", args) == Path("some/logs/birds/baselines/v02")
 
 
 @pytest.mark.parametrize("words", [["--", "train.py", "--run", "x"], ["train.py", "--run-id", "x"]])

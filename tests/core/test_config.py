@@ -35,7 +35,7 @@ DEFAULTS = {
         "CROP_GRID_SIZE": (2, 2),
         "BATCH_SIZE": 8,
         "BG_POW": 3.0,
-        "NUM_CLASSES": 21,
+        "NUM_CLASSES": 0,
         "USE_GT_LABELS": False,
         "FP_CUT_SCORE": 0.1,
         "OVERSIZE": "grow",

@@ -12,6 +12,7 @@ import yaml
 from core import run_info
 from core.config import load_config
 from core.run_info import write_run_info
+from datasets.voc import PASCAL_VOC
 from utils.errors import UserError
 
 CPU = torch.device("cpu")
@@ -45,7 +46,9 @@ def repository(tmp_path, monkeypatch):
 
 
 def record(folder, **facts):
-    write_run_info(folder, load_config(None, ["NET.LR", "0.5"]), [CPU], **facts)
+    write_run_info(
+        folder, load_config(None, ["NET.LR", "0.5"]), PASCAL_VOC.at("data"), [CPU], **facts
+    )
     return yaml.safe_load((folder / "environment.yaml").read_text())
 
 
@@ -78,4 +81,4 @@ def test_git_is_quoted_where_it_has_no_commit_to_tell(tmp_path, monkeypatch):
 def test_a_folder_that_takes_no_files_is_named(tmp_path):
     (tmp_path / "logs").write_text("")
     with pytest.raises(UserError, match="logs"):
-        write_run_info(tmp_path / "logs", load_config(), [CPU])
+        write_run_info(tmp_path / "logs", load_config(), PASCAL_VOC.at("data"), [CPU])

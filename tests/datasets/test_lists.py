@@ -52,7 +52,7 @@ def test_lists_that_are_none_are_refused(tmp_path, text, named):
 def test_a_missing_list_names_the_command_that_makes_voc_s_own(tmp_path, name, own):
     def message():
         with pytest.raises(UserError) as caught:
-            read_list(tmp_path / name, tmp_path)
+            read_list(tmp_path / name, tmp_path, PASCAL_VOC)
         return str(caught.value)
 
     assert str(tmp_path / name) in message()
@@ -125,7 +125,9 @@ def test_a_one_hot_table_of_labels_is_a_list_of_images(tmp_path):
 
 def test_images_of_a_table_are_turned_as_those_of_lines(tmp_path):
     for content in ("VOCdevkit/a.jpg\nb.jpg\n", "image\nVOCdevkit/a.jpg\nb.jpg\n"):
-        assert [entry.exif for entry in read(tmp_path, content)] == [False, True]
+        (tmp_path / "list.txt").write_text(content)
+        entries = read_list(tmp_path / "list.txt", tmp_path, PASCAL_VOC)
+        assert [entry.exif for entry in entries] == [False, True]
 
 
 def test_inference_reads_tables(tmp_path):

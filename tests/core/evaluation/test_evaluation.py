@@ -88,7 +88,7 @@ def test_files_are_written_even_where_nobody_reads_the_table(data, options, stat
 
 
 def test_histogram_is_the_same_as_a_loop(data):
-    entries = read_list(data / "list.txt", data)
+    entries = read_list(data / "list.txt", data, PASCAL_VOC)
     result = evaluate(entries, masks_from(data / "out", PASCAL_VOC), PASCAL_VOC)
     expected = np.zeros((21, 22), dtype=np.int64)
     for entry in entries:
@@ -169,7 +169,7 @@ def test_ground_truth_is_never_left_out(data):
 
 
 def evaluated(data, allow_missing=False):
-    entries = read_list(data / "list.txt", data)
+    entries = read_list(data / "list.txt", data, PASCAL_VOC)
     masks = masks_from(data / "out", PASCAL_VOC)
     return evaluate(entries, masks, PASCAL_VOC, allow_missing=allow_missing)
 

@@ -51,11 +51,11 @@ def test_picture_shows_every_row_in_the_classes_colours(data):
 
     write(data / "gt" / "a.png", np.full((2, 4), 128))
     with pytest.raises(UserError, match=r"gt/a\.png holds 128"):
-        draw_results(read_list(data / "list.txt", data), data / "out", PASCAL_VOC)
+        draw_results(read_list(data / "list.txt", data, PASCAL_VOC), data / "out", PASCAL_VOC)
 
 
 def test_spread_takes_both_ends_and_no_entry_twice(data):
-    entries = read_list(data / "list.txt", data)
+    entries = read_list(data / "list.txt", data, PASCAL_VOC)
     assert [entry.id for entry in spread(entries, 2)] == ["a", "c"]
     assert [entry.id for entry in spread(entries, 9)] == ["a", "b", "c"]
     assert [entry.id for entry in spread(entries, 1)] == ["a"]

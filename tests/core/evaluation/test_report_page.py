@@ -188,7 +188,7 @@ def test_pictures_are_small_and_keep_their_shape(data):
     assert len(uri) < 60_000
     assert thumbnail(noise[:30, :40])[1] == (40, 30)
 
-    entry = read_list(data / "list.txt", data)[0]
+    entry = read_list(data / "list.txt", data, PASCAL_VOC)[0]
     predicts = [masks_from(data / folder, PASCAL_VOC) for folder in ("out", "gt")]
     example = draw_example(entry, predicts, PASCAL_VOC)
     assert example.size == (8, 6)
@@ -201,7 +201,7 @@ def test_pictures_are_small_and_keep_their_shape(data):
 
 
 def make_report(data, info=PASCAL_VOC, filelist="list.txt"):
-    entries = read_list(data / "list.txt", data)
+    entries = read_list(data / "list.txt", data, PASCAL_VOC)
     results = [
         (source, evaluate(entries, source.predict, info))
         for source in mask_sources(data / "out", entries, info)

@@ -25,7 +25,7 @@ TEST: {SCALES: [1.0], PAD_SIZE: [64, 64], USE_GT_LABELS: true, BG_POW: 1}
 DATASET: {PATH: .}
 NET: {MODEL: bsl, BACKBONE: vgg16, PRE_WEIGHTS_PATH: models/weights/nowhere.pth}
 """
-RECORDS = ["config.yaml", "diff.patch", "environment.yaml", "results.json"]
+RECORDS = ["config.yaml", "dataset.yaml", "diff.patch", "environment.yaml", "results.json"]
 NAMES = ["2007_00003jpg", "b.with.dots", "c"]
 
 

@@ -108,9 +108,9 @@ def test_labels_of_a_sample(tmp_path):
     test = load_config(None).TEST
     assert load_sample(entry, test, PASCAL_VOC).labels is None
     with_masks = replace(test, USE_GT_LABELS=True)
-    np.testing.assert_array_equal(load_sample(entry, with_masks).labels, vector(3, 8))
+    np.testing.assert_array_equal(load_sample(entry, with_masks, PASCAL_VOC).labels, vector(3, 8))
     given = load_sample(entry, test, PASCAL_VOC, {"a": vector(1)})
     np.testing.assert_array_equal(given.labels, vector(1))
-    without_mask = load_sample(ListEntry(entry.image, None), test, {"a": vector(1)})
+    without_mask = load_sample(ListEntry(entry.image, None), test, PASCAL_VOC, {"a": vector(1)})
     np.testing.assert_array_equal(without_mask.labels, vector(1))
     assert without_mask.ground_truth is None

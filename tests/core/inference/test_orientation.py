@@ -58,7 +58,7 @@ def entry_of(root, name, info=PASCAL_VOC):
 
 
 def shape_of(entry) -> tuple[int, int]:
-    return load_sample(entry, InferenceConfig()).size
+    return load_sample(entry, InferenceConfig(), PASCAL_VOC).size
 
 
 def test_what_is_turned(root):
@@ -137,7 +137,7 @@ def test_masks_are_written_in_the_size_of_the_image_as_it_is_taken(
         for kind in ("", "crf", "vis"):
             with Image.open(masks / kind / "a.png") as found:
                 assert (found.height, found.width)[0] == size[0]
-        entries = read_list(root / name, root)
+        entries = read_list(root / name, root, PASCAL_VOC)
         sizes = check_samples(entries, InferenceConfig(), 1, root, PASCAL_VOC)
         assert sizes == {str(entries[0].image): size}
         pack(entries, masks, PASCAL_VOC, tmp_path / "out.tgz")

@@ -14,7 +14,7 @@ from result_case import PALETTE, colours, files_below, make_result, outputs
 
 from core.config import InferenceConfig
 from core.inference import writing
-from core.inference.samples import check_samples, load_sample
+from core.inference.samples import check_samples, known_labels, load_sample
 from core.inference.writing import result_writer, write_result
 from datasets.files import write_mask
 from datasets.lists import ListEntry
@@ -193,7 +193,7 @@ def write_pair(folder, name, size=(9, 7), mask_size=None):
 
 def test_a_sample_without_mask_column(tmp_path):
     entry = write_pair(tmp_path, "2007_00003jpg")
-    sample = load_sample(ListEntry(entry.image, None), InferenceConfig())
+    sample = load_sample(ListEntry(entry.image, None), InferenceConfig(), PASCAL_VOC)
     assert (sample.id, sample.size, sample.ground_truth) == ("2007_00003jpg", (7, 9), None)
 
 
@@ -227,4 +227,4 @@ def test_whatever_is_wrong_with_a_list_shows_before_it_runs(tmp_path):
         with pytest.raises(UserError, match=words):
             check(good, bad)
     with pytest.raises(UserError, match=r"USE_GT_LABELS.*good.jpg.*--labels FILE"):
-        check(ListEntry(good.image, None), test=InferenceConfig(USE_GT_LABELS=True))
+        known_labels([ListEntry(good.image, None)], InferenceConfig(USE_GT_LABELS=True), PASCAL_VOC)

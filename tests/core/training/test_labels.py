@@ -15,6 +15,7 @@ from core.config import load_config
 from core.distributed import SINGLE, Group
 from core.training.data import (
     Batches,
+    list_names,
     read_labels,
     training_batches,
     validation_batches,
@@ -176,7 +177,7 @@ def test_lists_of_the_data_set(mini_voc, capsys):
     validation = validation_batches(config, PASCAL_VOC, CPU, SINGLE)
     lists = [training.samples, *(batches.samples for batches in validation.values())]
     assert not any(entry.exif for samples in lists for entry in samples.entries)
-    names = [PASCAL_VOC.train_list, *PASCAL_VOC.val_lists.values()]
+    names = [PASCAL_VOC.train_list, *list_names(PASCAL_VOC).values()]
     read_labels(list(zip(names, lists, strict=True)), PASCAL_VOC, SINGLE)
     listed = read_list(mini_voc / names[0], mini_voc)
     first = np.unique(np.array(Image.open(listed[0].mask)))
