@@ -21,6 +21,7 @@ from typing import Any
 import yaml
 
 from core.config_reading import (
+    AUTO,
     build,
     checked,
     flatten_fields,
@@ -60,6 +61,7 @@ class TrainConfig:
 
     BATCH_SIZE: int = _option(20, low=1)
     NUM_EPOCHS: int = _option(15, low=0)  # epochs run from 0 to NUM_EPOCHS, both included
+    MIN_STEPS: int = _option(0, low=0)  # in all; epochs pass small lists more than once for it
     NUM_WORKERS: int = _option(4, low=0)
     MASK_LOSS: float = _option(0.0, unused=True)
     PRETRAIN: int = _option(5, low=0)  # epochs with the classification loss alone
@@ -86,7 +88,7 @@ class InferenceConfig:
     BG_POW: float = _option(3.0, low=0)
     NUM_CLASSES: int = _option(0, low=0)  # 0: the data set's; another number is an error
     USE_GT_LABELS: bool = False
-    FP_CUT_SCORE: float = 0.1
+    FP_CUT_SCORE: float | str = 0.1  # auto: what suits the validation images' labels best
     # for images that PAD_SIZE does not hold: grow it, or shrink the image
     OVERSIZE: str = _option("grow", choices=("grow", "shrink"))
     CRF: bool = True
@@ -224,6 +226,16 @@ def fit_to_dataset(config: Config, info: DatasetInfo, overrides: Sequence[str] =
     if "TEST.DATA_ROOT" not in given:
         test = replace(test, DATA_ROOT="")
     return replace(config, DATASET=data, TEST=test)
+
+
+def cut_score(test: InferenceConfig) -> float:
+    """TEST.FP_CUT_SCORE; a `UserError` if it is not settled yet."""
+    if test.FP_CUT_SCORE == AUTO:
+        raise UserError(
+            "TEST.FP_CUT_SCORE is auto, which training settles with its first snapshot; set a "
+            "number, as --set TEST.FP_CUT_SCORE 0.3"
+        )
+    return test.FP_CUT_SCORE
 
 
 def data_root(config: Config) -> Path:

@@ -16,6 +16,9 @@ from typing import Any
 from utils.errors import UserError
 from utils.files import expanded
 
+AUTO = "auto"
+"""The value of a key of numbers that is settled later."""
+
 
 def flatten_yaml(
     section: dict[Any, Any], known: dict[str, Any], source: str, prefix: str = ""
@@ -114,6 +117,8 @@ def _coerce(value: Any, kind: Any) -> Any:
         return _coerce_tuple(value, kind)
     if kind is float:
         return _coerce_float(value)
+    if kind == float | str:
+        return value if value == AUTO else _coerce_float(value, f"a finite number, or {AUTO}")
     if kind is int:
         if isinstance(value, int) and not isinstance(value, bool):
             return value
@@ -127,14 +132,14 @@ def _coerce(value: Any, kind: Any) -> Any:
     raise TypeError("text")
 
 
-def _coerce_float(value: Any) -> float:
+def _coerce_float(value: Any, expected: str = "a finite number") -> float:
     # YAML reads 1e-5, without a dot, as text
     if isinstance(value, (int, float, str)) and not isinstance(value, bool):
         with contextlib.suppress(ValueError, OverflowError):
             number = float(value)
             if math.isfinite(number):
                 return number
-    raise TypeError("a finite number")
+    raise TypeError(expected)
 
 
 def _coerce_tuple(value: Any, kind: Any) -> tuple[Any, ...]:

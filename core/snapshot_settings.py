@@ -7,6 +7,7 @@ from pathlib import Path
 
 from core.arguments import DEFAULT_DATASET
 from core.config import Config, fit_to_dataset, load_config
+from core.config_reading import AUTO
 from datasets.dataset_file import DATASET_FILE, dataset_yaml, get_dataset_info, read_dataset
 from datasets.info import DatasetInfo
 from utils.errors import UserError, os_errors_end_in
@@ -26,6 +27,13 @@ def write_settings(folder: Path, config: Config, info: DatasetInfo, mark: str = 
         for name, text in files.items():
             path = folder / name
             write_text(path.with_stem(f"{path.stem}{mark}"), text)
+
+
+def kept_cut_score(folder: Path) -> float | None:
+    """TEST.FP_CUT_SCORE of the config.yaml beside snapshots; None if it is not settled there."""
+    path = folder / CONFIG_FILE
+    score = load_config(path).TEST.FP_CUT_SCORE if path.exists() else AUTO
+    return None if score == AUTO else score
 
 
 def settings_of(

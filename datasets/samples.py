@@ -23,6 +23,7 @@ class ImageLevelSamples:
         entries: the file list.
         transform: a PIL image to a 3×H×W tensor.
         seed: of the transform.
+        passes: how often an epoch has each image; its views differ.
 
     Attributes:
         labels: N×(C − 1) uint8 zeros and ones, of the whole images rather than their crops; to be
@@ -32,21 +33,31 @@ class ImageLevelSamples:
     labels: np.ndarray
 
     def __init__(
-        self, entries: Sequence[ListEntry], transform: Callable[[Image.Image], Tensor], seed: int
+        self,
+        entries: Sequence[ListEntry],
+        transform: Callable[[Image.Image], Tensor],
+        seed: int,
+        passes: int = 1,
     ) -> None:
         self.entries = entries
         self.transform = transform
         self.seed = seed
+        self.passes = passes
 
     def __len__(self) -> int:
-        return len(self.entries)
+        return len(self.entries) * self.passes
+
+    def number(self, index: int) -> int:
+        """The number in the list of the image that a sample shows."""
+        return index % len(self.entries)
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Raises `UserError` for an image that cannot be used."""
         epoch, index = key
-        entry = self.entries[index]
+        number = self.number(index)
+        entry = self.entries[number]
         image = read_image(entry.image, entry.exif)
-        labels = torch.from_numpy(self.labels[index]).float()
+        labels = torch.from_numpy(self.labels[number]).float()
         with torch.random.fork_rng(devices=[]):
             # torch.manual_seed would also seed every GPU
             torch.default_generator.manual_seed(mix_seed(self.seed, epoch, index))

@@ -92,7 +92,7 @@ class FakeRun:
     def _in_place(self) -> Iterator[None]:
         run = core.training.run
 
-        def train_one_epoch(trainer, batches, epoch):
+        def train_one_epoch(trainer, batches, epoch, steps_left):
             weight = trainer.network.backbone.weight
             value = self.step(weight.item(), epoch, trainer.optimizer.param_groups[0]["lr"])
             if not math.isfinite(value):
@@ -106,7 +106,7 @@ class FakeRun:
             loss = self.loss(trainer.network.backbone.weight.item())
             if name == "val":
                 self.events.append(("validated", epoch, 1 - loss))
-            return Validation({"loss": loss}, np.zeros(20), 0.0)
+            return Validation({"loss": loss}, np.zeros(20), 0.0, 0.5)
 
         def save_model(model, path):
             real_save_model(model, path)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from core.config import InferenceConfig
+from core.config import InferenceConfig, cut_score
 from core.devices import out_of_memory
 from core.inference.samples import Sample
 from core.inference.tta import Size, TTAView, cut_views, size_text, tta_views
@@ -169,7 +169,7 @@ class Predictor:
         The given labels, or else the classes whose score exceeds TEST.FP_CUT_SCORE.
         """
         if sample.labels is None:
-            return (merger.scores > self.test.FP_CUT_SCORE).float()
+            return (merger.scores > cut_score(self.test)).float()
         return torch.from_numpy(sample.labels).to(merger.scores.device)
 
     def _finish(self, sample: Sample, merger: Merger) -> Prediction:

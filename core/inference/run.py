@@ -12,7 +12,7 @@ import torch
 
 from core.arguments import existing_run_folder, with_workers
 from core.checkpoint import find_snapshot
-from core.config import Config, data_root, load_config
+from core.config import Config, cut_score, data_root, load_config
 from core.distributed import Group, interruptible, rank_zero_first, track_group
 from core.inference.manifest import origin, plan_results, prepare_folder
 from core.inference.predict import Prediction
@@ -142,6 +142,8 @@ def _check_options(args: argparse.Namespace, cfg: Config) -> None:
             f"labels come from --labels {args.labels} or from the data set (TEST.USE_GT_LABELS), "
             "not from both; leave --labels out, or add --set TEST.USE_GT_LABELS False"
         )
+    if not args.labels:
+        cut_score(cfg.TEST)
     if cfg.TEST.CRF:
         require_crf("--set TEST.CRF False does without")
 

@@ -131,7 +131,7 @@ class Batches:
         indices = self.sampler.indices()[
             step * self.local_batch_size : (step + 1) * self.local_batch_size
         ]
-        return [self.samples.entries[index].id for index in indices]
+        return [self.samples.entries[self.samples.number(index)].id for index in indices]
 
 
 def training_batches(
@@ -150,12 +150,14 @@ def training_batches(
         )
     data, train = config.DATASET, config.TRAIN
     transform = train_transform(data.CROP_SIZE, data.SCALE_FROM, data.SCALE_TO, torch.uint8)
-    samples = ImageLevelSamples(read_training_list(config, info, info.train_list), transform, seed)
+    entries = read_training_list(config, info, info.train_list)
+    passes = _passes(config, len(entries))
+    samples = ImageLevelSamples(entries, transform, seed, passes)
     batches = Batches(samples, train.BATCH_SIZE, train.NUM_WORKERS, device, group, training=True)
     if len(batches) == 0:
         raise UserError(
             f"TRAIN.BATCH_SIZE {config.TRAIN.BATCH_SIZE} exceeds the "
-            f"{batches.sampler.length} images of {info.train_list}: there is no full batch"
+            f"{len(entries)} images of {info.train_list}: there is no full batch"
         )
     return batches
 
@@ -186,6 +188,12 @@ def validation_batches(
             )
         batches[writer] = Batches(samples, size, workers, device, group, training=False)
     return batches
+
+
+def _passes(config: Config, images: int) -> int:
+    """How often an epoch has each image, so that all epochs have TRAIN.MIN_STEPS steps at least."""
+    wanted = config.TRAIN.MIN_STEPS * config.TRAIN.BATCH_SIZE
+    return max(1, -(-wanted // (images * (config.TRAIN.NUM_EPOCHS + 1))))
 
 
 def list_names(info: DatasetInfo) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -27,8 +28,10 @@ from core.training.losses import Criterion
 from core.training.optimizer import build_optimizer
 from datasets.transforms import normalise
 from models.network import Network
-from utils.metrics import average_precision
+from utils.metrics import average_precision, best_threshold
 from utils.signals import StoppedError, StopRequest
+
+TIMED_STEPS = 10
 
 
 @dataclass
@@ -80,11 +83,39 @@ class Validation:
         losses: mean over all images of each loss.
         average_precision: of each object class, in [0, 1]; NaN if the set lacks the class.
         mean_average_precision: over the classes in the set.
+        cut_score: the threshold of scores, in [0, 1], that suits the set's labels best.
     """
 
     losses: dict[str, float]
     average_precision: np.ndarray
     mean_average_precision: float
+    cut_score: float
+
+
+class Pace:
+    """How long the steps of a run take, said once.
+
+    Args:
+        steps: those that are left; 0 to say nothing.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self._start = 0.0
+
+    def line(self, step: int) -> str:
+        """What to print after this step, counted from 0; mostly nothing.
+
+        The first step is not timed: it makes what later ones find made.
+        """
+        if step == 0:
+            self._start = time.monotonic()
+        if step != TIMED_STEPS or not self.steps:
+            return ""
+        seconds = (time.monotonic() - self._start) / TIMED_STEPS
+        minutes = seconds * self.steps / 60
+        left = f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
+        return f"a step takes {seconds:.2f} s: {self.steps} steps about {left}, beside validation"
 
 
 class Trainer:
@@ -129,8 +160,15 @@ class Trainer:
         self.eval_model = network if group.size > 1 else self.model
         self.optimizer = build_optimizer(network, config.NET)
 
-    def train_one_epoch(self, batches: Batches, epoch: int) -> dict[str, float]:
+    def train_one_epoch(
+        self, batches: Batches, epoch: int, steps_left: int = 0
+    ) -> dict[str, float]:
         """Take a step for every batch of the epoch; returns the mean of each loss, over the group.
+
+        Args:
+            batches: of the training list.
+            epoch: its number.
+            steps_left: of the run, for a line after ten steps on how long they take; 0 for none.
 
         Raises:
             UserError: a file cannot be used, or the loss is not finite.
@@ -141,6 +179,7 @@ class Trainer:
         progress = self._track(
             batches, epoch, description=f"epoch {epoch}", status=lambda: describe(means.means())
         )
+        pace = Pace(steps_left)
         for step, batch in enumerate(progress):
             # all processes stop before the same step, or one would wait for the others for ever
             self.end_if_requested()
@@ -150,6 +189,8 @@ class Trainer:
             _require_finite(losses["loss"], batches, epoch, step, where)
             self.precision.step(losses["loss"].mean(), self.optimizer)
             means.update(losses)
+            if (line := pace.line(step)) and self.group.is_rank_zero:
+                print(line, flush=True)
         total = MeanLosses()
         for part in self.group.gather(means):
             total.merge(part)
@@ -185,7 +226,8 @@ class Trainer:
         labels, scores = results.pop("labels"), results.pop("scores")
         classes, mean = average_precision(labels.numpy(), scores.numpy())
         losses = {key: values.double().mean().item() for key, values in results.items()}
-        return Validation(losses, classes, mean)
+        cut_score = best_threshold(labels.numpy(), scores.sigmoid().numpy())
+        return Validation(losses, classes, mean, cut_score)
 
     def end_if_requested(self) -> None:
         """Raise `StoppedError` if any process was requested to stop; all must call it."""

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from core.config import Config
+from core.config_reading import AUTO
 from core.devices import gpus_used
 from core.distributed import SINGLE, Group, broadcast_buffers, interruptible, rank_zero_first
 from core.precision import tf32
 from core.run_info import write_run_info
-from core.snapshot_settings import write_settings
+from core.snapshot_settings import kept_cut_score, write_settings
 from core.training.checkpoint_manager import CheckpointManager, discard_existing, discard_leftovers
 from core.training.config_check import check_config
 from core.training.data import list_names, read_labels, training_batches, validation_batches
@@ -127,6 +129,7 @@ class TrainingRun:
         # not the start itself, which may hold all weights
         self.start_path = start.path if start else None
         self.first_epoch = start.epoch if start else 0
+        self.cut_score = kept_cut_score(self.snapshots) if start else None
         self.saved: int | None = None  # the epoch that this run's `last` is to train next
         check_config(config, start, device, group)
         require_usable_loss(config.NET.LOSS, self.info)
@@ -165,6 +168,12 @@ class TrainingRun:
             for name, batches in self.val_batches.items()
         ]
         read_labels(lists, self._located(), self.group, self.stop)
+        if self.group.is_rank_zero:
+            print(
+                f"{self._steps_left()} steps to train: epochs {self.first_epoch} to "
+                f"{self.config.TRAIN.NUM_EPOCHS}, {len(self.train_batches)} steps each",
+                flush=True,
+            )
         # from here on, an earlier run's files may be gone
         self.trainer.end_if_requested()
         self.took_over = True
@@ -234,10 +243,15 @@ class TrainingRun:
         # all chance in an epoch follows from the seed and its number, whatever came before it
         _seed_all(self.seed, epoch, self.device, self.group)
         with tf32(self.config.TRAIN.TF32):
-            losses = self.trainer.train_one_epoch(self.train_batches, epoch)
+            # how long it takes is said once, in the first epoch of this process
+            left = self._steps_left() if epoch == self.first_epoch else 0
+            losses = self.trainer.train_one_epoch(self.train_batches, epoch, left)
         broadcast_buffers(self.trainer.network, self.group)
         if self.group.is_rank_zero:
             print(f"epoch {epoch}, trained: {describe(losses)}", flush=True)
+
+    def _steps_left(self) -> int:
+        return (self.config.TRAIN.NUM_EPOCHS + 1 - self.first_epoch) * len(self.train_batches)
 
     def _validate(self, epoch: int) -> None:
         """Validate as of `epoch`, and keep the model if it is the best so far."""
@@ -253,9 +267,9 @@ class TrainingRun:
         print(f"epoch {epoch}, {listed}: mAP {mean:.2f}, {describe(result.losses)}", flush=True)
         if name == "val" and epoch >= self.config.TRAIN.PRETRAIN:
             score = 1 - result.losses["loss"]  # the one in the snapshot's name
-            self._save_if_best(score, epoch)
+            self._save_if_best(score, result.cut_score, epoch)
 
-    def _save_if_best(self, score: float, epoch: int) -> None:
+    def _save_if_best(self, score: float, cut_score: float, epoch: int) -> None:
         self.tensorboard.checkpoint_score(score, epoch)
         if self.saved is None:
             # no snapshot without a state to go on from, or a killed run could not be taken up
@@ -263,13 +277,24 @@ class TrainingRun:
         network, optimizer = self.trainer.network, self.trainer.optimizer
         if path := self.checkpoints.save_if_best(network, optimizer, epoch, score):
             print(f"epoch {epoch}: best score so far, {score:.3f}; saved {path}", flush=True)
+            if self.config.TEST.FP_CUT_SCORE == AUTO and not math.isnan(cut_score):
+                self.cut_score = cut_score
+                print(f"epoch {epoch}: TEST.FP_CUT_SCORE {cut_score:.2f} suits its labels best")
+                self._write_settings()
 
     def _save_last(self, epoch: int, goes_back: bool = False) -> None:
         if self.group.is_rank_zero:
             best_score = self.checkpoints.best_score
-            write_settings(self.snapshots, self.config, self._located())
+            self._write_settings()
             save_last(self.snapshots, self.trainer, epoch, best_score, self.seed, goes_back)
         self.saved = epoch
+
+    def _write_settings(self) -> None:
+        """Write config.yaml, with the threshold of the best snapshot, and dataset.yaml."""
+        config = self.config
+        if config.TEST.FP_CUT_SCORE == AUTO and self.cut_score is not None:
+            config = replace(config, TEST=replace(config.TEST, FP_CUT_SCORE=self.cut_score))
+        write_settings(self.snapshots, config, self._located())
 
     def _how_to_resume(self) -> str:
         return how_to_resume(self.snapshots, -1 if self.saved is None else self.saved)

@@ -15,6 +15,7 @@ DEFAULTS = {
     "TRAIN": {
         "BATCH_SIZE": 20,
         "NUM_EPOCHS": 15,
+        "MIN_STEPS": 0,
         "NUM_WORKERS": 4,
         "MASK_LOSS": 0.0,
         "PRETRAIN": 5,
