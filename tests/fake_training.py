@@ -48,6 +48,18 @@ def number_in(path: Path) -> float:
     return float(torch.load(path, weights_only=True)["weight"])
 
 
+class NoBatches:
+    """Stands in for `Batches`."""
+
+    samples = None
+
+    def __len__(self) -> int:
+        return 1
+
+    def first(self, count: int) -> None:
+        return None
+
+
 @dataclass
 class FakeRun:
     """What drives a run, and what it is seen to do.
@@ -134,7 +146,7 @@ class FakeRun:
             patch.setattr(core.training.checkpoint_manager, "save_model", save_model)
             patch.setattr(run, "get_model", lambda *_: OneNumber())
             patch.setattr("core.training.engine.parallelise", lambda model, *_, **__: model)
-            batches = SimpleNamespace(samples=None, first=lambda _: None)
+            batches = NoBatches()
             both = dict.fromkeys(("train", "val"), batches)
             patch.setattr(run, "training_batches", lambda *_: batches)
             patch.setattr(run, "validation_batches", lambda *_: both)
