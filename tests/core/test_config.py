@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from core.config import Config, load_config
+from core.config import Config, cut_score, load_config
+from utils.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 
@@ -247,3 +248,14 @@ def test_yaml_reads_back_equal(tmp_path, overrides):
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_shipped_file_loads(path):
     load_config(path)
+
+
+def test_a_threshold_may_be_settled_later():
+    settled = load_config(None, ["TEST.FP_CUT_SCORE", "0.25"]).TEST
+    assert cut_score(settled) == 0.25
+    later = load_config(None, ["TEST.FP_CUT_SCORE", "auto"])
+    assert later.TEST.FP_CUT_SCORE == "auto" and "FP_CUT_SCORE: auto" in later.to_yaml()
+    with pytest.raises(UserError, match="FP_CUT_SCORE is auto"):
+        cut_score(later.TEST)
+    with pytest.raises(UserError, match=r"TEST\.FP_CUT_SCORE"):
+        load_config(None, ["TEST.FP_CUT_SCORE", "automatic"])

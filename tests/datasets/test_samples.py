@@ -228,3 +228,18 @@ def test_processes_validate_each_sample_once():
     assert sorted(index for part in indices for index in part) == list(range(11))
     dealt = interleave([torch.tensor(part) for part in indices])
     assert dealt.tolist() == list(range(11))
+
+
+def test_several_passes_show_each_image_as_often_in_other_views(entries):
+    data, once = samples(entries), samples(entries)
+    data.passes = 3
+    assert len(data) == 24
+    for index in range(24):
+        (image, labels), (_, expected) = data[0, index], once[0, index % 8]
+        assert torch.equal(labels, expected)
+        if index < 8:
+            assert torch.equal(image, once[0, index][0])
+        else:
+            assert not torch.equal(image, once[0, index % 8][0])
+    order = EpochSampler(len(data), 5, batch_size=8).indices()
+    assert sorted(order % 8) == sorted(3 * list(range(8)))

@@ -3,6 +3,7 @@ import pytest
 
 from utils.metrics import (
     average_precision,
+    best_threshold,
     class_agreement,
     confusion_matrix,
     joint_histogram,
@@ -131,3 +132,28 @@ def test_average_precision_without_any_positive_is_nan():
 def test_average_precision_refuses_wrong_scores(scores):
     with pytest.raises(ValueError):
         average_precision(np.ones((2, 2)), scores)
+
+
+def test_the_best_threshold_like_a_loop():
+    chance = np.random.default_rng(3)
+    targets = chance.integers(0, 2, (60, 5))
+    targets[:, 4] = 0  # a class that does not occur has no say
+    scores = np.clip(0.3 * targets + chance.uniform(0, 0.6, targets.shape), 0, 1)
+
+    def mean_f1(threshold):
+        values = []
+        for index in range(4):
+            found, has = scores[:, index] > threshold, targets[:, index] > 0
+            precision = (found & has).sum() / max(found.sum(), 1)
+            recall = (found & has).sum() / has.sum()
+            values.append(2 * precision * recall / max(precision + recall, 1e-9))
+        return np.mean(values)
+
+    best = best_threshold(targets, scores)
+    assert mean_f1(best) == pytest.approx(max(mean_f1(step / 100) for step in range(1, 100)))
+
+
+def test_the_best_threshold_is_the_middle_of_those_that_do_as_well():
+    targets, scores = np.array([[1], [0]]), np.array([[0.8], [0.2]])
+    assert best_threshold(targets, scores) == pytest.approx(0.49, abs=0.011)
+    assert np.isnan(best_threshold(np.zeros((2, 1)), scores))

@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# From a folder of images, and what is in them, to masks and a page: describes the images, trains on
+# them, segments all of them, keeping to their known labels, and writes a page of the masks.
+#     bash ./launch/train_images.sh FOLDER [LABELS] [ARGUMENT ...]
+# FOLDER, searched with its subfolders, is never written to. LABELS is a table, or a folder of
+# annotations (docs/data.md); without it, FOLDER has a folder a class, or labels.csv in it or beside
+# it. A second run goes on where the first ended. Set the values here or before the command. Further
+# arguments go to train.py. Relative paths start at the repository's root.
+
+EXP=${EXP:-images}
+RUN_ID=${RUN_ID:-v01}
+CONFIG=${CONFIG:-configs/images_resnet50.yaml}
+OUTPUT=${OUTPUT:-}                          # default: results/images and the folder's name
+VAL_SHARE=${VAL_SHARE:-0.1}                 # of the images, to validate on
+SNAPSHOT_DIR=${SNAPSHOT_DIR:-}              # default: snapshots
+LOGDIR=${LOGDIR:-}                          # default: logs
+EXTRA_ARGS=${EXTRA_ARGS:-}                  # more arguments of train.py, as "--device cpu"
+NPROC=${NPROC:-}                            # processes, one a GPU, by torchrun; empty: one for all
+
+source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
+
+IMAGES=${1:-}
+expand_home IMAGES
+[ -n "$IMAGES" ] || fail "no images are named; as in: bash $(printf '%q' "$0") FOLDER labels.csv"
+[ -d "$IMAGES" ] || fail "there is no folder $IMAGES (relative paths start at $ROOT)"
+shift
+LABELS=""
+if [ $# -gt 0 ] && [[ $1 != -* ]]; then
+    LABELS=$1
+    expand_home LABELS
+    [ -e "$LABELS" ] || fail "LABELS: there is no $LABELS (relative paths start at $ROOT)"
+    shift
+fi
+OUTPUT=${OUTPUT:-results/images/$(basename -- "$(CDPATH='' cd -- "$IMAGES" && pwd -P)")}
+require_config
+require_number NPROC
+set_up_python
+
+DATA=$OUTPUT/data
+MASKS=$OUTPUT/masks
+describe=("$PYTHON" -m datasets.describe "$IMAGES" --out "$DATA" --val-share "$VAL_SHARE")
+[ -z "$LABELS" ] || describe+=(--labels "$LABELS")
+(start "${describe[@]}")
+
+# the weights that the configuration starts from, where get_weights.sh has them
+read -r weights backbone < <("$PYTHON" -c 'import sys
+from core.config import load_config
+net = load_config(sys.argv[1]).NET
+print(net.PRE_WEIGHTS_PATH or "-", net.BACKBONE)' "$CONFIG")
+if [[ $weights == models/weights/* ]] && [ ! -e "$weights" ]; then
+    bash launch/get_weights.sh "$backbone"
+fi
+
+folders=()
+[ -z "$SNAPSHOT_DIR" ] || folders+=(--snapshot-dir "$SNAPSHOT_DIR")
+[ -z "$LOGDIR" ] || folders+=(--logdir "$LOGDIR")
+run=(--dataset "$DATA" --exp "$EXP" --run "$RUN_ID" "${folders[@]+"${folders[@]}"}")
+
+NNODES=""
+refused_options=("${run_options[@]}" "--resume=it goes on by itself"
+    "--overwrite=choose another RUN_ID")
+set_command train.py "${run[@]}" --cfg "$CONFIG" --resume auto
+add_further_arguments "$@"
+(start "${python_command[@]}")
+
+# known labels are kept to; the configuration is the run's own, with what training has settled
+set_command infer_val.py "${run[@]}" --resume best --infer-list "$DATA/images.csv" \
+    --mask-output-dir "$MASKS" --skip-existing --page --set TEST.USE_GT_LABELS True
+start "${python_command[@]}"
