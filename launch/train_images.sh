@@ -43,10 +43,11 @@ describe=("$PYTHON" -m datasets.describe "$IMAGES" --out "$DATA" --val-share "$V
 (start "${describe[@]}")
 
 # the weights that the configuration starts from, where get_weights.sh has them
-read -r weights backbone < <("$PYTHON" -c 'import sys
+net=$("$PYTHON" -c 'import sys
 from core.config import load_config
 net = load_config(sys.argv[1]).NET
 print(net.PRE_WEIGHTS_PATH or "-", net.BACKBONE)' "$CONFIG")
+read -r weights backbone <<<"$net"
 if [[ $weights == models/weights/* ]] && [ ! -e "$weights" ]; then
     bash launch/get_weights.sh "$backbone"
 fi
