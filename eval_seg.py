@@ -14,7 +14,7 @@ from core.evaluation.report import Report, evaluate_sources, read_run_info
 from core.evaluation.sources import ground_truth_in, mask_sources, oracle_source
 from core.evaluation.tensorboard import require_tensorboard, snapshot_step, write_events
 from core.evaluation.text import write_ranking
-from datasets.dataset_file import KNOWN, get_dataset_info
+from core.mask_arguments import add_data_arguments, dataset_of_masks, mask_list
 from datasets.info import DatasetInfo
 from datasets.lists import ListEntry, read_list, require_unique_ids
 from utils.errors import UserError, run_command
@@ -27,15 +27,12 @@ from utils.files import (
 )
 from utils.streams import go_on_unread
 
-DATA = "./data"
-
 
 def main() -> None:
     args = parse_args()
     if args.report or args.json or args.tensorboard or args.log_scores:
         go_on_unread()
-    info = get_dataset_info(args.dataset)
-    truth, entries = read_entries(args, info)
+    info, truth, entries = read_entries(args)
     if args.oracle_from is None or args.report:
         require_unique_ids(entries, truth)
     run = None
@@ -55,14 +52,16 @@ def main() -> None:
     write_outputs(args, report)
 
 
-def read_entries(args: argparse.Namespace, info: DatasetInfo) -> tuple[str, list[ListEntry]]:
-    """The list, or the folder of ground truth, and its images."""
+def read_entries(args: argparse.Namespace) -> tuple[DatasetInfo, str, list[ListEntry]]:
+    """The data set; the list, or the folder of ground truth; and its images."""
     if args.ground_truth is None:
-        return args.filelist, read_list(args.filelist, args.data, info)
+        listed = mask_list(args)
+        entries = read_list(listed.path, listed.root, listed.info)
+        return listed.info, str(listed.path), entries
     entries, note = ground_truth_in(args.ground_truth)
     if note:
         print(note, file=sys.stderr)
-    return args.ground_truth, entries
+    return dataset_of_masks(args.masks, args.dataset), args.ground_truth, entries
 
 
 def require_writable_outputs(args: argparse.Namespace) -> None:
@@ -98,15 +97,7 @@ def write_outputs(args: argparse.Namespace, report: Report) -> None:
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument(
-        "--data", metavar="ROOT", type=expanded, help=f"where a list's paths start ({DATA})"
-    )
-    parser.add_argument(
-        "--filelist",
-        metavar="LIST",
-        type=expanded,
-        help="lines of `IMAGE MASK`, or a table with the header `image,mask`",
-    )
+    add_data_arguments(parser, "lines of `IMAGE MASK`, or a table with the header `image,mask`")
     parser.add_argument(
         "--ground-truth",
         metavar="DIR",
@@ -128,7 +119,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         type=user_path,
         help="write each class's images here by TP − FN − FP (without CRF), best first",
     )
-    parser.add_argument("--dataset", default="pascal_voc", help=f"one of {', '.join(KNOWN)}")
     parser.add_argument(
         "--allow-missing",
         action="store_true",
@@ -151,11 +141,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--step", type=int, help="of the scalars (the epoch of the masks' snapshot, else 0)"
     )
     args = parser.parse_args(argv)
-    if (args.filelist is None) == (args.ground_truth is None):
+    if args.filelist is not None and args.ground_truth is not None:
         raise UserError("give the ground truth as one of --filelist LIST and --ground-truth DIR")
     if args.ground_truth is not None and args.data is not None:
         raise UserError("--data is where a list's paths start; leave it out beside --ground-truth")
-    args.data = DATA if args.data is None else args.data
     if args.masks is None and args.oracle_from is None:
         raise UserError("nothing to evaluate: give --masks DIR or --oracle-from HxW")
     if args.step is not None and (args.tensorboard is None or args.step < 0):

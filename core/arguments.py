@@ -1,4 +1,4 @@
-"""Arguments shared by train.py and infer_val.py, and by the commands on a list's masks."""
+"""Arguments shared by train.py and infer_val.py."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from core.config import Config, fit_to_dataset, load_config
 from datasets.dataset_file import DATASET_FILE, KNOWN, get_dataset_info
 from datasets.info import DatasetInfo
 from utils.errors import MissingError, UserError, os_errors_end_in
-from utils.files import expanded, user_path, write_text
+from utils.files import user_path, write_text
 
 DEFAULT_DATASET = "pascal_voc"
 
@@ -86,21 +86,6 @@ def missing_names_to(file: Path | None) -> Iterator[None]:
         with os_errors_end_in("choose another --missing-to"):
             write_text(file, "".join(f"{name}\n" for name in error.names))
         raise UserError(f"{error}; {file} lists all") from error
-
-
-def add_mask_arguments(parser: argparse.ArgumentParser, filelist: str, out: str) -> None:
-    """Add --data, --filelist, --masks and --out, for a command on inference's masks of a list.
-
-    Args:
-        parser: the command's.
-        filelist: what the list holds, for the help.
-        out: what is written, for the help.
-    """
-    add = parser.add_argument
-    add("--data", metavar="ROOT", type=expanded, default="./data", help="data root")
-    add("--filelist", metavar="LIST", type=expanded, required=True, help=filelist)
-    add("--masks", metavar="DIR", type=user_path, required=True, help="inference's")
-    add("--out", metavar="FILE", type=user_path, required=True, help=out)
 
 
 def settings_from_arguments(args: argparse.Namespace) -> tuple[Config, DatasetInfo]:

@@ -1,7 +1,8 @@
 """`python -m core.get_weights [NAME ...]`: ImageNet weights and the published snapshot.
 
 Each is downloaded to where the configurations expect it, and verified: by its SHA-256 where that
-is known, and by the names and shapes of its entries always.
+is known, and by the names and shapes of its entries always. Beside the snapshot go config.yaml and
+dataset.yaml, which inference reads.
 """
 
 from __future__ import annotations

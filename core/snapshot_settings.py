@@ -78,7 +78,7 @@ def settings_of(
 def differing(info: DatasetInfo, own: DatasetInfo) -> str:
     """How two data sets' classes differ, in words."""
     if info.num_classes != own.num_classes:
-        return f"{info.num_classes} classes, {own.name} of the snapshot {own.num_classes}"
+        return f"{info.num_classes} classes, {own.name} has {own.num_classes}"
     pairs = zip(info.classes, own.classes, strict=True)
     here, there = next(pair for pair in pairs if pair[0] != pair[1])
-    return f"the class {here!r} where {own.name} of the snapshot has {there!r}"
+    return f"the class {here!r} where {own.name} has {there!r}"

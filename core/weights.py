@@ -11,9 +11,12 @@ from types import MappingProxyType
 import torch
 from torch import nn
 
+from core.arguments import DEFAULT_DATASET
 from core.checkpoint import read_pretrained, read_snapshot
-from core.config import Config
+from core.config import Config, data_root, load_config
+from core.snapshot_settings import CONFIG_FILE, write_settings
 from core.weights_check import WeightsError
+from datasets.dataset_file import DATASET_FILE, get_dataset_info
 from models import get_model
 from models.backbones import BACKBONES
 from models.backbones.spec import BackboneSpec, WeightsFile
@@ -23,6 +26,7 @@ from utils.files import only_process, require_writable_folder
 
 WEIGHTS_FOLDER = Path("models/weights")
 SNAPSHOT_FOLDER = Path("snapshots/pascal_voc/published/resnet38")
+SNAPSHOT_CONFIG = Path(__file__).parents[1] / "configs/voc_resnet38.yaml"
 SNAPSHOT = WeightsFile(
     "https://download.visinf.tu-darmstadt.de/data/2020-cvpr-araslanov-1-stage-wseg/models/"
     "model_enc_e020Xs0.928.pth",
@@ -38,11 +42,13 @@ class Item:
         file: where it comes from.
         folder: where it goes.
         read: raises `WeightsError` unless the file at a path holds what it should.
+        complete: makes what belongs beside it, if some of it is missing.
     """
 
     file: WeightsFile
     folder: Path
     read: Callable[[Path], None]
+    complete: Callable[[Path], None] = lambda folder: None
 
     @property
     def path(self) -> Path:
@@ -52,6 +58,8 @@ class Item:
 
 def get(name: str, mirror: str = "") -> None:
     """Bring the weights called `name` into place, unless they are there, and verify them.
+
+    Beside the snapshot go config.yaml and dataset.yaml, unless both are there.
 
     Args:
         name: a key of `ITEMS`.
@@ -82,6 +90,7 @@ def get(name: str, mirror: str = "") -> None:
         )
         if is_new:
             print(f"{name}: {path}, verified", flush=True)
+        item.complete(item.folder)
 
 
 def _check(item: Item, path: Path) -> None:
@@ -107,6 +116,15 @@ def _read_pretrained(spec: BackboneSpec, path: Path) -> None:
     read_pretrained(backbone, spec, path)
 
 
+def _write_snapshot_settings(folder: Path) -> None:
+    """Write what the snapshot was trained with, as training does beside its own."""
+    if (folder / CONFIG_FILE).exists() and (folder / DATASET_FILE).exists():
+        return
+    require_writable_folder(folder, "place for the clone")
+    config = load_config(SNAPSHOT_CONFIG)
+    write_settings(folder, config, get_dataset_info(DEFAULT_DATASET).at(data_root(config)))
+
+
 def _read_snapshot(path: Path) -> None:
     net = replace(Config().NET, MODEL="ae", BACKBONE="resnet38")
     with torch.device("meta"):
@@ -120,6 +138,6 @@ ITEMS: Mapping[str, Item] = MappingProxyType(
             name: Item(spec.weights, WEIGHTS_FOLDER, partial(_read_pretrained, spec))
             for name, spec in BACKBONES.items()
         },
-        "snapshot": Item(SNAPSHOT, SNAPSHOT_FOLDER, _read_snapshot),
+        "snapshot": Item(SNAPSHOT, SNAPSHOT_FOLDER, _read_snapshot, _write_snapshot_settings),
     }
 )

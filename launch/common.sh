@@ -61,8 +61,9 @@ require_config() {
     [ -f "$CONFIG" ] || fail "CONFIG: there is no file $CONFIG (relative paths start at $ROOT)"
 }
 
+# train, val and val_train are the data set's own lists; Python knows where those are
 require_filelist() {
-    [ -f "$FILELIST" ] ||
+    [[ $FILELIST =~ ^(train|val|val_train)$ || -f $FILELIST ]] ||
         fail "FILELIST: there is no file $FILELIST (relative paths start at $ROOT); $(data_hint)"
 }
 
@@ -174,10 +175,29 @@ start() {
 
 prints_result=0 # 1: looking at its output is what a script is for
 
+# dataset_name: the name that the run's folders carry, where DATASET is empty too
+dataset_name() {
+    local runs
+    if [[ $DATASET == */* || $DATASET == *.yaml || -d $DATASET ]]; then
+        "$PYTHON" -c 'import sys; from datasets.dataset_file import get_dataset_info
+from utils.errors import run_command
+run_command(lambda: print(get_dataset_info(sys.argv[1]).name))' "$DATASET"
+    elif [ -n "$DATASET" ]; then
+        echo "$DATASET"
+    else
+        runs=("${SNAPSHOT_DIR:-snapshots}"/*/"$EXP/$RUN_ID")
+        [ -d "${runs[0]}" ] || runs=("pascal_voc/$EXP/$RUN_ID")
+        basename -- "${runs[0]%"/$EXP/$RUN_ID"}"
+    fi
+}
+
 # run_logged COMMAND ...: run it in a subshell, show its output and append it to the run's log,
-# LOGDIR/DATASET/EXP/RUN_ID.log; end with its exit status. DETACH=1 leaves it in the background.
+# LOGDIR/`dataset_name`/EXP/RUN_ID.log; end with its exit status. DETACH=1 leaves it in the
+# background.
 run_logged() {
-    local log=${LOGDIR:-logs}/$DATASET/$EXP/$RUN_ID.log status=0
+    local log status=0
+    log=$(dataset_name) || exit
+    log=${LOGDIR:-logs}/$log/$EXP/$RUN_ID.log
     [[ $log == /* ]] || log=$ROOT/$log
     [[ $DETACH == [01] ]] || fail "DETACH must be 0 or 1, found $DETACH"
     { mkdir -p -- "$(dirname -- "$log")" && : >>"$log"; } 2>/dev/null ||

@@ -4,7 +4,7 @@
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
 demand EXP=baselines RUN_ID=v01 SNAPSHOT=e020Xs0.928
-require_config
+[ -z "$CONFIG" ] || require_config
 require_filelist
 require_number NPROC
 choose_python
@@ -14,29 +14,34 @@ NNODES="" # images are shared by the processes of one machine
 SAVE_DIR=$OUTPUT_DIR/$EXP/$SAVE_ID
 refused_options=("${run_options[@]}" "--resume=set SNAPSHOT" "--infer-list=set FILELIST"
     "--mask-output-dir=set OUTPUT_DIR and SAVE_ID")
-set_command infer_val.py --dataset "$DATASET" --cfg "$CONFIG" --exp "$EXP" --run "$RUN_ID" \
-    --resume "$SNAPSHOT" --infer-list "$FILELIST" --mask-output-dir "$SAVE_DIR"
+set_command infer_val.py --exp "$EXP" --run "$RUN_ID" --resume "$SNAPSHOT" \
+    --infer-list "$FILELIST" --mask-output-dir "$SAVE_DIR"
+# without these, the data set and the configuration are those of the snapshot
+[ -z "$DATASET" ] || python_command+=(--dataset "$DATASET")
+[ -z "$CONFIG" ] || python_command+=(--cfg "$CONFIG")
+[ -z "$DATA_ROOT" ] || python_command+=(--set TEST.DATA_ROOT "$DATA_ROOT")
 [ -z "$SNAPSHOT_DIR" ] || python_command+=(--snapshot-dir "$SNAPSHOT_DIR")
 add_further_arguments "$@"
 
-# infer_then MODULE STEM SUFFIX ARGUMENT ...: infer, logged, then run the Python module with the
-# arguments, for the masks without CRF (--out SAVE_DIR/STEM.SUFFIX) and with CRF (STEM_crf.SUFFIX).
+# infer_then MODULE STEM SUFFIX: infer, logged, then run the Python module for the list, for the masks without CRF (--out SAVE_DIR/STEM.SUFFIX) and with CRF (STEM_crf.SUFFIX).
 # What the module can say beforehand it says first, in the foreground.
 infer_then() {
     local module=$1 out=$SAVE_DIR/$2.$3
-    (start "$PYTHON" -m "$module" "${@:4}" --masks "$SAVE_DIR" --out "$out" --check)
+    list_arguments=(--filelist "$FILELIST")
+    [ -z "$DATASET" ] || list_arguments+=(--dataset "$DATASET")
+    [ -z "$DATA_ROOT" ] || list_arguments+=(--data "$DATA_ROOT")
+    (start "$PYTHON" -m "$module" "${list_arguments[@]}" --masks "$SAVE_DIR" --out "$out" --check)
     run_inference infer_and_run "$@"
 }
 
 infer_and_run() {
     local module=$1 stem=$2 suffix=$3 masks out
-    shift 3
     (start "${python_command[@]}") || return
     for masks in "$SAVE_DIR" "$SAVE_DIR/crf"; do
         out=$SAVE_DIR/$stem.$suffix
         [ "$masks" = "$SAVE_DIR" ] || out=$SAVE_DIR/${stem}_crf.$suffix
         if [ -d "$masks" ]; then
-            (start "$PYTHON" -m "$module" "$@" --masks "$masks" --out "$out") || return
+            (start "$PYTHON" -m "$module" "${list_arguments[@]}" --masks "$masks" --out "$out") || return
         else
             say "there is no folder $masks (TEST.CRF False), so no $out"
         fi

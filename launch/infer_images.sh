@@ -4,8 +4,9 @@
 # Instead of a folder, one image or a list of images will do. The network is the authors', which
 # `bash launch/get_weights.sh snapshot` brings, unless these say otherwise, here or before the
 # command:
-#     SNAPSHOT=my.pth CONFIG=configs/voc_vgg16.yaml bash ./launch/infer_images.sh FOLDER
+#     SNAPSHOT=snapshots/birds/main/v01/model_enc_e020Xs0.928.pth bash ./launch/infer_images.sh FOLDER
 #     EXP=baselines RUN_ID=v01 SNAPSHOT=best bash ./launch/infer_images.sh FOLDER
+# What the network is and knows, config.yaml and dataset.yaml beside its snapshot say.
 # EXTRA_ARGS (quotes in it keep spaces and backslashes), then the arguments after FOLDER go to
 # infer_val.py. Relative paths start at the repository's root.
 
@@ -13,8 +14,8 @@ SNAPSHOT=${SNAPSHOT:-}                      # a snapshot's file, or with EXP and
 EXP=${EXP:-}                                # as in training
 RUN_ID=${RUN_ID:-}                          # as in training
 SNAPSHOT_DIR=${SNAPSHOT_DIR:-}              # where runs are; default: snapshots
-DATASET=${DATASET:-pascal_voc}
-CONFIG=${CONFIG:-configs/voc_resnet38.yaml} # as in training
+DATASET=${DATASET:-}                        # default: that of the snapshot
+CONFIG=${CONFIG:-}                          # default: that of the snapshot, as in training
 LABELS=${LABELS:-}                          # a file that says what is in the images, if you know
 OVERSIZE=${OVERSIZE:-shrink}                # how images of many megapixels are seen: shrink or grow
 OUTPUT=${OUTPUT:-}                          # default: results/images and the folder's name
@@ -36,7 +37,10 @@ choose_snapshot() {
     fi
     [ -n "$SNAPSHOT" ] || [ -f "$PUBLISHED" ] ||
         fail "the published snapshot is not here; \`bash launch/get_weights.sh snapshot\` gets it" \
-            "(0.5 GB), or set SNAPSHOT to the file of another and CONFIG to its configuration"
+            "(0.5 GB), or set SNAPSHOT to the file of another"
+    [ -n "$SNAPSHOT$CONFIG" ] || [ -f "${PUBLISHED%/*}/config.yaml" ] ||
+        fail "config.yaml is not beside the published snapshot;" \
+            "\`bash launch/get_weights.sh snapshot\` writes it"
     SNAPSHOT=${SNAPSHOT:-$PUBLISHED}
     [ -f "$SNAPSHOT" ] || fail "SNAPSHOT: there is no file $SNAPSHOT (relative paths start at" \
         "$ROOT; the suffix of a snapshot takes EXP and RUN_ID)"
@@ -54,7 +58,7 @@ else
     name=$(basename -- "${IMAGES%.*}")
 fi
 OUTPUT=${OUTPUT:-results/images/$name}
-require_config
+[ -z "$CONFIG" ] || require_config
 [ -z "$LABELS" ] || [ -e "$LABELS" ] ||
     fail "LABELS: there is no file $LABELS (relative paths start at $ROOT)"
 [[ $OVERSIZE == shrink || $OVERSIZE == grow ]] ||
@@ -66,8 +70,10 @@ set_up_python
 refused_options=("${run_options[@]}" "--resume=set SNAPSHOT" "--snapshot=set SNAPSHOT"
     "--infer-list=name it first" "--labels=set LABELS" "--mask-output-dir=set OUTPUT")
 NNODES="" # images are shared by the processes of one machine
-set_command infer_val.py --dataset "$DATASET" --cfg "$CONFIG" "${snapshot_arguments[@]}" \
-    --infer-list "$IMAGES" --mask-output-dir "$OUTPUT"
+set_command infer_val.py "${snapshot_arguments[@]}" --infer-list "$IMAGES" \
+    --mask-output-dir "$OUTPUT"
+[ -z "$DATASET" ] || python_command+=(--dataset "$DATASET")
+[ -z "$CONFIG" ] || python_command+=(--cfg "$CONFIG")
 [ -z "$LABELS" ] || python_command+=(--labels "$LABELS")
 # some of the configurations take labels from masks, which own images do not have; a CRF over all
 # classes takes gigabytes for an image of a camera

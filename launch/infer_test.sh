@@ -10,15 +10,15 @@
 EXP=${EXP:-}                                # to be set: as in training
 RUN_ID=${RUN_ID:-}                          # to be set: as in training
 SNAPSHOT=${SNAPSHOT:-}                      # to be set: as e020Xs0.928, or best
-DATASET=${DATASET:-pascal_voc}
-CONFIG=${CONFIG:-configs/voc_resnet38.yaml} # as in training
+DATASET=${DATASET:-}                        # default: that of the snapshot
+CONFIG=${CONFIG:-}                          # default: that of the snapshot, as in training
 FILELIST=${FILELIST:-data/test.txt}         # the images
-DATA_ROOT=${DATA_ROOT:-data}                # where the list's paths start
+DATA_ROOT=${DATA_ROOT:-}                    # where the list's paths start; default: the data set's
 OUTPUT_DIR=${OUTPUT_DIR:-results}
 SAVE_ID=${SAVE_ID:-${RUN_ID}_test}
 SNAPSHOT_DIR=${SNAPSHOT_DIR:-}              # default: snapshots
 LOGDIR=${LOGDIR:-}                          # default: logs
-EXTRA_ARGS=${EXTRA_ARGS:-}                  # for the baseline: "--set NET.MODEL bsl"
+EXTRA_ARGS=${EXTRA_ARGS:-}                  # as "--set TEST.CRF False"
 NPROC=${NPROC:-}                            # processes that share the images, one a GPU; empty: one
 DETACH=${DETACH:-0}                         # 1: in the background
 
@@ -27,6 +27,5 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/infer_body.sh"
 say "TEST.USE_GT_LABELS is False here: test images have no masks to take labels from;" \
     "TEST.MIN_CONFIDENCE is 0: the server wants a class at every pixel"
 # last, so that nothing before takes it back
-python_command+=(--set TEST.DATA_ROOT "$DATA_ROOT" TEST.USE_GT_LABELS False TEST.MIN_CONFIDENCE 0)
-infer_then core.inference.voc_submission comp6_test_cls tgz --dataset "$DATASET" \
-    --data "$DATA_ROOT" --filelist "$FILELIST"
+python_command+=(--set TEST.USE_GT_LABELS False TEST.MIN_CONFIDENCE 0)
+infer_then core.inference.voc_submission comp6_test_cls tgz

@@ -13,15 +13,15 @@ EXP=${EXP:-}                                # to be set: as in training
 RUN_ID=${RUN_ID:-}                          # to be set: as in training
 SNAPSHOT=${SNAPSHOT:-}                      # to be set: as e020Xs0.928, or best
 MIN_CONFIDENCE=${MIN_CONFIDENCE:-0}         # from 0 (each pixel has a class) to 1, as 0.7
-DATASET=${DATASET:-pascal_voc}
-CONFIG=${CONFIG:-configs/voc_resnet38.yaml} # as in training
-FILELIST=${FILELIST:-data/train_augvoc.txt} # the images, and the masks whose classes they have
-DATA_ROOT=${DATA_ROOT:-data}                # where the list's paths start
+DATASET=${DATASET:-}                        # default: that of the snapshot
+CONFIG=${CONFIG:-}                          # default: that of the snapshot, as in training
+FILELIST=${FILELIST:-train}                 # the images: train, val, val_train or a list's file
+DATA_ROOT=${DATA_ROOT:-}                    # where the list's paths start; default: the data set's
 OUTPUT_DIR=${OUTPUT_DIR:-results}
 SAVE_ID=${SAVE_ID:-${RUN_ID}_pseudo}
 SNAPSHOT_DIR=${SNAPSHOT_DIR:-}              # default: snapshots
 LOGDIR=${LOGDIR:-}                          # default: logs
-EXTRA_ARGS=${EXTRA_ARGS:-}                  # for the baseline: "--set NET.MODEL bsl"
+EXTRA_ARGS=${EXTRA_ARGS:-}                  # as "--set TEST.CRF False"
 NPROC=${NPROC:-}                            # processes that share the images, one a GPU; empty: one
 DETACH=${DETACH:-0}                         # 1: in the background
 
@@ -29,7 +29,5 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/infer_body.sh"
 
 say "TEST.USE_GT_LABELS is True here: masks keep to the classes that an image is known to have"
 # last, so that nothing before takes it back
-python_command+=(--set TEST.DATA_ROOT "$DATA_ROOT" TEST.USE_GT_LABELS True
-    TEST.MIN_CONFIDENCE "$MIN_CONFIDENCE")
-infer_then core.inference.pseudo_label_list pseudo_labels txt --data "$DATA_ROOT" \
-    --filelist "$FILELIST"
+python_command+=(--set TEST.USE_GT_LABELS True TEST.MIN_CONFIDENCE "$MIN_CONFIDENCE")
+infer_then core.inference.pseudo_label_list pseudo_labels txt

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from core.arguments import add_mask_arguments
 from core.evaluation.evaluate import read_prediction
 from core.inference.writing import CRF_FOLDER
-from datasets.dataset_file import KNOWN, get_dataset_info
+from core.mask_arguments import add_mask_arguments, mask_list
 from datasets.files import read_pair, require_classes
 from datasets.info import DatasetInfo
 from datasets.lists import ListEntry, read_list, require_masks
@@ -69,9 +68,8 @@ def spread(entries: list[ListEntry], count: int) -> list[ListEntry]:
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    add_mask_arguments(parser, filelist="lines of `IMAGE MASK`, or a table", out="a .png to write")
+    add_mask_arguments(parser, "lines of `IMAGE MASK`, or a table", out="a .png to write")
     parser.add_argument("--count", type=int, default=6, help="how many images (6)")
-    parser.add_argument("--dataset", default="pascal_voc", help=f"one of {', '.join(KNOWN)}")
     args = parser.parse_args(argv)
     if args.count < 1:
         raise UserError(f"--count {args.count}: expected at least 1")
@@ -82,9 +80,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    info = get_dataset_info(args.dataset)
-    entries = spread(read_list(args.filelist, args.data, info), args.count)
-    drawn = draw_results(entries, args.masks, info)
+    listed = mask_list(args)
+    entries = spread(read_list(listed.path, listed.root, listed.info), args.count)
+    drawn = draw_results(entries, args.masks, listed.info)
     try:
         with atomic_path(args.out) as temporary:
             Image.fromarray(drawn).save(temporary, format="PNG")

@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from core.arguments import add_mask_arguments
+from core.mask_arguments import add_mask_arguments, can_check_list, mask_list
 from datasets.lists import IMAGE, MASK, ListEntry, read_list, require_unique_ids
 from utils.errors import UserError, os_errors_end_in, run_command
 from utils.files import require_writable_file, write_text
@@ -86,7 +86,7 @@ def _absolute(path: Path) -> Path:
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    add_mask_arguments(parser, filelist="the images", out="the list to write")
+    add_mask_arguments(parser, "the images", out="the list to write")
     parser.add_argument(
         "--check", action="store_true", help="only say what can be known before there are masks"
     )
@@ -95,10 +95,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    entries = read_list(args.filelist, args.data)
-    require_unique_ids(entries, args.filelist)
     if args.check:
         require_writable_file(args.out, "--out")
+        if not can_check_list(args):
+            return
+    listed = mask_list(args)
+    entries = read_list(listed.path, listed.root, listed.info)
+    require_unique_ids(entries, listed.path)
+    if args.check:
         mask_pairs(entries, args.masks)
         return
     root, form = write_mask_list(entries, args.masks, args.out)

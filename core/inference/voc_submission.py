@@ -12,8 +12,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from core.arguments import add_mask_arguments
-from datasets.dataset_file import get_dataset_info
+from core.mask_arguments import add_mask_arguments, can_check_list, mask_list
 from datasets.files import decode_whole, read_image
 from datasets.info import DatasetInfo
 from datasets.lists import ListEntry, read_list, require_files, require_unique_ids
@@ -107,8 +106,7 @@ def _member(path: PurePosixPath, kind: bytes, mode: int) -> tarfile.TarInfo:
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    add_mask_arguments(parser, filelist="the test images", out="a .tgz to write")
-    parser.add_argument("--dataset", default="pascal_voc", help="default: %(default)s")
+    add_mask_arguments(parser, "the test images", out="a .tgz to write")
     parser.add_argument(
         "--check", action="store_true", help="only say what can be known before there are masks"
     )
@@ -117,15 +115,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    info = get_dataset_info(args.dataset)
-    entries = read_list(args.filelist, args.data, info)
-    require_unique_ids(entries, args.filelist)
     if args.check:
         require_writable_file(args.out, "--out")
-    require_files(entries, args.data, info)
+        if not can_check_list(args):
+            return
+    listed = mask_list(args)
+    entries = read_list(listed.path, listed.root, listed.info)
+    require_unique_ids(entries, listed.path)
+    require_files(entries, listed.root, listed.info)
     if args.check:
         return
-    pack(entries, args.masks, info, args.out)
+    pack(entries, args.masks, listed.info, args.out)
     print(f"{len(entries)} masks of {args.masks} packed: {args.out}")
 
 

@@ -20,6 +20,7 @@ import core.weights
 from core.checkpoint import find_snapshot, load_model, load_pretrained
 from core.config import load_config
 from core.get_weights import NAMES, main
+from core.snapshot_settings import settings_of
 from core.weights import ITEMS, SNAPSHOT, SNAPSHOT_FOLDER
 from models import get_model
 from models.backbones import BACKBONES
@@ -134,6 +135,27 @@ def test_the_snapshot_is_found_and_loads(get):
     network = network_of("resnet38", "ae")
     load_model(network, snapshot.path)
     assert (network.fc8_skip[0].weight == 1).all()
+
+
+def test_the_snapshot_explains_itself_where_it_was_there_without(tmp_path, monkeypatch, server):
+    snapshot = SNAPSHOT_FOLDER / SNAPSHOT.filename
+    snapshot.parent.mkdir(parents=True)
+    snapshot.touch()
+    known = replace(ITEMS["snapshot"], read=lambda path: None)
+    monkeypatch.setattr(core.weights, "ITEMS", {"snapshot": known})
+    run(monkeypatch, "snapshot")
+    config, info = settings_of(snapshot)
+    assert (config.NET.MODEL, config.NET.BACKBONE) == ("ae", "resnet38")
+    assert config.TEST == load_config(REPOSITORY / "configs/voc_resnet38.yaml").TEST
+    assert (info.name, info.path) == ("pascal_voc", tmp_path / "data")
+
+    # what a user has put there stays
+    (snapshot.parent / "config.yaml").write_text("NET: {LR: 5.0}")
+    run(monkeypatch, "snapshot")
+    assert (snapshot.parent / "config.yaml").read_text() == "NET: {LR: 5.0}"
+    (snapshot.parent / "dataset.yaml").unlink()
+    run(monkeypatch, "snapshot")
+    assert settings_of(snapshot)[1].name == "pascal_voc"
 
 
 def test_what_is_there_is_verified_and_not_downloaded(get, server, capsys):

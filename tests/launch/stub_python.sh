@@ -11,6 +11,7 @@ case "$1" in
         done
         case $2 in
             *'print("python'*) echo python3.11 ;;
+            *get_dataset_info*) sed -n 's/^name: //p' "$3" ;;
             *find_snapshot*)
                 printf '%s\0' "${@:2}" >"$STUB/snapshot_question"
                 echo "$3/model_enc_e004Xs0.500.pth"

@@ -52,7 +52,7 @@ def test_the_demo_goes_from_set_up_to_tables(mini: Checkout, model: str) -> None
     assert infer[0] == "infer_val.py"
     assert (after(infer, "--resume"), after(infer, "--mask-output-dir")) == ("best", masks)
     assert after(infer, "--infer-list") == f"{ROOT}/val_voc.txt"
-    assert infer[15:] == settings
+    assert infer[15:] == ["--set", "TEST.DATA_ROOT", ROOT, *settings]
     assert picture[:2] == ["-m", "core.evaluation.figure"]
     assert (after(picture, "--masks"), after(picture, "--data")) == (masks, ROOT)
     assert (tables[0], after(tables, "--masks")) == ("eval_seg.py", masks)

@@ -1,11 +1,13 @@
 """infer_val.sh and eval_seg.sh: arguments, records, both tables."""
 
 import time
+from pathlib import Path
 
 import pytest
 from launch_checkout import Checkout
 
 import eval_seg
+import infer_val
 
 pytestmark = pytest.mark.bash
 
@@ -20,14 +22,12 @@ def with_data(checkout: Checkout) -> Checkout:
     return checkout
 
 
-def test_inference_has_the_published_defaults(with_data: Checkout) -> None:
+def test_data_set_and_configuration_are_left_to_the_snapshot(with_data: Checkout) -> None:
     result = with_data.run("infer_val.sh", "--workers", "2", EXTRA_ARGS="--set A 1", **INFER)
     assert result.returncode == 0, result.stderr
     (call,) = with_data.calls()
-    expected = "infer_val.py --dataset pascal_voc --cfg configs/voc_resnet38.yaml --exp baselines"
-    expected += (
-        f" --run v01 --resume e020Xs0.928 --infer-list data/val_voc.txt --mask-output-dir {MASKS}"
-    )
+    expected = "infer_val.py --exp baselines --run v01 --resume e020Xs0.928 --infer-list val"
+    expected += f" --mask-output-dir {MASKS}"
     assert call == [*expected.split(), "--set", "A", "1", "--workers", "2"]
     assert result.stdout.splitlines()[-1] == f"SAVE_DIR={MASKS}"
     assert "to stderr" in (with_data.root / LOG).read_text()
@@ -40,17 +40,46 @@ def test_inference_takes_its_values_from_the_environment(with_data: Checkout) ->
         DATASET="other_voc",
         CONFIG="configs/voc_vgg16.yaml",
         FILELIST="my list.txt",
+        DATA_ROOT="my data",
         OUTPUT_DIR="my masks",
         SAVE_ID="second try",
         **INFER,
     )
     assert result.returncode == 0, result.stderr
     (call,) = with_data.calls()
-    values = dict(zip(call[1::2], call[2::2], strict=True))
-    assert values["--dataset"] == "other_voc"
-    assert values["--cfg"] == "configs/voc_vgg16.yaml"
-    assert values["--infer-list"] == "my list.txt"
-    assert values["--mask-output-dir"] == "my masks/baselines/second try"
+    args = infer_val.parse_args(call[1:])
+    assert (args.dataset, args.cfg) == ("other_voc", Path("configs/voc_vgg16.yaml"))
+    assert args.infer_list == Path("my list.txt")
+    assert args.set == ["TEST.DATA_ROOT", "my data"]
+    assert args.mask_output_dir == Path("my masks/baselines/second try")
+
+
+@pytest.mark.parametrize("name", ["train", "val", "val_train"])
+def test_the_data_sets_lists_have_names(checkout: Checkout, name: str) -> None:
+    (checkout.root / MASKS).mkdir(parents=True)
+    for script in ("infer_val.sh", "eval_seg.sh"):
+        result = checkout.run(script, SAVE_DIR=MASKS, FILELIST=name, **INFER)
+        assert result.returncode == 0, result.stderr
+        assert name in checkout.calls()[-1]
+
+
+def test_the_log_lies_where_the_runs_data_set_has_its_logs(checkout: Checkout) -> None:
+    (checkout.root / "snapshots/birds/baselines/v01").mkdir(parents=True)
+    assert checkout.run("infer_val.sh", **INFER).returncode == 0
+    assert (checkout.root / "logs/birds/baselines/v01.log").is_file()
+    checkout.write(f"{MASKS}/dataset.yaml", "name: cats\n")
+    assert checkout.run("eval_seg.sh", SAVE_DIR=MASKS).returncode == 0
+    assert (checkout.root / "logs/cats/baselines/v01.log").is_file()
+    given = {"DATASET": f"{MASKS}/dataset.yaml", "RUN_ID": "v02"}
+    assert checkout.run("run_voc_vgg16.sh", EXP="baselines", **given).returncode == 0
+    assert (checkout.root / "logs/cats/baselines/v02.log").is_file()
+
+
+def test_a_configuration_that_is_not_there_is_named(checkout: Checkout) -> None:
+    result = checkout.run("infer_val.sh", CONFIG="gone.yaml", **INFER)
+    assert result.returncode == 2 and checkout.calls() == []
+    (line,) = result.stderr.splitlines()
+    assert "CONFIG: there is no file gone.yaml" in line
 
 
 def test_processes_share_the_images_by_torchrun(with_data: Checkout) -> None:
@@ -76,7 +105,7 @@ def test_inference_demands_what_it_cannot_know(with_data: Checkout, name: str) -
 @pytest.mark.parametrize("script", ["infer_val.sh", "eval_seg.sh"])
 def test_a_list_that_is_not_there_says_how_lists_are_made(checkout: Checkout, script: str) -> None:
     (checkout.root / MASKS).mkdir(parents=True)
-    result = checkout.run(script, SAVE_DIR=MASKS, **INFER)
+    result = checkout.run(script, SAVE_DIR=MASKS, FILELIST="data/val_voc.txt", **INFER)
     assert result.returncode == 2
     (line,) = result.stderr.splitlines()
     assert "there is no file data/val_voc.txt" in line
@@ -110,9 +139,8 @@ def test_one_call_evaluates_both(with_data: Checkout) -> None:
     with_data.write(f"{MASKS}/crf/a.png")
     result = with_data.run("eval_seg.sh", "--more", SAVE_DIR=MASKS, EXTRA_ARGS="--allow-missing")
     assert result.returncode == 0, result.stderr
-    expected = "eval_seg.py --dataset pascal_voc --data data --filelist data/val_voc.txt"
     (call,) = with_data.calls()
-    assert call == [*expected.split(), "--masks", MASKS, "--allow-missing", "--more"]
+    assert call == ["eval_seg.py", "--masks", MASKS, "--allow-missing", "--more"]
     # the log is the run's, whose names the folder tells
     assert (with_data.root / LOG).read_text() == result.stdout
 
@@ -123,7 +151,7 @@ def test_a_variable_for_each_file_of_an_evaluation(with_data: Checkout, variable
     result = with_data.run("eval_seg.sh", "--more", SAVE_DIR=MASKS, **{variable: "some where"})
     assert result.returncode == 0, result.stderr
     (call,) = with_data.calls()
-    assert call[7:] == ["--masks", MASKS, f"--{variable.lower()}", "some where", "--more"]
+    assert call[1:] == ["--masks", MASKS, f"--{variable.lower()}", "some where", "--more"]
 
 
 def test_an_evaluation_that_fails_ends_with_its_status(with_data: Checkout) -> None:
@@ -146,8 +174,8 @@ def test_evaluation_takes_its_values_from_the_environment(checkout: Checkout) ->
         RUN_ID="v 02",
     )
     assert result.returncode == 0, result.stderr
-    shared = ["eval_seg.py", "--dataset", "other_voc", "--data", "my data"]
-    shared += ["--filelist", "my data/list.txt", "--masks", f"{checkout.root}/my masks"]
+    shared = ["eval_seg.py", "--masks", f"{checkout.root}/my masks", "--dataset", "other_voc"]
+    shared += ["--data", "my data", "--filelist", "my data/list.txt"]
     assert checkout.calls()[0] == shared
     assert (checkout.root / "logs/other_voc/an exp/v 02.log").is_file()
 
@@ -155,13 +183,13 @@ def test_evaluation_takes_its_values_from_the_environment(checkout: Checkout) ->
 def test_a_folder_of_ground_truth_takes_the_place_of_the_list(checkout: Checkout) -> None:
     checkout.write(f"{MASKS}/a.png")
     checkout.write("my truth/a.png")
-    given = {"SAVE_DIR": MASKS, "GROUND_TRUTH": "my truth"}
+    given = {"SAVE_DIR": MASKS, "GROUND_TRUTH": "my truth", "DATA_ROOT": "a list's"}
     # no list is there, and none is wanted
     result = checkout.run("eval_seg.sh", JSON="n.json", **given)
     assert result.returncode == 0, result.stderr
     (call,) = checkout.calls()
-    expected = ["eval_seg.py", "--dataset", "pascal_voc", "--ground-truth", "my truth"]
-    assert call == [*expected, "--masks", MASKS, "--json", "n.json"]
+    expected = ["eval_seg.py", "--masks", MASKS, "--ground-truth", "my truth"]
+    assert call == [*expected, "--json", "n.json"]
     assert eval_seg.parse_args(call[1:]).ground_truth == "my truth"
 
     home = {"HOME": str(checkout.root), "GROUND_TRUTH": "~/my truth"}

@@ -6,6 +6,7 @@ from launch_checkout import Checkout
 pytestmark = pytest.mark.bash
 
 PUBLISHED = "snapshots/pascal_voc/published/resnet38/model_enc_e020Xs0.928.pth"
+CONFIG = "snapshots/pascal_voc/published/resnet38/config.yaml"
 SETTINGS = [
     *("--set", "TEST.OVERSIZE", "shrink", "TEST.USE_GT_LABELS", "False"),
     *("TEST.CRF_PRESENT_ONLY", "True"),
@@ -14,6 +15,7 @@ SETTINGS = [
 
 @pytest.fixture
 def with_images(checkout: Checkout) -> Checkout:
+    checkout.write(CONFIG)
     checkout.write("my photos/a.jpg")
     return checkout
 
@@ -41,8 +43,6 @@ def refusal(checkout: Checkout, *arguments: str, **variables: str) -> str:
 def test_the_published_network_is_the_default(with_images: Checkout) -> None:
     with_images.write(PUBLISHED)
     assert options(with_images, "my photos/") == {
-        "--dataset": "pascal_voc",
-        "--cfg": "configs/voc_resnet38.yaml",
         "--snapshot": PUBLISHED,
         "--infer-list": "my photos/",
         "--mask-output-dir": "results/images/my photos",
@@ -54,6 +54,24 @@ def test_without_it_the_script_says_how_to_get_it(with_images: Checkout) -> None
     assert "bash launch/get_weights.sh snapshot" in line and "SNAPSHOT" in line
 
 
+def test_where_its_settings_are_missing_the_script_says_what_writes_them(
+    with_images: Checkout,
+) -> None:
+    with_images.write(PUBLISHED)
+    (with_images.root / CONFIG).unlink()
+    line = refusal(with_images, "my photos")
+    assert "config.yaml" in line and "bash launch/get_weights.sh snapshot" in line
+    found = options(with_images, "my photos", CONFIG="configs/voc_resnet38.yaml")
+    assert found["--cfg"] == "configs/voc_resnet38.yaml"
+
+
+def test_a_snapshot_is_all_that_need_be_named(with_images: Checkout) -> None:
+    with_images.write("my.pth")
+    found = options(with_images, "my photos", SNAPSHOT="my.pth")
+    assert found["--snapshot"] == "my.pth"
+    assert "--cfg" not in found and "--dataset" not in found
+
+
 def test_a_snapshot_of_ones_own(with_images: Checkout) -> None:
     with_images.write("my.pth")
     found = options(
@@ -61,10 +79,11 @@ def test_a_snapshot_of_ones_own(with_images: Checkout) -> None:
         "my photos/a.jpg",
         SNAPSHOT="my.pth",
         CONFIG="configs/voc_vgg16.yaml",
+        DATASET="birds",
         OUTPUT="my masks",
     )
     assert found["--snapshot"] == "my.pth"
-    assert found["--cfg"] == "configs/voc_vgg16.yaml"
+    assert (found["--cfg"], found["--dataset"]) == ("configs/voc_vgg16.yaml", "birds")
     assert found["--infer-list"] == "my photos/a.jpg"
     assert found["--mask-output-dir"] == "my masks"
 

@@ -64,11 +64,10 @@ def test_evaluation(checkout: Checkout) -> None:
     assert door == "eval_seg.py"
     args = eval_seg.parse_args(arguments)
     assert (args.masks, args.filelist, args.data) == ("masks", "my data/list.txt", "my data")
-    assert (args.dataset, args.allow_missing) == ("pascal_voc", True)
+    assert (args.dataset, args.allow_missing) == (None, True)
 
 
 def test_evaluation_that_keeps_more(checkout: Checkout) -> None:
-    checkout.write("data/val_voc.txt")
     checkout.write("masks/a.png")
     kept = {"REPORT": "a page", "JSON": "n.json", "TENSORBOARD": "logs/x"}
     checkout.run("eval_seg.sh", "--step", "4", SAVE_DIR="masks", **kept)

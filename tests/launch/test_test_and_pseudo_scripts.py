@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from launch_checkout import Checkout
@@ -20,7 +21,6 @@ SCRIPTS = {"infer_test.sh": TEST, "pseudo_labels.sh": PSEUDO}
 @pytest.fixture
 def with_data(checkout: Checkout) -> Checkout:
     checkout.write("data/test.txt", "a.jpg\n")
-    checkout.write("data/train_augvoc.txt", "a.jpg a.png\n")
     for masks in SCRIPTS.values():
         checkout.write(f"{masks}/crf/a.png")
     return checkout
@@ -51,7 +51,7 @@ def test_the_test_split_is_segmented_and_packed(with_data: Checkout) -> None:
         assert call[:2] == ["-m", "core.inference.voc_submission"]
         args = voc_submission.parse_args(call[2:])
         assert (args.masks, args.out) == (Path(masks), Path(f"{TEST}/comp6_test_cls{name}.tgz"))
-        assert (args.filelist, args.data, args.dataset) == ("data/test.txt", "data", "pascal_voc")
+        assert (args.filelist, args.data, args.dataset) == ("data/test.txt", None, None)
     assert result.stdout.splitlines()[-1] == f"SAVE_DIR={TEST}"
 
 
@@ -63,15 +63,32 @@ def test_pseudo_labels_are_made_and_listed(with_data: Checkout) -> None:
     assert infer[:2] == ["-m", "core.torchrun"]
     infer = infer[infer.index("infer_val.py") :]
     args = infer_val.parse_args(infer[1:])
-    assert (args.infer_list, args.mask_output_dir) == (Path("data/train_augvoc.txt"), Path(PSEUDO))
-    expected = {"TEST.DATA_ROOT": "data", "TEST.USE_GT_LABELS": "True"}
-    assert settings(infer) == {**expected, "TEST.MIN_CONFIDENCE": "0.7"}
+    assert (args.infer_list, args.mask_output_dir) == (Path("train"), Path(PSEUDO))
+    expected = {"TEST.USE_GT_LABELS": "True", "TEST.MIN_CONFIDENCE": "0.7"}
+    assert settings(infer) == expected
 
     for call, masks, name in zip(lists, (PSEUDO, f"{PSEUDO}/crf"), ("", "_crf"), strict=True):
         assert call[:2] == ["-m", "core.inference.pseudo_label_list"]
         args = pseudo_label_list.parse_args(call[2:])
         assert (args.masks, args.out) == (Path(masks), Path(f"{PSEUDO}/pseudo_labels{name}.txt"))
-        assert (args.filelist, args.data) == ("data/train_augvoc.txt", "data")
+        assert (args.filelist, args.data, args.dataset) == ("train", None, None)
+
+
+@pytest.mark.parametrize(
+    "script, module", [("infer_test.sh", voc_submission), ("pseudo_labels.sh", pseudo_label_list)]
+)
+def test_inference_and_what_follows_read_the_same_data(
+    with_data: Checkout, script: str, module: ModuleType
+) -> None:
+    given = {"DATASET": "birds", "DATA_ROOT": "my data", "FILELIST": "val"}
+    assert with_data.run(script, **given, **INFER).returncode == 0
+    check, infer, *after = with_data.calls()
+    args = infer_val.parse_args(infer[1:])
+    assert (args.dataset, args.infer_list) == ("birds", Path("val"))
+    assert settings(infer)["TEST.DATA_ROOT"] == "my data"
+    for call in (check, *after):
+        args = module.parse_args(call[2:])
+        assert (args.dataset, args.data, args.filelist) == ("birds", "my data", "val")
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
