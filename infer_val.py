@@ -6,9 +6,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from core.arguments import add_common_arguments, missing_names_to
+from core.arguments import add_common_arguments
 from utils.errors import run_command
 from utils.files import user_path
+from utils.missing import missing_names_to
 
 
 def main() -> None:

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from core.arguments import (
-    add_common_arguments,
-    missing_names_to,
-    run_folder,
-    settings_from_arguments,
-)
+from core.arguments import add_common_arguments, run_folder, settings_from_arguments
 from core.devices import make_deterministic
 from core.distributed import join_group, process_group, rank_zero_speaks_first
 from core.training.run import TrainingRun
 from utils.errors import run_command
 from utils.files import user_path
+from utils.missing import missing_names_to
 
 
 def main() -> None:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import argparse
 import glob
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from core.config import Config, fit_to_dataset, load_config
 from datasets.dataset_file import DATASET_FILE, KNOWN, get_dataset_info
 from datasets.info import DatasetInfo
-from utils.errors import MissingError, UserError, os_errors_end_in
-from utils.files import user_path, write_text
+from utils.errors import UserError
+from utils.files import user_path
 
 DEFAULT_DATASET = "pascal_voc"
 
@@ -73,19 +71,6 @@ def add_common_arguments(parser: argparse.ArgumentParser, of_snapshot: bool = Fa
         metavar="KEY VALUE",
         help="configuration keys to change, as NET.LR 0.01",
     )
-
-
-@contextmanager
-def missing_names_to(file: Path | None) -> Iterator[None]:
-    """Write the names that a `MissingError` of the body carries to `file`, if there is one."""
-    try:
-        yield
-    except MissingError as error:
-        if file is None:
-            raise UserError(f"{error}; --missing-to FILE lists all") from error
-        with os_errors_end_in("choose another --missing-to"):
-            write_text(file, "".join(f"{name}\n" for name in error.names))
-        raise UserError(f"{error}; {file} lists all") from error
 
 
 def settings_from_arguments(args: argparse.Namespace) -> tuple[Config, DatasetInfo]:

@@ -93,6 +93,25 @@ def split_labels(cell: str, classes: Sequence[str]) -> list[str]:
     return [name for name in names if name]
 
 
+def splitter(cells: Sequence[str], one_each: bool) -> Callable[[str], list[str]]:
+    """How a column's cells of labels are split before the classes are known.
+
+    The first of `|`, `;` and `,` that any cell has separates in all of them; else spaces do.
+
+    Args:
+        cells: of the whole column.
+        one_each: where there are no such separators, each cell is one name.
+    """
+    marks = (mark for mark in CELL_SEPARATORS if any(mark in cell for cell in cells))
+    separator = next(marks, "\n" if one_each else None)
+
+    def split(cell: str) -> list[str]:
+        parts = unicodedata.normalize("NFC", cell).split(separator)
+        return [part.strip() for part in parts if part.strip()]
+
+    return split
+
+
 def _split_labels(cell: str, classes: Sequence[str]) -> list[str]:
     whole = class_index(cell, classes)
     separator = next((mark for mark in CELL_SEPARATORS if mark in cell), None)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.class_names import label_vector
+from datasets.class_names import label_vector, plain_name
 from datasets.label_formats import (
     LINES_SUFFIXES,
     TABLE_SUFFIXES,
@@ -59,7 +59,7 @@ def read_labels(path: Path, images: Sequence[Path], classes: Sequence[str]) -> l
 
 
 def require_labels(
-    path: Path, labels: Mapping[Path, np.ndarray | None], unused: Sequence[str]
+    path: Path, labels: Mapping[Path, Sequence | np.ndarray | None], unused: Sequence[str]
 ) -> None:
     """Raise `MissingError`, which carries their paths, if the source at `path` lacks images."""
     lacking = [str(image) for image, found in labels.items() if found is None]
@@ -101,6 +101,43 @@ def find_labels(path: Path, images: Sequence[Path], classes: Sequence[str]) -> F
     return FoundLabels([labels[image] for image in images], unused)
 
 
+@dataclass(frozen=True)
+class FoundObjects:
+    """What a source of labels says of images before the classes are known.
+
+    Attributes:
+        objects: per image, in the order they were asked for, the names of its objects as they are
+            written there; None where the source lacks the image.
+        names: all of these names once, in the source's order.
+        unused: names in the source that belong to none of the images.
+    """
+
+    objects: list[list[str] | None]
+    names: list[str]
+    unused: list[str]
+
+
+def find_objects(path: Path, images: Sequence[Path]) -> FoundObjects:
+    """The names of the objects in images, any names; else as `find_labels`.
+
+    Raises:
+        UserError: as `find_labels`, but that no class is unknown.
+    """
+    source = _open(path, images, None)
+    matches = _match(path, source, images)
+    found: dict[int, list[str]] = {}
+    for image, numbers in matches.items():
+        for number in numbers:
+            found[number] = list(source.objects(number))
+            if set(map(plain_name, found[number])) != set(map(plain_name, found[numbers[0]])):
+                raise _ambiguous(path, image, source, numbers[0], number)
+    return FoundObjects(
+        [found[matches[image][0]] if matches[image] else None for image in images],
+        list(dict.fromkeys(name for number in sorted(found) for name in found[number])),
+        [name for number, name in enumerate(source.names) if number not in found],
+    )
+
+
 def _find(
     path: Path, images: Sequence[Path], classes: Sequence[str]
 ) -> tuple[dict[Path, np.ndarray | None], list[str]]:
@@ -115,7 +152,7 @@ def _find(
     return labels, [name for number, name in enumerate(source.names) if number not in used]
 
 
-def _open(path: Path, images: Sequence[Path], classes: Sequence[str]) -> Source:
+def _open(path: Path, images: Sequence[Path], classes: Sequence[str] | None) -> Source:
     suffix = path.suffix.lower()
     if not path.is_dir() and path.exists() and suffix not in SUFFIXES:
         raise UserError(
@@ -138,7 +175,8 @@ def _open(path: Path, images: Sequence[Path], classes: Sequence[str]) -> Source:
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"cannot read the labels {path} ({reason(error)})") from error
     if not source.names:
-        raise UserError(f"the labels {path} are empty; write a row an image, as a.jpg,{classes[1]}")
+        example = classes[1] if classes else "cat"
+        raise UserError(f"the labels {path} are empty; write a row an image, as a.jpg,{example}")
     return source
 
 
@@ -155,11 +193,15 @@ def _labels_of(
             raise UserError(f"{path}, {source.place(number)}: {error}") from error
     for number, labels in zip(numbers, found, strict=True):
         if not np.array_equal(labels, found[0]):
-            raise UserError(
-                f"{path}: {source.names[numbers[0]]} and {source.names[number]} may both mean "
-                f"{image.name}; write that exact name for the right one"
-            )
+            raise _ambiguous(path, image, source, numbers[0], number)
     return found[0] if found else None
+
+
+def _ambiguous(path: Path, image: Path, source: Source, first: int, second: int) -> UserError:
+    return UserError(
+        f"{path}: {source.names[first]} and {source.names[second]} may both mean {image.name}; "
+        "write that exact name for the right one"
+    )
 
 
 def _match(path: Path, source: Source, images: Sequence[Path]) -> dict[Path, list[int]]:

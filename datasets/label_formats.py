@@ -10,10 +10,11 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
-from datasets.class_names import class_index, nearest_class, split_labels
+from datasets.class_names import class_index, nearest_class, plain_name, split_labels, splitter
 from datasets.images import image_suffixes
 from utils.errors import UserError
 
@@ -27,6 +28,7 @@ _IMAGE = "image"
 _LABELS = ("labels", "label")
 _OBJECTS = ("objects", "object")  # an old header of rows
 _MASK = "mask"
+_NO_OBJECTS = (_MASK, "background")
 _NUMBERS = {"": False, "0": False, "0.0": False, "1": True, "1.0": True}
 _UNKNOWN = ("-1", "-1.0", "?")
 
@@ -57,14 +59,15 @@ class _Row:
         return f"row {self.number} ({self.name})" if self.name else f"row {self.number}"
 
 
-def read_table(path: Path, images: Sequence[Path], classes: Sequence[str]) -> Source:
+def read_table(path: Path, images: Sequence[Path], classes: Sequence[str] | None) -> Source:
     """A table of labels, of rows or below a header that begins with `image`.
 
     Args:
         path: rows `a.jpg,cat,dog`; or a column `labels` of cells as `split_labels` takes; or a
             column a class of 0 and 1. Semicolons or tabs may replace the commas.
         images: those that are wanted; they tell what the separator is.
-        classes: class names in index order, background first.
+        classes: class names in index order, background first; None if they are not known yet, and
+            each name is one.
 
     Raises:
         UserError: a row has no image, or the header does not go with the rows.
@@ -87,39 +90,50 @@ def read_table(path: Path, images: Sequence[Path], classes: Sequence[str]) -> So
     columns = [cell.casefold() for cell in header.cells]
     for number, column in enumerate(columns):
         if column in _LABELS:
-            return _column_of_labels(path, rows, number, len(columns), classes)
+            return _column_of_labels(path, rows, number, columns, classes)
     if columns and columns[0] in _OBJECTS:
         return _rows(path, rows, classes)
     return _column_a_class(path, header, rows, classes)
 
 
-def _rows(path: Path, rows: list[_Row], classes: Sequence[str]) -> Source:
+def _rows(path: Path, rows: list[_Row], classes: Sequence[str] | None) -> Source:
     if _is_header_of_numbers(rows, classes):
         raise UserError(f"{path}: the header of a table of 0 and 1 begins with `image`; so name it")
 
     def objects(row: _Row) -> list[str]:
         names = [cell for cell in row.cells if cell]
         for name in names:
-            if class_index(name, classes) is None:
+            if classes is None:
+                _refuse_several(f"{path}, {row}", name)
+            elif class_index(name, classes) is None:
                 _explain_cell(f"{path}, {row}", name, classes)
         return names
 
     return _source(path, rows, objects)
 
 
-def _is_header_of_numbers(rows: Sequence[_Row], classes: Sequence[str]) -> bool:
+def _is_header_of_numbers(rows: Sequence[_Row], classes: Sequence[str] | None) -> bool:
     """Whether a column a class is meant, though no `image` says so; classes may be digits, too."""
     if len(rows) < 2 or PurePath(rows[0].name).suffix.lower() in image_suffixes():
         return False
     header, *others = (row.cells for row in rows)
     values = {cell for cells in others for cell in cells}
-    return (
-        len(header) > 1
-        and {"0", "1"} & values != set()
-        and values <= _NUMBERS.keys()
-        and max(map(len, others)) <= len(header)
-        and all(class_index(cell, classes) is not None for cell in header)
-    )
+    if not ({"0", "1"} & values and values <= _NUMBERS.keys()):
+        return False
+    if max(map(len, others)) > len(header):
+        return False
+    if classes is None:
+        return not header or not set(header) <= _NUMBERS.keys()
+    return len(header) > 1 and all(class_index(cell, classes) is not None for cell in header)
+
+
+def _refuse_several(place: str, cell: str) -> None:
+    """Raise `UserError` where a cell looks like several classes, which are not known yet."""
+    if "|" in cell or ";" in cell:
+        raise UserError(
+            f"{place}: {cell!r} are several classes in one cell; write the header `image,labels`, "
+            "or cells of their own"
+        )
 
 
 def _explain_cell(place: str, cell: str, classes: Sequence[str]) -> None:
@@ -136,23 +150,34 @@ def _explain_cell(place: str, cell: str, classes: Sequence[str]) -> None:
 
 
 def _column_of_labels(
-    path: Path, rows: list[_Row], column: int, columns: int, classes: Sequence[str]
+    path: Path,
+    rows: list[_Row],
+    column: int,
+    columns: Sequence[str],
+    classes: Sequence[str] | None,
 ) -> Source:
+    split = partial(split_labels, classes=classes)
+    if classes is None:
+        cells = [row.cells[column] for row in rows if column < len(row.cells)]
+        split = splitter(cells, one_each=columns[column] == "label")
+
     def objects(row: _Row) -> list[str]:
-        if len(row.cells) > columns:
+        if len(row.cells) > len(columns):
             raise UserError(
                 f"{path}, {row} has more cells than the header; put its labels in quotes, or "
                 "separate them by |"
             )
         try:
-            return split_labels(row.cells[column], classes) if column < len(row.cells) else []
+            return split(row.cells[column]) if column < len(row.cells) else []
         except UserError as error:
             raise UserError(f"{path}, {row}: {error}") from error
 
     return _source(path, rows, objects)
 
 
-def _column_a_class(path: Path, header: _Row, rows: list[_Row], classes: Sequence[str]) -> Source:
+def _column_a_class(
+    path: Path, header: _Row, rows: list[_Row], classes: Sequence[str] | None
+) -> Source:
     columns = _classes_of_columns(path, header, rows, classes)
 
     def objects(row: _Row) -> list[str]:
@@ -178,9 +203,11 @@ def _column_a_class(path: Path, header: _Row, rows: list[_Row], classes: Sequenc
 
 
 def _classes_of_columns(
-    path: Path, header: _Row, rows: Sequence[_Row], classes: Sequence[str]
+    path: Path, header: _Row, rows: Sequence[_Row], classes: Sequence[str] | None
 ) -> set[str]:
     """The names, in the header, of columns for objects."""
+    if classes is None:
+        classes = _classes_of_header(header)
     found: dict[int, str] = {}
     for name in header.cells:
         index = class_index(name, classes)
@@ -202,6 +229,12 @@ def _classes_of_columns(
     if not found:
         raise UserError(f"{path}: the header names neither labels nor classes; write {HEADERS}")
     return set(found.values())
+
+
+def _classes_of_header(header: _Row) -> list[str]:
+    """The classes where any column of 0 and 1 is one: the first spelling of each name."""
+    names = {plain_name(name): name for name in reversed(header.cells) if name}
+    return ["background", *(name for plain, name in names.items() if plain not in _NO_OBJECTS)]
 
 
 def _source(path: Path, rows: list[_Row], objects: Callable[[_Row], list[str]]) -> Source:

@@ -16,8 +16,10 @@ from utils.errors import UserError
 from utils.files import file_digest
 
 
-def read_folder(path: Path, classes: Sequence[str]) -> Source:
+def read_folder(path: Path, classes: Sequence[str] | None) -> Source:
     """VOC's XML files, where the folder or its subfolder Annotations has some; else class folders.
+
+    With None for the classes, which are not known yet, each class folder is one.
 
     Raises:
         UserError: the folder has neither, or something that cannot be used.
@@ -51,14 +53,14 @@ def _objects_of_xml(file: Path) -> list[str]:
     return objects
 
 
-def _class_folders(path: Path, classes: Sequence[str]) -> Source:
+def _class_folders(path: Path, classes: Sequence[str] | None) -> Source:
     """A folder a class, as torchvision's ImageFolder has; an image may be in several of them."""
     files: list[tuple[Path, list[str]]] = []
     folders = [item for item in path.iterdir() if item.is_dir() and item.name[0] != "."]
     for folder in sorted(folders):
-        index = class_index(folder.name, classes)
+        index = class_index(folder.name, classes) if classes else None
         is_background = index == 0 or folder.name.casefold() == "background"
-        if index is None and not is_background:
+        if classes and index is None and not is_background:
             raise UserError(
                 f"the folder {folder} is no class; did you mean "
                 f"{nearest_class(folder.name, classes)!r}? Rename or move it"
