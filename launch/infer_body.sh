@@ -23,8 +23,9 @@ set_command infer_val.py --exp "$EXP" --run "$RUN_ID" --resume "$SNAPSHOT" \
 [ -z "$SNAPSHOT_DIR" ] || python_command+=(--snapshot-dir "$SNAPSHOT_DIR")
 add_further_arguments "$@"
 
-# infer_then MODULE STEM SUFFIX: infer, logged, then run the Python module for the list, for the masks without CRF (--out SAVE_DIR/STEM.SUFFIX) and with CRF (STEM_crf.SUFFIX).
-# What the module can say beforehand it says first, in the foreground.
+# infer_then MODULE STEM SUFFIX: infer, logged, then run the Python module, for the masks without CRF
+# (--out SAVE_DIR/STEM.SUFFIX) and with CRF (STEM_crf.SUFFIX). What the module can say beforehand it
+# says first, in the foreground.
 infer_then() {
     local module=$1 out=$SAVE_DIR/$2.$3
     list_arguments=(--filelist "$FILELIST")

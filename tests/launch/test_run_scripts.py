@@ -223,7 +223,7 @@ def test_a_log_is_kept_whatever_becomes_of_the_terminal(checkout: Checkout, stre
     os.close(writer)
     log = (checkout.root / LOG).read_text()
     assert log.count("unbuffered=1") == log.count("to stderr") == 2
-    assert log.count("train.py --dataset") == log.count("infer_val.py --dataset") == 1
+    assert log.count("train.py --dataset") == log.count("infer_val.py --exp") == 1
 
 
 def test_a_script_goes_on_where_its_output_is_closed(checkout: Checkout) -> None:
