@@ -258,12 +258,17 @@ class _Reader:
     def install(self) -> dict[str, Any]:
         """The arguments of `DatasetInfo` that messages on missing files are made of."""
         given = self._get("install", {}, lambda value: isinstance(value, dict), "a section")
-        if given and set(given) != set(INSTALL):
-            raise self.error(f"install takes the keys {', '.join(INSTALL)}, all of them")
-        arguments = {INSTALL[key]: value for key, value in given.items()}
-        if arguments:
-            arguments["folders"] = tuple(arguments["folders"])
-        return arguments
+        if not given:
+            return {}
+        folders = given.get("folders")
+        texts = [given.get(key) for key in INSTALL if key != "folders"]
+        if set(given) != set(INSTALL) or not isinstance(folders, list):
+            raise self.error(
+                f"install takes the keys {', '.join(INSTALL)}, all of them; folders is a list"
+            )
+        if not all(map(_is_text, [*folders, *texts])):
+            raise self.error("install takes text alone; put its values in quotes")
+        return {INSTALL[key]: value for key, value in given.items()} | {"folders": tuple(folders)}
 
 
 def _is_text(value: Any) -> bool:
