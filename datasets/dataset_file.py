@@ -91,8 +91,10 @@ def read_dataset(path: Path) -> DatasetInfo:
 
 
 def dataset_yaml(info: DatasetInfo) -> str:
-    """A data set, whose `path` is known, as a file for `read_dataset` that may lie anywhere."""
-    root = info.path.absolute()
+    """A data set, whose `path` is known, as a file for `read_dataset` that may lie anywhere.
+
+    Its lists still start at `path`, so that another one, as DATASET.PATH, moves them too.
+    """
     paths = {
         "train": info.train_list,
         "val": info.val_list,
@@ -101,9 +103,9 @@ def dataset_yaml(info: DatasetInfo) -> str:
     }
     content: dict[str, Any] = {
         "name": info.name,
-        "path": str(root),
+        "path": str(info.path.absolute()),
         "names": list(info.classes[1:]),
-        **{key: str(root / path) for key, path in paths.items() if path},
+        **{key: path for key, path in paths.items() if path},
         "ignore_index": info.ignore_index,
         "exif": info.exif,
     }

@@ -97,7 +97,7 @@ def test_the_command_line_says_where_data_is(tmp_path):
     assert "data/train.csv" in line
     run_train(dataset, tmp_path, DATASET__PATH="moved")
     info = read_dataset(runs_files(tmp_path) / "dataset.yaml")
-    assert info.path == tmp_path / "moved" and info.labels == str(info.path / "labels.csv")
+    assert info.path == tmp_path / "moved" and info.labels_path == info.path / "labels.csv"
 
 
 def test_resuming_ends_like_the_uninterrupted_run(tmp_path):
