@@ -134,7 +134,7 @@ class FakeRun:
             patch.setattr(core.training.checkpoint_manager, "save_model", save_model)
             patch.setattr(run, "get_model", lambda *_: OneNumber())
             patch.setattr("core.training.engine.parallelise", lambda model, *_, **__: model)
-            batches = SimpleNamespace(samples=None, first=lambda _: None)
+            batches = SimpleNamespace(samples=SimpleNamespace(entries=[]), first=lambda _: None)
             both = dict.fromkeys(("train", "val"), batches)
             patch.setattr(run, "training_batches", lambda *_: batches)
             patch.setattr(run, "validation_batches", lambda *_: both)
