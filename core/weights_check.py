@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from core.config import Config
-from core.published import published_state
+from core.published import class_entries, published_state
 from models import get_model
 from models.backbones import BACKBONES
 from models.builder import MODELS
@@ -43,7 +43,10 @@ class Architecture:
 
 
 def closest_architecture(state: Mapping[str, Tensor]) -> Architecture | None:
-    """The architecture with most entries in common with `state`, None if too few are."""
+    """The architecture with most entries in common with `state`, None if too few are.
+
+    Of how many classes a snapshot is plays no part.
+    """
     found = _entries(state)
     overlaps = {
         architecture: len(found & entries) / max(1, len(found | entries))
@@ -68,10 +71,18 @@ def _known() -> Mapping[Architecture, Entries]:
     return known
 
 
+@cache
+def _class_entries() -> frozenset[str]:
+    """The names of entries whose first dimension is the number of objects."""
+    with torch.device("meta"):
+        networks = [get_model(replace(Config().NET, MODEL=model)) for model in MODELS]
+    return frozenset(name for network in networks for name in class_entries(network))
+
+
 def _entries(state: Mapping[str, Tensor]) -> Entries:
     # old files have no batch counters
     return frozenset(
-        (name, tuple(tensor.shape))
+        (name, tuple(tensor.shape[name in _class_entries() :]))
         for name, tensor in state.items()
         if not name.endswith("num_batches_tracked")
     )
@@ -121,12 +132,19 @@ def require_match(
     differing = [text for name in both if (text := _difference(name, found[name], expected[name]))]
     if missing or unknown or differing:
         closest = closest_architecture(found)
-        faults = [
-            _identity(closest, needed),
-            f"it lacks {_some(missing)}" if missing else "",
-            f"the network does not have {_some(unknown)}" if unknown else "",
-            _some(differing),
-        ]
+        if needed and closest == needed and (counts := _objects_of_both(found, expected)):
+            raise WeightsError(
+                path,
+                f"is {needed} of {counts[0]} objects, and the data set has {counts[1]}",
+                f"give the data set it was trained on (--dataset, DATASET), or {remedy}",
+            )
+        faults = [_identity(closest, needed)]
+        if not closest or not needed or closest == needed:  # else that it is another one says it
+            faults += [
+                f"it lacks {_some(missing)}" if missing else "",
+                f"the network does not have {_some(unknown)}" if unknown else "",
+                _some(differing),
+            ]
         raise WeightsError(
             path,
             f"does not fit: {'; '.join(filter(None, faults))}; {len(both) - len(differing)} of "
@@ -136,6 +154,23 @@ def require_match(
     broken = [name for name in both if not found[name].isfinite().all()]
     if broken:
         raise WeightsError(path, f"holds weights that are not finite: {_some(broken)}", remedy)
+
+
+def _objects_of_both(
+    found: Mapping[str, Tensor], expected: Mapping[str, Tensor]
+) -> tuple[int, int] | None:
+    """The numbers of objects of both sides, if these differ and nothing else does."""
+    if found.keys() != expected.keys():
+        return None
+    counts = set()
+    for name in found:
+        one, other = found[name], expected[name]
+        if name in _class_entries() and one.dim() == other.dim():
+            counts.add((len(one), len(other)))
+            one, other = one[:1], other[:1]
+        if _difference(name, one, other):
+            return None
+    return counts.pop() if len(counts) == 1 else None
 
 
 def _difference(name: str, found: Tensor, expected: Tensor) -> str:

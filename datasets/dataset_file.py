@@ -91,8 +91,10 @@ def read_dataset(path: Path) -> DatasetInfo:
 
 
 def dataset_yaml(info: DatasetInfo) -> str:
-    """A data set, whose `path` is known, as a file for `read_dataset` that may lie anywhere."""
-    root = info.path.absolute()
+    """A data set, whose `path` is known, as a file for `read_dataset` that may lie anywhere.
+
+    Its lists still start at `path`, so that another one, as DATASET.PATH, moves them too.
+    """
     paths = {
         "train": info.train_list,
         "val": info.val_list,
@@ -101,9 +103,9 @@ def dataset_yaml(info: DatasetInfo) -> str:
     }
     content: dict[str, Any] = {
         "name": info.name,
-        "path": str(root),
+        "path": str(info.path.absolute()),
         "names": list(info.classes[1:]),
-        **{key: str(root / path) for key, path in paths.items() if path},
+        **{key: path for key, path in paths.items() if path},
         "ignore_index": info.ignore_index,
         "exif": info.exif,
     }
@@ -258,12 +260,17 @@ class _Reader:
     def install(self) -> dict[str, Any]:
         """The arguments of `DatasetInfo` that messages on missing files are made of."""
         given = self._get("install", {}, lambda value: isinstance(value, dict), "a section")
-        if given and set(given) != set(INSTALL):
-            raise self.error(f"install takes the keys {', '.join(INSTALL)}, all of them")
-        arguments = {INSTALL[key]: value for key, value in given.items()}
-        if arguments:
-            arguments["folders"] = tuple(arguments["folders"])
-        return arguments
+        if not given:
+            return {}
+        folders = given.get("folders")
+        texts = [given.get(key) for key in INSTALL if key != "folders"]
+        if set(given) != set(INSTALL) or not isinstance(folders, list):
+            raise self.error(
+                f"install takes the keys {', '.join(INSTALL)}, all of them; folders is a list"
+            )
+        if not all(map(_is_text, [*folders, *texts])):
+            raise self.error("install takes text alone; put its values in quotes")
+        return {INSTALL[key]: value for key, value in given.items()} | {"folders": tuple(folders)}
 
 
 def _is_text(value: Any) -> bool:

@@ -102,9 +102,11 @@ class DatasetInfo:
 
     def remedy_for_list(self, filelist: Path, root: Path) -> str:
         """What to do where a list cannot be read."""
-        own = {self.train_list, self.val_list, self.val_train_list, *self.expected_counts}
-        is_own = filelist.name in own and filelist.parent.absolute() == root.absolute()
-        if not self.get_script or not is_own:
+        own = {self.train_list, self.val_list, self.val_train_list, *self.expected_counts} - {""}
+        is_own = filelist.absolute() in {(root / name).absolute() for name in own}
+        if is_own and not self.get_script:
+            return "check dataset.yaml, or say where the data is with --set DATASET.PATH FOLDER"
+        if not is_own:
             return "check its path"
         if (root / self.top).exists():
             return f"`{self.prepare_command(root)}` writes the lists of {self.name}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import glob
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -222,20 +223,13 @@ def require_files(entries: Sequence[ListEntry], root: str | Path, info: DatasetI
         kind, path = missing[0]
         others = f", nor do {len(missing) - 1} more" if len(missing) > 1 else ""
         remedy = info.remedy_for_file(path, Path(root))
-        if any(_is_split_name(entry, root) for entry in entries):
-            remedy = TABLE_REMEDY
+        if any(path.parent.glob(f"{glob.escape(path.name)} *")):
+            remedy = TABLE_REMEDY  # a line `my photo.jpg` was read as `my` with a mask `photo.jpg`
         raise MissingError(
             f"{kind} {path} does not exist{others} of the {len(named)} files that the list names; "
             f"check the data root (DATASET.PATH, TEST.DATA_ROOT){remedy and f', or {remedy}'}",
             [str(path) for _, path in missing],
         )
-
-
-def _is_split_name(entry: ListEntry, root: str | Path) -> bool:
-    """Whether a line `my photo.jpg` has been read as an image `my` with a mask `photo.jpg`."""
-    if entry.mask is None or not entry.mask.is_relative_to(root):
-        return False
-    return Path(f"{entry.image} {entry.mask.relative_to(root)}").exists()
 
 
 def _is_missing(path: Path) -> bool:

@@ -51,7 +51,7 @@ def number_in(path: Path) -> float:
 class NoBatches:
     """Stands in for `Batches`."""
 
-    samples = None
+    samples = SimpleNamespace(entries=[])
 
     def __len__(self) -> int:
         return 1

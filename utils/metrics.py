@@ -29,7 +29,7 @@ class SegmentationScores:
 
 
 def joint_histogram(
-    ground_truth: np.ndarray, prediction: np.ndarray, num_classes: int = 21
+    ground_truth: np.ndarray, prediction: np.ndarray, num_classes: int
 ) -> np.ndarray:
     """Count the pixels of every (ground truth, prediction) pair, "no class" included.
 
@@ -68,7 +68,7 @@ def joint_histogram(
 
 
 def confusion_matrix(
-    ground_truth: np.ndarray, prediction: np.ndarray, num_classes: int = 21
+    ground_truth: np.ndarray, prediction: np.ndarray, num_classes: int
 ) -> np.ndarray:
     """Count the pixels of every (ground truth, prediction) pair of classes.
 

@@ -11,8 +11,24 @@ import yaml
 from utils.errors import UserError
 
 
+class _UniqueKeysLoader(yaml.SafeLoader):
+    """PyYAML's own takes the last of several values of a key, and says nothing of the others."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[tuple[str, str]] = set()
+        scalars = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for key in scalars:
+            if (key.tag, key.value) in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"the key {key.value} is there twice; remove one",
+                    problem_mark=key.start_mark,
+                )
+            seen.add((key.tag, key.value))
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: Path, what: str, example: str) -> dict[Any, Any]:
-    """The mapping in a YAML file; an empty file has none.
+    """The mapping in a YAML file; an empty file has an empty one.
 
     Args:
         path: the file.
@@ -20,10 +36,10 @@ def read_yaml(path: Path, what: str, example: str) -> dict[Any, Any]:
         example: of what it holds, as "sections such as `NET:`", for errors.
 
     Raises:
-        UserError: the file cannot be read, or holds something else.
+        UserError: the file cannot be read, holds something else, or a key twice.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeysLoader)
     except OSError as error:
         raise UserError(f"cannot read {what} {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:

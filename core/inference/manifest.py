@@ -217,15 +217,20 @@ def _identity(entry: ListEntry) -> Identity | None:
 
 
 def _sha256(path: Path) -> str:
-    """The digest of a file; of a folder, that of its files' names and sizes."""
+    """The digest of a file; of a folder, that of its files' names and sizes, or what XML says."""
     try:
         if path.is_dir():
             files = sorted(file for file in path.rglob("*") if file.is_file())
-            facts = [(str(file.relative_to(path)), file.stat().st_size) for file in files]
+            facts = [(str(file.relative_to(path)), _identity_as_label(file)) for file in files]
             return hashlib.sha256(repr(facts).encode(errors="surrogateescape")).hexdigest()
         return file_digest(path, "sha256")
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _identity_as_label(file: Path) -> int | str:
+    # of images in class folders only the names say something; annotations may change in place
+    return file_digest(file, "sha256") if file.suffix.lower() == ".xml" else file.stat().st_size
 
 
 def _shown(value: object) -> str:

@@ -194,7 +194,8 @@ def _known_labels(
     by_id = known_labels(entries, cfg.TEST, info)
     if by_id is None:
         return None, None
-    source = info.labels_path if info.labels else images
+    is_column = all(entry.labels is not None for entry in entries)
+    source = images if is_column else info.labels_path
     if len(by_id) < len(entries) and group.is_rank_zero:
         print(
             f"note: {source} lacks {len(entries) - len(by_id)} of the {len(entries)} images, whose "

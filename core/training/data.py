@@ -140,8 +140,8 @@ def training_batches(
     """Random views of the training list in random order; a last batch that is not full is dropped.
 
     Raises:
-        UserError: the list cannot be read, names files that are missing, holds less than one batch,
-            or the processes do not divide a batch.
+        UserError: the list cannot be read, holds less than one batch, or the processes do not
+            divide a batch.
     """
     if config.TRAIN.BATCH_SIZE % group.size:
         raise UserError(
@@ -213,8 +213,7 @@ def read_training_list(config: Config, info: DatasetInfo, name: str) -> list[Lis
     """The entries of a list of the data set, with masks only where labels are to come from them.
 
     Raises:
-        UserError: the list cannot be read, has neither labels nor masks, or names files that are
-            missing.
+        UserError: the list cannot be read, or has neither labels nor masks.
     """
     root = Path(config.DATASET.PATH)
     entries = [
@@ -226,8 +225,13 @@ def read_training_list(config: Config, info: DatasetInfo, name: str) -> list[Lis
         "name a table of labels in dataset.yaml (labels), or add the column",
         "training has no labels",
     )
-    require_files(entries, root, info)
     return entries
+
+
+def require_listed_files(batches: Sequence[Batches], config: Config, info: DatasetInfo) -> None:
+    """Raise `MissingError`, which carries all of them, where files of any list are missing."""
+    entries = dict.fromkeys(entry for each in batches for entry in each.samples.entries)
+    require_files(list(entries), config.DATASET.PATH, info)
 
 
 MAX_THREADS = 8

@@ -19,7 +19,13 @@ from core.run_info import write_run_info
 from core.snapshot_settings import kept_cut_score, write_settings
 from core.training.checkpoint_manager import CheckpointManager, discard_existing, discard_leftovers
 from core.training.config_check import check_config
-from core.training.data import list_names, read_labels, training_batches, validation_batches
+from core.training.data import (
+    list_names,
+    read_labels,
+    require_listed_files,
+    training_batches,
+    validation_batches,
+)
 from core.training.engine import Trainer, Validation, describe
 from core.training.errors import explain_errors
 from core.training.losses import require_usable_loss
@@ -135,6 +141,7 @@ class TrainingRun:
         require_usable_loss(config.NET.LOSS, self.info)
         self.train_batches = training_batches(config, self.info, self.seed, device, group)
         self.val_batches = validation_batches(config, self.info, device, group)
+        require_listed_files([self.train_batches, *self.val_batches.values()], config, self.info)
         self.stop = StopRequest()
 
         torch.manual_seed(self.seed)

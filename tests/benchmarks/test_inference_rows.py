@@ -65,7 +65,7 @@ def test_the_loop_over_pixels():
     values = np.array([0, 1, 20, 255], dtype=np.uint8)
     truth, prediction = random.choice(values, (2, 7, 9))
     expected = straightforward_inference.confusion_matrix(truth, prediction)
-    assert np.array_equal(confusion_matrix(truth, prediction), expected)
+    assert np.array_equal(confusion_matrix(truth, prediction, 21), expected)
 
 
 def test_samples_of_both_sides(tmp_path):

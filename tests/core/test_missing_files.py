@@ -9,10 +9,10 @@ import torch
 from core.config import InferenceConfig, load_config
 from core.distributed import SINGLE
 from core.inference.samples import check_samples
-from core.training.data import training_batches, validation_batches
+from core.training.data import require_listed_files, training_batches, validation_batches
 from datasets.lists import ListEntry, read_list
 from datasets.voc import PASCAL_VOC
-from utils.errors import UserError
+from utils.errors import MissingError, UserError
 
 MINI = Path(__file__).parents[2] / "configs" / "mini_resnet50.yaml"
 CPU = torch.device("cpu")
@@ -28,14 +28,19 @@ def root(mini_voc, tmp_path):
 
 def test_training(root):
     config = load_config(MINI, ["DATASET.PATH", str(root)])
+    training = training_batches(config, PASCAL_VOC, 0, CPU, SINGLE)
+    validation = validation_batches(config, PASCAL_VOC, CPU, SINGLE)
+    batches = [training, *validation.values()]
     first = read_list(root / PASCAL_VOC.train_list, root)[0].image
-    with pytest.raises(UserError, match=f"image {first} does not exist, nor do 79 more of the 80"):
-        training_batches(config, PASCAL_VOC, 0, CPU, SINGLE)
-    with pytest.raises(UserError, match=rf"DATA_ROOT={root} bash launch/get_data\.sh"):
-        validation_batches(config, PASCAL_VOC, CPU, SINGLE)
+    with pytest.raises(MissingError, match=f"image {first} does not exist, nor do ") as caught:
+        require_listed_files(batches, config, PASCAL_VOC)
+    assert rf"DATA_ROOT={root} bash launch/get_data.sh" in str(caught.value)
+    entries = {entry for each in batches for entry in each.samples.entries}
+    files = {str(path) for entry in entries for path in (entry.image, entry.mask)}
+    assert {*caught.value.names} == files and len(files) >= 120
     (root / "voc").mkdir()  # so that some of it is there
     with pytest.raises(UserError, match=f"datasets.prepare --root {root} --check"):
-        validation_batches(config, PASCAL_VOC, CPU, SINGLE)
+        require_listed_files(batches, config, PASCAL_VOC)
 
 
 def test_inference(tmp_path):

@@ -1,11 +1,15 @@
 """Weights of another network, damaged ones, and files of something else: what users are told."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from golden_recipe import entries
 from small_network import SMALL, SmallNetwork, message, meta_network, save_shapes, shapes
 
-from core.checkpoint import load_model, load_pretrained
+from core.checkpoint import load_model, load_pretrained, save_model
+from core.config import Config
+from models import get_model
 from models.backbones import BACKBONES
 
 
@@ -70,6 +74,32 @@ def test_a_snapshot_of_another_network_names_both_and_a_remedy(tmp_path, needed,
     both = "it looks like a snapshot of {1} with {0}, needed is a snapshot of {3} with {2}; "
     assert both.format(*other, *needed) in line
     assert line.endswith(f" entries match; {remedy}, or take another snapshot")
+
+
+@pytest.mark.parametrize("model", ["ae", "bsl"])
+def test_a_snapshot_of_other_classes_is_told_from_one_of_another_network(
+    tmp_path, model, thin_vgg16
+):
+    path = tmp_path / "model.pth"
+    save_model(get_model(net_of(model), 4), path)
+    line = message(load_model, get_model(net_of(model), 3), path)
+    assert line.startswith(f"{path} is a snapshot of {model} with vgg16 of 3 objects")
+    assert "data set has 2" in line and "--dataset" in line and len(line.split()) < 35
+    # something else about it is wrong too
+    state = torch.load(path, weights_only=True)
+    torch.save({name: each for name, each in state.items() if name != "fc7.bias"}, path)
+    line = message(load_model, get_model(net_of(model), 3), path)
+    assert f"it is nearly a snapshot of {model} with vgg16; it lacks fc7.bias; " in line
+    other = {"ae": "bsl", "bsl": "ae"}[model]
+    line = message(load_model, get_model(net_of(other), 4), path)
+    assert (
+        f"it looks like a snapshot of {model} with vgg16, needed is a snapshot of {other}" in line
+    )
+    assert f"NET.MODEL {model}" in line
+
+
+def net_of(model):
+    return replace(Config().NET, MODEL=model, BACKBONE="vgg16")
 
 
 def test_more_than_is_needed_does_not_read_like_success(tmp_path):

@@ -27,14 +27,14 @@ def test_confusion_matrix_counts_like_a_loop(labels):
     for true, predicted in zip(ground_truth.flat, prediction.flat, strict=True):
         if true < 21 and predicted < 21:
             expected[true, predicted] += 1
-    counts = confusion_matrix(ground_truth, prediction)
+    counts = confusion_matrix(ground_truth, prediction, 21)
     assert counts.dtype == np.int64
     assert np.array_equal(counts, expected)
 
 
 def test_scores_count_like_a_loop(labels):
     ground_truth, prediction = labels
-    histogram = joint_histogram(ground_truth, prediction)
+    histogram = joint_histogram(ground_truth, prediction, 21)
     scores = segmentation_scores(histogram)
     agreement = class_agreement(histogram)
     for index in range(21):
@@ -68,8 +68,10 @@ def test_scores_by_hand():
 
 def test_histograms_add_up(labels):
     ground_truth, prediction = labels
-    parts = sum(joint_histogram(ground_truth[i : i + 1], prediction[i : i + 1]) for i in range(13))
-    assert np.array_equal(parts, joint_histogram(ground_truth, prediction))
+    parts = sum(
+        joint_histogram(ground_truth[i : i + 1], prediction[i : i + 1], 21) for i in range(13)
+    )
+    assert np.array_equal(parts, joint_histogram(ground_truth, prediction, 21))
 
 
 def test_class_only_predicted_is_a_false_alarm_with_zero_scores():
@@ -97,7 +99,7 @@ def test_labels_of_any_integer_type_and_class_count():
 )
 def test_wrong_labels_are_refused(ground_truth, prediction):
     with pytest.raises(ValueError):
-        confusion_matrix(ground_truth, prediction)
+        confusion_matrix(ground_truth, prediction, 21)
 
 
 def test_square_matrix_is_no_joint_histogram():
