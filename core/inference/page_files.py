@@ -13,38 +13,41 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from utils.drawing import blend, colorize, side_by_side
 from utils.errors import UserError
 from utils.files import atomic_path, write_text
 
 MAX_SIDE = 320
 QUALITY = 80
+ALPHA = 0.6
 DIGITS = 6
 
 
-def write_panels(path: str | Path, image: np.ndarray, overlays: Sequence[np.ndarray]) -> None:
-    """Write an image and overlays of its masks, side by side, as one JPEG, in one step.
+def write_panels(
+    path: str | Path, image: np.ndarray, masks: Sequence[np.ndarray], palette: Sequence[int]
+) -> None:
+    """Write an image, and that under each of its masks, side by side in a JPEG, in one step.
 
     Args:
-        path: of the JPEG.
+        path: of the JPEG; each of its panels has at most `MAX_SIDE` pixels a side.
         image: H×W×3 uint8, RGB.
-        overlays: H×W×3 uint8, in the order in which they come after the image.
-
-    Each panel has at most `MAX_SIDE` pixels a side.
+        masks: H×W class indices. Background stays as it is, so that the image can be recognised.
+        palette: 768 values, R, G and B of each index.
     """
-    panels = [_shrunk(panel) for panel in (image, *overlays)]
-    width, height = panels[0].size
-    joined = Image.new("RGB", (width * len(panels), height))
-    for number, panel in enumerate(panels):
-        joined.paste(panel, (number * width, 0))
+    picture = Image.fromarray(image)
+    picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
+    small = np.array(picture)
+    panels = [small]
+    for mask in masks:
+        shrunk = Image.fromarray(mask.astype(np.uint8))
+        indices = np.array(shrunk.resize(picture.size, Image.Resampling.NEAREST))
+        overlay = blend(small, colorize(indices, palette), ALPHA)
+        panels.append(np.where(indices[..., None] > 0, overlay, small))
     with atomic_path(path) as temporary:
         # without subsampling: else colours would spread from one panel into the next
-        joined.save(temporary, format="JPEG", quality=QUALITY, optimize=True, subsampling=0)
-
-
-def _shrunk(panel: np.ndarray) -> Image.Image:
-    picture = Image.fromarray(panel)
-    picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
-    return picture
+        Image.fromarray(side_by_side(panels)).save(
+            temporary, format="JPEG", quality=QUALITY, optimize=True, subsampling=0
+        )
 
 
 def measure(
@@ -52,6 +55,7 @@ def measure(
     merged: np.ndarray,
     scores: np.ndarray | None,
     labels: np.ndarray | None,
+    min_score: float,
 ) -> dict[str, Any]:
     """The numbers of an image that the page shows, as JSON can hold them.
 
@@ -60,6 +64,7 @@ def measure(
         merged: C×H×W float32 merged masks, background first; see `Prediction`.
         scores: C−1 floats, the network's score of each object, or None.
         labels: C−1 zeros and ones, the objects that the image is known to have, or None.
+        min_score: without labels, the image was taken to have objects of a higher score.
 
     Returns:
         `size`: H and W; `given`: the indices of the labels, or None; `scores`: by index, those of
@@ -67,11 +72,15 @@ def measure(
         `classes`: by index, for each class of the mask, its share of the image's pixels and its
         confidence: the mean over its pixels of m_c / Σ_k m_k, in [0, 1].
     """
-    present = [] if scores is None or labels is not None else np.flatnonzero(merged[1:].any((1, 2)))
+    predicted = {} if scores is None or labels is not None else dict(enumerate(scores.tolist(), 1))
     return {
         "size": list(mask.shape),
         "given": None if labels is None else (np.flatnonzero(labels) + 1).tolist(),
-        "scores": {str(index + 1): round(float(scores[index]), DIGITS) for index in present},
+        "scores": {
+            str(index): round(score, DIGITS)
+            for index, score in predicted.items()
+            if score > min_score
+        },
         "classes": {
             str(index): [round(share, DIGITS), round(confidence, DIGITS)]
             for index, share, confidence in _classes(mask, merged)

@@ -226,6 +226,7 @@ def _outputs(args: argparse.Namespace, cfg: Config, info: DatasetInfo) -> Output
         min_confidence=cfg.TEST.MIN_CONFIDENCE,
         probabilities=args.save_probabilities,
         page=args.page,
+        min_score=cfg.TEST.FP_CUT_SCORE,
     )
 
 

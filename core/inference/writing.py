@@ -59,6 +59,7 @@ class Outputs:
             the pixel gets `ignore_index`.
         probabilities: whether the merged masks are kept.
         page: whether there are thumbnails and numbers, which the page is made of.
+        min_score: an image without labels was taken to have the objects of a higher score.
     """
 
     folder: Path
@@ -69,6 +70,7 @@ class Outputs:
     min_confidence: float = 0.0
     probabilities: bool = False
     page: bool = False
+    min_score: float = 0.0
 
     @property
     def kinds(self) -> list[str]:
@@ -148,8 +150,9 @@ def write_result(
         if outputs.probabilities:
             save_probabilities(outputs.path("merged masks", image_id), merged)
         if outputs.page:
-            write_panels(outputs.path("thumbnails", image_id), image, panels[: len(masks)])
-            numbers = measure([*masks.values()][-1], merged, scores, labels)
+            found = list(masks.values())
+            write_panels(outputs.path("thumbnails", image_id), image, found, outputs.palette)
+            numbers = measure(found[-1], merged, scores, labels, outputs.min_score)
             write_numbers(outputs.path("numbers", image_id), numbers)
         # ID.png last: where it exists, so do the others
         for kind, mask in reversed(masks.items()):
