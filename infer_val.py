@@ -65,6 +65,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="keep the merged masks as prob/ID.npz too, about 2 MB an image of VOC",
     )
+    parser.add_argument(
+        "--page",
+        action="store_true",
+        help="write index.html beside the masks: all of them to look through, least certain first, "
+        "and those that lack an object of their labels",
+    )
     return parser.parse_args(argv)
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Segments your own images: masks, the same with CRF, and both drawn over the image.
+# Segments your own images: masks, the same with CRF, both drawn over the image, and a page of them.
 #     bash ./launch/infer_images.sh FOLDER
 # Instead of a folder, one image or a list of images will do. The network is the authors', which
 # `bash launch/get_weights.sh snapshot` brings, unless these say otherwise, here or before the
@@ -70,7 +70,7 @@ set_up_python
 refused_options=("${run_options[@]}" "--resume=set SNAPSHOT" "--snapshot=set SNAPSHOT"
     "--infer-list=name it first" "--labels=set LABELS" "--mask-output-dir=set OUTPUT")
 NNODES="" # images are shared by the processes of one machine
-set_command infer_val.py "${snapshot_arguments[@]}" --infer-list "$IMAGES" \
+set_command infer_val.py --page "${snapshot_arguments[@]}" --infer-list "$IMAGES" \
     --mask-output-dir "$OUTPUT"
 [ -z "$DATASET" ] || python_command+=(--dataset "$DATASET")
 [ -z "$CONFIG" ] || python_command+=(--cfg "$CONFIG")

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from core.config import Config
-from core.inference.writing import KINDS, Outputs
+from core.inference.writing import KINDS, PAGE_FOLDER, Outputs
 from datasets.info import DatasetInfo
 from datasets.lists import ListEntry
 from utils.errors import UserError, os_errors_end_in
 from utils.files import file_digest, remove_leftovers, write_text
 
 MANIFEST = "results.json"
+PAGE = "index.html"
 # keys without influence on results: where images lie (their files identify them), and training's
 NO_INFLUENCE = frozenset(
     {"TEST.BATCH_SIZE", "TEST.DATA_ROOT", "TEST.NUM_CLASSES", "NET.PRE_WEIGHTS_PATH", "NET.OPT"}
@@ -137,9 +138,12 @@ def prepare_folder(
     with os_errors_end_in(
         "make it writable, or choose another --mask-output-dir (OUTPUT_DIR, OUTPUT)"
     ):
+        # what it shows is about to change; without the folder, a file of this name is not ours
+        if (outputs.folder / PAGE_FOLDER).is_dir():
+            (outputs.folder / PAGE).unlink(missing_ok=True)
         for kind in KINDS:
             folder = outputs.folder_of(kind)
-            remove_leftovers(folder, r".+\.(png|npz|json|yaml|patch)")
+            remove_leftovers(folder, r".+\.(png|npz|jpg|json|yaml|patch|html)")
             for entry in left:
                 outputs.path(kind, entry.id).unlink(missing_ok=True)
             if kind not in outputs.kinds and folder.is_dir() and not any(folder.iterdir()):

@@ -15,11 +15,12 @@ from core.checkpoint import find_snapshot
 from core.config import Config, cut_score, data_root, load_config
 from core.distributed import Group, interruptible, rank_zero_first, track_group
 from core.inference.manifest import origin, plan_results, prepare_folder
+from core.inference.page import write_page
 from core.inference.predict import Prediction
 from core.inference.samples import check_samples, find_images, known_labels, load_sample
 from core.inference.segmenter import Segmenter
 from core.inference.tta import describe_oversize
-from core.inference.writing import Outputs, result_writer
+from core.inference.writing import KINDS, PAGE_FOLDER, Outputs, result_writer
 from core.run_info import write_run_info
 from core.snapshot_settings import settings_of
 from datasets.image_labels import read_labels
@@ -109,7 +110,20 @@ def run_inference(args: argparse.Namespace, group: Group, device: torch.device) 
                 group.barrier()  # all is written
         if group.is_rank_zero:
             for kind in outputs.kinds:
-                print(f"{len(entries)} {kind}: {outputs.folder_of(kind)}")
+                if KINDS[kind][0] != PAGE_FOLDER:
+                    print(f"{len(entries)} {kind}: {outputs.folder_of(kind)}")
+            if outputs.page:
+                origins = {"images": images, "snapshot": snapshot, "labels": source}
+                print(f"page: {write_page(outputs, entries, info, _about(origins, cfg, info))}")
+
+
+def _about(origins: dict[str, Path | None], cfg: Config, info: DatasetInfo) -> dict[str, str]:
+    """What the page says of a run, by name."""
+    no_file = "those of the list's masks" if cfg.TEST.USE_GT_LABELS else "the network's own"
+    return {
+        **{name: str(path or no_file) for name, path in origins.items()},
+        "data set": info.name,
+    }
 
 
 def infer(
@@ -129,10 +143,11 @@ def infer(
         StoppedError: it was requested; what was begun is written.
     """
     with result_writer(outputs, workers) as write:
-        for sample, merged, _ in predictions:
+        for sample, merged, scores in predictions:
             if stop.signal is not None:
                 raise StoppedError
-            write(sample.id, np.array(sample.image), merged, sample.ground_truth)
+            image = np.array(sample.image)
+            write(sample.id, image, merged, sample.ground_truth, scores, sample.labels)
 
 
 def _check_options(args: argparse.Namespace, cfg: Config) -> None:
@@ -213,6 +228,8 @@ def _outputs(args: argparse.Namespace, cfg: Config, info: DatasetInfo) -> Output
         crf_present_only=cfg.TEST.CRF_PRESENT_ONLY,
         min_confidence=cfg.TEST.MIN_CONFIDENCE,
         probabilities=args.save_probabilities,
+        page=args.page,
+        min_score=cfg.TEST.FP_CUT_SCORE,
     )
 
 

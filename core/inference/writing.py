@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from core.inference.page_files import measure, write_numbers, write_panels
 from datasets.files import write_mask
 from utils.crf import crf_inference
 from utils.drawing import blend, colorize, side_by_side
@@ -29,6 +31,7 @@ from utils.processes import interrupts_held_back, process_pool
 CRF_FOLDER = "crf"
 PICTURE_FOLDER = "vis"
 PROBABILITY_FOLDER = "prob"
+PAGE_FOLDER = "page"
 # kind of file → folder and suffix
 KINDS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -36,6 +39,8 @@ KINDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "masks with CRF": (CRF_FOLDER, ".png"),
         "pictures": (PICTURE_FOLDER, ".png"),
         "merged masks": (PROBABILITY_FOLDER, ".npz"),
+        "thumbnails": (PAGE_FOLDER, ".jpg"),
+        "numbers": (PAGE_FOLDER, ".json"),
     }
 )
 
@@ -45,7 +50,7 @@ class Outputs:
     """What is written of every image, and where.
 
     Attributes:
-        folder: takes ID.png, crf/ID.png, vis/ID.png and prob/ID.npz.
+        folder: takes ID.png, crf/ID.png, vis/ID.png, prob/ID.npz, page/ID.jpg and page/ID.json.
         palette: 768 values, R, G and B of each mask index.
         ignore_index: the mask value of pixels without class.
         crf: whether there are masks with CRF.
@@ -53,6 +58,8 @@ class Outputs:
         min_confidence: the share of a pixel's masks that its class must reach, in [0, 1]; below it
             the pixel gets `ignore_index`.
         probabilities: whether the merged masks are kept.
+        page: whether there are thumbnails and numbers, which the page is made of.
+        min_score: an image without labels was taken to have the objects of a higher score.
     """
 
     folder: Path
@@ -62,11 +69,18 @@ class Outputs:
     crf_present_only: bool = False
     min_confidence: float = 0.0
     probabilities: bool = False
+    page: bool = False
+    min_score: float = 0.0
 
     @property
     def kinds(self) -> list[str]:
         """The keys of KINDS that are written."""
-        wanted = {"masks with CRF": self.crf, "merged masks": self.probabilities}
+        wanted = {
+            "masks with CRF": self.crf,
+            "merged masks": self.probabilities,
+            "thumbnails": self.page,
+            "numbers": self.page,
+        }
         return [kind for kind in KINDS if wanted.get(kind, True)]
 
     def folder_of(self, kind: str) -> Path:
@@ -103,12 +117,15 @@ def write_result(
     image: np.ndarray,
     merged: np.ndarray,
     ground_truth: np.ndarray | None,
+    scores: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
 ) -> None:
     """Write the files of an image, each of them whole or not at all, ID.png last.
 
     ID.png and crf/ID.png are palette PNGs of class indices, without and with CRF; vis/ID.png is an
     RGB picture of both and, where there is one, the ground truth, each 0.7 of the palette's colours
-    and 0.3 of the image; prob/ID.npz keeps the merged masks.
+    and 0.3 of the image; prob/ID.npz keeps the merged masks; page/ID.jpg is the image and a small
+    picture of each mask, page/ID.json the numbers of the last mask (see `measure`).
 
     Args:
         outputs: what is written, and where.
@@ -116,6 +133,9 @@ def write_result(
         image: H×W×3 uint8, RGB.
         merged: C×H×W float32 merged masks, background first, after TEST.BG_POW.
         ground_truth: H×W class indices, or None where there is none.
+        scores: C−1 floats, the network's score of each object, and
+        labels: C−1 zeros and ones, the objects that the image is known to have, or None; both are
+            kept for the page alone.
 
     Raises:
         UserError: a file cannot be written, or pydensecrf is not installed.
@@ -129,6 +149,11 @@ def write_result(
             Image.fromarray(side_by_side(panels)).save(temporary, format="PNG")
         if outputs.probabilities:
             save_probabilities(outputs.path("merged masks", image_id), merged)
+        if outputs.page:
+            found = list(masks.values())
+            write_panels(outputs.path("thumbnails", image_id), image, found, outputs.palette)
+            numbers = measure(found[-1], merged, scores, labels, outputs.min_score)
+            write_numbers(outputs.path("numbers", image_id), numbers)
         # ID.png last: where it exists, so do the others
         for kind, mask in reversed(masks.items()):
             write_mask(outputs.path(kind, image_id), mask, outputs.palette)
@@ -188,12 +213,10 @@ def result_writer(outputs: Outputs, workers: int) -> Iterator[Callable[..., None
                 return
             wait(pending, return_when=FIRST_COMPLETED)
 
-    def submit(
-        image_id: str, image: np.ndarray, merged: np.ndarray, ground_truth: np.ndarray | None
-    ) -> None:
+    def submit(image_id: str, image: np.ndarray, merged: np.ndarray, *more: Any) -> None:
         collect(2 * workers - 1, MAX_BYTES - merged.nbytes)
         with interrupts_held_back():  # this may start a process
-            future = pool.submit(write_result, outputs, image_id, image, merged, ground_truth)
+            future = pool.submit(write_result, outputs, image_id, image, merged, *more)
             pending[future] = image_id, merged.nbytes
 
     try:

@@ -1,5 +1,6 @@
-"""What tests of weights and of inference share."""
+"""What tests of weights, of inference and of pages share."""
 
+import shutil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,3 +41,19 @@ def trained(tmp_path_factory):
     torch.manual_seed(0)
     save_model(get_model(load_config(files.config).NET, PASCAL_VOC.num_classes), files.snapshot)
     return files
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium; a test that wants it is skipped where there is none."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    chromium = next(filter(None, map(shutil.which, names)), None)
+    if chromium is None:
+        pytest.skip("there is no Chromium here; Debian's package chromium is one")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        # its sandbox does not start for root or in many containers; the page is our own
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()

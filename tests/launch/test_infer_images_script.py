@@ -25,10 +25,10 @@ def options(checkout: Checkout, *arguments: str, **variables: str) -> dict[str, 
     result = checkout.run("infer_images.sh", *arguments, **variables)
     assert result.returncode == 0, result.stderr
     (call,) = checkout.calls()
-    assert call[0] == "infer_val.py"
+    assert call[:2] == ["infer_val.py", "--page"]
     end = call.index("--set")
     assert call[end:] == SETTINGS
-    return dict(zip(call[1:end:2], call[2:end:2], strict=True))
+    return dict(zip(call[2:end:2], call[3:end:2], strict=True))
 
 
 def refusal(checkout: Checkout, *arguments: str, **variables: str) -> str:

@@ -1,6 +1,7 @@
 """HTML pages from the templates in this folder.
 
-A page extends base.html.j2, which puts style.css and script.js into it: it is one file.
+A page extends base.html.j2, which puts style.css and script.js into it: it is one file. Templates
+of other folders do so too.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from markupsafe import Markup
 HERE = Path(__file__).parent
 
 
-def render(template: str, **values: Any) -> str:
-    """Fill in a template of this folder.
+def render(template: str | Path, **values: Any) -> str:
+    """Fill in a template.
 
     Args:
-        template: its file name. Besides Jinja's own filters it has `percent` (of a share in [0, 1],
-            with two decimals or as many as its argument says) and `thousands` (an integer with
-            commas).
+        template: its file name in this folder, or its path; what it extends, imports and puts in
+            by `asset` lies beside it or here. Besides Jinja's own filters it has `percent` (of a
+            share in [0, 1], with two decimals or as many as its argument says) and `thousands` (an
+            integer with commas).
         values: what it names; text is escaped.
 
     Returns:
@@ -29,8 +31,10 @@ def render(template: str, **values: Any) -> str:
     Raises:
         jinja2.UndefinedError: it names a value that is not given.
     """
+    path = HERE / template
+    loader = FileSystemLoader([path.parent, HERE])
     environment = Environment(
-        loader=FileSystemLoader(HERE),
+        loader=loader,
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -39,7 +43,7 @@ def render(template: str, **values: Any) -> str:
     environment.filters["percent"] = lambda share, digits=2: f"{100 * share:.{digits}f}"
     environment.filters["thousands"] = lambda count: f"{count:,}"
     # not `include`, which would read braces in styles and scripts as a template's
-    environment.globals["asset"] = lambda name: Markup((HERE / name).read_text(encoding="utf-8"))
-    text = environment.get_template(template).render(values)
+    environment.globals["asset"] = lambda name: Markup(loader.get_source(environment, name)[0])
+    text = environment.get_template(path.name).render(values)
     # file names need not be UTF-8: bytes that are not become visible, as \udcXX
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,7 +1,5 @@
 """The report's page as a browser shows it, opened from disk; without Chromium it is skipped."""
 
-import shutil
-
 import pytest
 from report_case import NAMES, eval_seg, make_data
 
@@ -21,21 +19,6 @@ def address(tmp_path_factory):
     # as if the folder had been sent to someone
     moved = (data / "page").rename(data / "moved page")
     return (moved / "index.html").as_uri()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    names = ("chromium", "chromium-browser", "google-chrome")
-    chromium = next(filter(None, map(shutil.which, names)), None)
-    if chromium is None:
-        pytest.skip("there is no Chromium here; Debian's package chromium is one")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        # its sandbox does not start for root or in many containers; the page is our own
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

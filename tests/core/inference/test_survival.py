@@ -25,7 +25,8 @@ from core import torchrun
 from core.distributed import LAST_WORDS
 
 IMAGES = 12
-GO_ON = ("--save-probabilities", "--skip-existing")
+ALL = ("--save-probabilities", "--page")
+GO_ON = (*ALL, "--skip-existing")
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +38,10 @@ def place(tmp_path_factory) -> Path:
 def whole(place, tmp_path_factory):
     """What an uninterrupted run leaves."""
     folder = tmp_path_factory.mktemp("whole")
-    infer(place, folder, "--save-probabilities")
+    infer(place, folder, *ALL)
     results = results_of(folder)
-    assert len(results) == 4 * IMAGES
+    # ID.png, crf, vis, prob and page, and index.html
+    assert len(results) == 5 * IMAGES + 1
     return results
 
 
