@@ -72,13 +72,13 @@ def test_copies_are_not_parted():
     copies = [list(range(start, start + 3)) for start in range(0, 300, 3)]
     parts = split_images(NAMES[:300], random_labels(300), 0.3, copies)
     assert all(len(set(parts[group])) == 1 for group in copies)
-    assert set(parts) == {TRAIN, VAL}
+    assert abs(parts.mean() - 0.3) < 3 * (0.3 * 0.7 / 100) ** 0.5  # more copies do not weigh more
 
 
 def test_a_new_copy_goes_where_the_image_is():
     labels = random_labels(3000)
-    low = min(range(3000), key=lambda number: name_hash(NAMES[number]))
-    old = next(number for number in range(3000) if name_hash(NAMES[number]) > 0.5)
+    low = next(number for number in range(3000) if name_hash(NAMES[number]) < 0.1)
+    old = next(number for number in range(low, 3000) if name_hash(NAMES[number]) > 0.5)
     alone = split_images(NAMES, labels, 0.1)
     before = {name: part for name, part in zip(NAMES, alone, strict=True) if name != NAMES[low]}
     parts = split_images(NAMES, labels, 0.1, [sorted([low, old])], before)
