@@ -123,6 +123,26 @@ def test_same_input_same_bytes_and_nothing_touched(folder, out, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in [folder, *folder.rglob("*")]} == before
 
 
+@pytest.mark.parametrize("written", range(len(FILES) + 1))
+def test_killed_while_writing(folder, out, written):
+    describe(folder, out)
+    first = files_of(out)
+    for name in FILES[written:]:
+        (out / name).unlink()
+    (out / ".labels.csv.abcd1234.tmp").touch()
+    describe(folder, out)
+    assert files_of(out) == first and {path.name for path in out.iterdir()} == set(FILES)
+
+
+def test_dataset_yaml_is_written_last(folder, out, monkeypatch):
+    written = []
+    monkeypatch.setattr(
+        "datasets.image_folder.output.write_text", lambda path, _: written.append(path.name)
+    )
+    describe(folder, out)
+    assert sorted(written) == sorted(FILES) and written[-1] == "dataset.yaml"
+
+
 def test_table(tmp_path, out, capsys):
     objects = {f"{n}.png": ["cat", "dog"] if n < 4 else ["dog"] if n < 9 else [] for n in range(10)}
     folder = write_images(tmp_path / "photos", objects)
@@ -131,7 +151,7 @@ def test_table(tmp_path, out, capsys):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).touch()
     lines, _ = described(folder, out, capsys, write_rows(tmp_path / "l.csv", objects))
-    assert "10 images" in lines[0] and "1 other files" in lines[0]
+    assert "10 images" in lines[0] and "other files left out: 1;" in lines[0]
     rows = {tuple(line.split()[:3]) for line in lines}
     assert {("cat", "4", "40.0%"), ("dog", "9", "90.0%")} <= rows
     assert any(line.split()[:4] == ["no", "object", "1", "10.0%"] for line in lines)

@@ -124,6 +124,12 @@ def test_output_that_may_not_be_written(tmp_path, folder, out):
     refused("--out: .*choose another", folder, out)
 
 
+def test_files_of_another_origin_stay(folder, out):
+    out.mkdir()
+    (out / "train.csv").write_text("image,price\n0.png,3\n")
+    refused(r"train.csv is there already", folder, out)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_folders_that_cannot_be_read(folder, out):
     (folder / "closed").mkdir(mode=0)
