@@ -92,12 +92,15 @@ def test_dataset_yaml(folder, out):
 @pytest.mark.parametrize(
     "name", [" blank.png", "a,b.png", 'the "b".png', "x;y.png", "ä/ö.png", "new\nline.png"]
 )
-def test_names_that_tables_make_difficult(tmp_path, out, name):
+def test_names_that_tables_make_difficult(tmp_path, out, name, capsys):
     objects = {name: ["great tit", "a, b"], "z.png": []}
     folder = write_images(tmp_path / "photos", objects)
     (tmp_path / "l.json").write_text(json.dumps(objects))
     describe(folder, out, tmp_path / "l.json")
     assert read_back(out)[1] == {name: {"greattit", "a,b"}, "z.png": set()}
+    capsys.readouterr()
+    lines, _ = described(folder, out, capsys, tmp_path / "l.json")
+    assert "since the last run no image and no label changed" in lines
 
 
 def test_rows_have_paths_as_on_the_disk_and_composed_objects(tmp_path, out):
@@ -201,10 +204,20 @@ def test_spellings_of_a_class(tmp_path, out, capsys):
     ]
 
 
+def test_a_class_that_one_part_must_lack(tmp_path, out, capsys):
+    objects = {"a.png": ["cat", "dog"], "b.png": ["cat", "cow"], "c.png": ["cow", "dog"]}
+    folder = write_images(tmp_path / "photos", objects)
+    labels = write_rows(tmp_path / "l.csv", objects)
+    _, lines = described(folder, out, capsys, labels, val_share=0.01)
+    [line] = [line for line in lines if FEW not in line]
+    assert "is missing in val" in line
+
+
 @pytest.mark.parametrize(
     "objects, words",
     [
         ({n: ["cat", "dog"] if n % 2 else ["cat"] for n in range(60)}, ["'cat' is in every image"]),
+        ({n: ["cat", "dog"] for n in range(60)}, ["'cat' is in every", "'dog' is in every"]),
         ({n: ["cat", "dog"] if n % 2 else [] for n in range(60)}, ["always come together"]),
         ({n: ["cat"] if n < 19 else [] for n in range(60)}, ["'cat' has 19 images, " + FEW]),
         ({n: ["cat"] for n in range(60)}, ["one class, and no image lacks it"]),

@@ -5,6 +5,7 @@ import os
 import pytest
 from image_folder_case import numbered, write_images, write_rows
 from in_process import run_main
+from PIL import Image
 
 from datasets.describe import main
 from datasets.image_folder.describe import describe
@@ -64,6 +65,12 @@ def test_unreadable_images_are_counted(folder, out):
     (folder / "6.png").symlink_to("gone")
     error = refused("3 of the 8 images .* first 3.png", folder, out, kind=MissingError)
     assert error.names == [str(folder / f"{number}.png") for number in (3, 5, 6)]
+
+
+def test_images_without_colours_are_unreadable(folder, out):
+    """As training finds them."""
+    Image.new("F", (9, 7)).save(folder / "3.png", format="TIFF")
+    refused("first 3.png .*black and white", folder, out, kind=MissingError)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
