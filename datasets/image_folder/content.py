@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from datasets.images import image_suffixes
@@ -31,7 +32,7 @@ class FolderContent:
     names: list[str]
     others: list[str]
 
-    @property
+    @cached_property
     def paths(self) -> list[Path]:
         """The images' absolute paths."""
         return [self.folder / name for name in self.names]

@@ -83,7 +83,7 @@ def _print_counts(content: FolderContent, source: Path, unused: list[str]) -> No
     others = [
         name for name in content.others if (content.folder / name).resolve() != source.resolve()
     ]
-    left_out = f", {len(others)} other files are left out" if others else ""
+    left_out = f", other files left out: {len(others)}" if others else ""
     print(f"{len(content.names)} images in {content.folder}{left_out}; labels from {source}")
     if unused:
         print(

@@ -18,7 +18,7 @@ from datasets.image_folder.split import TRAIN, VAL
 from datasets.info import DatasetInfo
 from datasets.lists import IMAGE
 from utils.errors import UserError, os_errors_end_in
-from utils.files import require_writable_file, write_text
+from utils.files import only_process, remove_leftovers, require_writable_file, write_text
 
 LABELS = "labels.csv"
 LISTS = {TRAIN: "train.csv", VAL: "val.csv"}
@@ -90,21 +90,41 @@ def _read_rows(path: Path) -> list[list[str]]:
 def write_collection(out: Path, collection: Collection) -> Path:
     """Write the labels, the lists, and at last dataset.yaml, which is returned.
 
-    The same collection gives the same bytes.
+    The same collection gives the same bytes. Raises `UserError` where there are such files of
+    another origin, or they cannot be written.
     """
+    texts = _texts(out, collection)
+    with os_errors_end_in("choose another --out, or make room"), only_process(out, "description"):
+        if not (out / DATASET_FILE).exists():
+            _require_own(out, texts)
+        remove_leftovers(out, "|".join(map(re.escape, FILES)))
+        for name in FILES:
+            write_text(out / name, texts[name])
+    return out / DATASET_FILE
+
+
+def _texts(out: Path, collection: Collection) -> dict[str, str]:
+    """What is to be written, by the name of the file."""
     rows = (
         [_cell(name), *collection.objects_of(number)]
         for number, name in enumerate(collection.names)
     )
-    with os_errors_end_in("choose another --out, or make room"):
-        write_text(out / LABELS, _csv(rows))
-        for part, file in LISTS.items():
-            names = (
-                collection.names[number] for number in np.flatnonzero(collection.parts == part)
+    texts = {LABELS: _csv(rows), DATASET_FILE: dataset_yaml(_info(out, collection))}
+    for part, file in LISTS.items():
+        names = (collection.names[number] for number in np.flatnonzero(collection.parts == part))
+        texts[file] = _csv([[IMAGE], *([_cell(name)] for name in names)])
+    return texts
+
+
+def _require_own(out: Path, texts: Mapping[str, str]) -> None:
+    """Refuse to replace files that no run has left, not even one that was killed."""
+    for name, text in texts.items():
+        file = out / name
+        if file.exists() and file.read_bytes() != text.encode():
+            raise UserError(
+                f"{file} is there already, without a {DATASET_FILE} that it belongs to; choose "
+                "another --out, or remove that file"
             )
-            write_text(out / file, _csv([[IMAGE], *([_cell(name)] for name in names)]))
-        write_text(out / DATASET_FILE, dataset_yaml(_info(out, collection)))
-    return out / DATASET_FILE
 
 
 def _info(out: Path, collection: Collection) -> DatasetInfo:

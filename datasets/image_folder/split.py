@@ -19,7 +19,7 @@ class _Group:
     Attributes:
         members: the images' numbers.
         objects: the indices of all their objects.
-        place: from 0 to 1; those below the share of validation go there.
+        place: from 0 to 1, by the first one's name; those below the share of validation go there.
     """
 
     members: list[int]
@@ -84,7 +84,7 @@ def _group(
         _Group(
             list(members),
             np.flatnonzero(labels[members].any(axis=0)).tolist(),
-            min(name_hash(names[number]) for number in members),
+            name_hash(names[members[0]]),
         )
         for members in (*map(list, copies), *alone)
     ]

@@ -22,6 +22,7 @@ COMMANDS = {
     "core.inference.voc_submission": "data filelist masks out",
     "core.inference.pseudo_label_list": "data filelist masks out",
     "datasets.voc.get_data": "root voc sbd voc_test",
+    "datasets.describe": "folder labels out missing_to",
     "datasets.prepare": "root",
     "datasets.mini_voc.__main__": "out",
     "benchmarks.__main__": "json",
