@@ -75,6 +75,22 @@ def settings_of(
     return fit_to_dataset(config, info, overrides), info
 
 
+def require_classes_of_run(folder: Path, info: DatasetInfo) -> None:
+    """Raise `UserError` unless the data set has the classes that a run's own had, in their order.
+
+    Args:
+        folder: of the run's snapshots; early runs have no dataset.yaml there.
+        info: the data set to go on with.
+    """
+    path = folder / DATASET_FILE
+    own = read_dataset(path) if path.exists() else info
+    if own.classes != info.classes:
+        raise UserError(
+            f"--resume: the data set {info.name} has {differing(info, own)} ({path}); go on with "
+            "those classes, or start another run (--run) with --init-from"
+        )
+
+
 def differing(info: DatasetInfo, own: DatasetInfo) -> str:
     """How two data sets' classes differ, in words."""
     if info.num_classes != own.num_classes:

@@ -139,7 +139,8 @@ def require_match(
                 f"give the data set it was trained on (--dataset, DATASET), or {remedy}",
             )
         faults = [_identity(closest, needed)]
-        if not closest or not needed or closest == needed:  # else that it is another one says it
+        is_another = closest and closest.model and needed and closest != needed
+        if not is_another:  # which says it all
             faults += [
                 f"it lacks {_some(missing)}" if missing else "",
                 f"the network does not have {_some(unknown)}" if unknown else "",

@@ -16,7 +16,7 @@ from core.devices import gpus_used
 from core.distributed import SINGLE, Group, broadcast_buffers, interruptible, rank_zero_first
 from core.precision import tf32
 from core.run_info import write_run_info
-from core.snapshot_settings import kept_cut_score, write_settings
+from core.snapshot_settings import kept_cut_score, require_classes_of_run, write_settings
 from core.training.checkpoint_manager import CheckpointManager, discard_existing, discard_leftovers
 from core.training.config_check import check_config
 from core.training.data import (
@@ -137,6 +137,8 @@ class TrainingRun:
         self.first_epoch = start.epoch if start else 0
         self.cut_score = kept_cut_score(self.snapshots) if start else None
         self.saved: int | None = None  # the epoch that this run's `last` is to train next
+        if start:
+            require_classes_of_run(self.snapshots, self.info)
         check_config(config, start, device, group)
         require_usable_loss(config.NET.LOSS, self.info)
         self.train_batches = training_batches(config, self.info, self.seed, device, group)

@@ -111,6 +111,22 @@ def test_resuming_ends_like_the_uninterrupted_run(tmp_path):
     assert states[0] == states[1]
 
 
+def test_a_run_goes_on_with_its_own_classes_alone(tmp_path):
+    """Even where others, or the same ones in another order, are as many."""
+    dataset = make_dataset(tmp_path / "data")
+    run_train(dataset, tmp_path)
+    before = {path: path.read_bytes() for path in runs_files(tmp_path).iterdir()}
+    text = dataset.read_text(encoding="utf-8")
+    swapped = text.replace("hot dog", "…").replace("Käfer", "hot dog").replace("…", "Käfer")
+    more = text.replace("names:\n", "names:\n- zebra\n")
+    for content, words in ((swapped, ("'Käfer'", "'hot dog'")), (more, ("5 classes", "4"))):
+        dataset.write_text(content, encoding="utf-8")
+        for start in ("last", "best"):
+            line = error_of(run_train(dataset, tmp_path, "--resume", start, status=2))
+            assert all(word in line for word in (*words, "--init-from", "dataset.yaml")), line
+    assert before == {path: path.read_bytes() for path in runs_files(tmp_path).iterdir()}
+
+
 def mini_voc_as_a_table(mini_voc, folder):
     """A dataset.yaml of mini-VOC with a labels table made of its masks, which are out of reach."""
     info = PASCAL_VOC.at(mini_voc)
