@@ -87,7 +87,10 @@ def write_page(
     try:
         write_text(path, text)
     except OSError as error:
-        raise UserError(f"cannot write the page to {path} ({error.strerror})") from error
+        raise UserError(
+            f"cannot write the page to {path} ({error.strerror}); mend that, and the same command "
+            "with --skip-existing writes it"
+        ) from error
     return path
 
 
@@ -96,8 +99,9 @@ def read_rows(outputs: Outputs, entries: Sequence[ListEntry]) -> list[Row]:
     rows = []
     for entry in sorted(entries, key=lambda entry: (entry.image.name, entry.id)):
         numbers = read_numbers(outputs.path("numbers", entry.id))
-        size, classes = tuple(numbers["size"]), numbers["classes"]
-        rows.append(Row(entry, size, numbers["given"], numbers["scores"], classes))
+        classes = {index: tuple(found) for index, found in numbers["classes"].items()}
+        size, given, scores = tuple(numbers["size"]), numbers["given"], numbers["scores"]
+        rows.append(Row(entry, size, given, scores, classes))
     return rows
 
 

@@ -157,7 +157,7 @@ def _check_options(args: argparse.Namespace, cfg: Config) -> None:
             f"labels come from --labels {args.labels} or from the data set (TEST.USE_GT_LABELS), "
             "not from both; leave --labels out, or add --set TEST.USE_GT_LABELS False"
         )
-    if not args.labels:
+    if args.page or not args.labels:
         cut_score(cfg.TEST)
     if cfg.TEST.CRF:
         require_crf("--set TEST.CRF False does without")

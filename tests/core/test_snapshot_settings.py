@@ -52,7 +52,7 @@ def test_each_file_may_be_given(snapshot, tmp_path):
 
 def test_other_classes_than_the_snapshots_are_refused(snapshot):
     for given in ("pascal_voc", replace(OWN, classes=(*OWN.classes[:2], "cat"), path=OWN.path)):
-        with pytest.raises(UserError, match="own of the snapshot") as caught:
+        with pytest.raises(UserError, match="own has") as caught:
             settings_of(snapshot, dataset=given)
         assert "--dataset" in str(caught.value) and "dataset.yaml" in str(caught.value)
 

@@ -7,7 +7,7 @@
     "class", "labels", "order", "name", "cards", "more", "count", "card",
   ].map((id) => document.getElementById(id));
   const panels = [...document.querySelectorAll("input[name=panel]")];
-  const percent = (share) => `${(100 * share).toFixed(1)} %`;
+  const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
   const differs = (image) => image.missing.length + image.extra.length > 0;
   const objects = (image) => image.classes.filter(([index]) => index > 0);
   const has = (image, index) => image.missing.includes(index) || image.classes.some(([found]) => found === index);
@@ -94,21 +94,25 @@
     return card;
   }
 
-  // The classes of an image, the largest first, after the labels that have no mask.
+  // The classes of an image, the largest first, after the labels that have no mask; then what the
+  // network took it to have, but gave no pixel.
   function linesOf(image) {
     const missing = image.missing.map((index) => line(index, "labelled, no mask", true));
     const masks = objects(image).sort((one, other) => other[1] - one[1]);
-    const unseen = Object.keys(image.scores).map(Number).filter((index) => !masks.some(([mask]) => mask === index));
+    const unseen = Object.entries(image.scores)
+      .filter(([index]) => !masks.some(([mask]) => mask === Number(index)))
+      .sort((one, other) => other[1] - one[1])
+      .map(([index, score]) => `${classes[index].name} ${score.toFixed(2)}`);
     return [
       ...missing,
       ...masks.map(([index, share, sure]) => {
         const score = index in image.scores ? ` · score ${image.scores[index].toFixed(2)}` : "";
         const extra = image.extra.includes(index);
-        const text = `${percent(share)} · ${percent(sure)} sure${score}${extra ? " · not labelled" : ""}`;
+        const text = `${percent(share)} · ${percent(sure, 0)} sure${score}${extra ? " · not labelled" : ""}`;
         return line(index, text, extra);
       }),
-      ...unseen.map((index) => line(index, `no mask · score ${image.scores[index].toFixed(2)}`, false)),
-      ...(missing.length || masks.length || unseen.length ? [] : [line(0, "alone", false)]),
+      ...(missing.length || masks.length ? [] : [line(0, "alone", false)]),
+      ...(unseen.length ? [remark(`no mask, score: ${unseen.join(", ")}`)] : []),
     ];
   }
 
@@ -121,6 +125,13 @@
     name.textContent = classes[index].name;
     numbers.textContent = text;
     item.append(swatch, name, numbers);
+    return item;
+  }
+
+  function remark(text) {
+    const item = document.createElement("li");
+    item.className = "remark";
+    item.textContent = text;
     return item;
   }
 

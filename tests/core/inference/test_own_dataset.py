@@ -94,7 +94,7 @@ def refused(home, tmp_path, *arguments, **changes):
 def test_other_classes_are_named_on_both_sides(home, tmp_path):
     given = ("--snapshot", best(home), "--dataset")
     line = refused(home, tmp_path, *given, "pascal_voc")
-    assert "pascal_voc has 21" in line and "own of the snapshot 4" in line
+    assert "pascal_voc has 21" in line and "own has 4" in line
     other = make_dataset(tmp_path / "other", ["Käfer", "cat", "tv/monitor"], name="other")
     line = refused(home, tmp_path, *given, other)
     assert "'cat'" in line and "'hot dog'" in line and str(runs_files(home)) in line

@@ -169,3 +169,12 @@ def test_the_table_counts_pixels_over_all_images(made):
     assert cat["confidence"] == pytest.approx((10 * 0.9 + 4 * 0.6 + 5 * 0.99) / 19, abs=1e-5)
     assert [table[CLASSES[DOG]][key] for key in ("images", "given", "missing")] == [1, 1, 1]
     assert sum(each["share"] for each in table.values()) == pytest.approx(1, abs=1e-4)
+
+
+def test_a_page_that_cannot_be_written_is_named(tmp_path):
+    entries = make_pages(tmp_path)
+    path = tmp_path / "masks/index.html"
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(UserError, match=r"index\.html .*--skip-existing"):
+        write_page(outputs_in(tmp_path), entries, INFO, {"images": "x"})

@@ -79,6 +79,7 @@ def test_a_second_run_writes_the_same_page_and_no_image_anew(place, made, out):
     assert (out / "index.html").read_bytes() == (made / "index.html").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["page/image01.jpg", "page/image01.json"])
 def test_what_only_the_page_needs_counts_only_for_it(place, made, out, lost):
     (out / lost).unlink()
@@ -92,6 +93,7 @@ def test_what_only_the_page_needs_counts_only_for_it(place, made, out, lost):
     assert (out / "index.html").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_without_the_option_no_page_is_left_of_other_masks(place, made, out, tmp_path):
     (tmp_path / "own.html").write_text("of the user")
     infer(place, out, "--workers", "0")
@@ -104,6 +106,7 @@ def test_without_the_option_no_page_is_left_of_other_masks(place, made, out, tmp
     assert (out / "index.html").read_text() == "of the user"
 
 
+@pytest.mark.slow
 def test_numbers_that_are_damaged_are_named(place, out):
     path = out / "page/image01.json"
     path.write_text("{")

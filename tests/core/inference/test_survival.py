@@ -83,7 +83,7 @@ def test_killed_at_random_moments_it_ends_like_the_uninterrupted_run(place, whol
     ],
 )
 def test_a_signal_ends_it_with_one_line(place, whole, tmp_path, sent, begin):
-    with begin(place, tmp_path, "--save-probabilities") as process:
+    with begin(place, tmp_path, *ALL) as process:
         wait_for(process, tmp_path, count=2)
         process.send_signal(sent)
         out, err = process.communicate()
@@ -120,7 +120,7 @@ def ends_of(pair: list[Forked]) -> list[tuple[int | None, str, str]]:
 
 @pytest.mark.slow
 def test_two_processes_share_the_images(place, whole, tmp_path):
-    first, second = ends_of(start_pair(place, tmp_path, "--save-probabilities"))
+    first, second = ends_of(start_pair(place, tmp_path, *ALL))
     assert first[0] == second[0] == 0, (first, second)
     assert results_of(tmp_path) == whole
     assert f"{IMAGES} images of list.txt, on 2 processes with cpu" in first[1]
