@@ -1,8 +1,8 @@
 """`python -m datasets.describe FOLDER --out DIR`: make a data set of a folder of images.
 
-Writes DIR/dataset.yaml, labels.csv, train.csv and val.csv, prints what the images hold, and warns
-of what cannot be learnt from them. FOLDER, with its subfolders, is never touched. Run again on a
-changed folder it says what came and went.
+Writes DIR/dataset.yaml, labels.csv, images.csv, train.csv and val.csv, prints what the images hold,
+and warns of what cannot be learnt from them. FOLDER, with its subfolders, is never touched. Run
+again on a changed folder it says what came and went.
 """
 
 from __future__ import annotations

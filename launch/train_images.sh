@@ -41,12 +41,21 @@ MASKS=$OUTPUT/masks
 describe=("$PYTHON" -m datasets.describe "$IMAGES" --out "$DATA" --val-share "$VAL_SHARE")
 [ -z "$LABELS" ] || describe+=(--labels "$LABELS")
 (start "${describe[@]}")
+# hours before inference would say so
+"$PYTHON" -c 'import sys
+from datasets.lists import read_list, require_unique_ids
+from utils.errors import run_command
+run_command(lambda: require_unique_ids(read_list(sys.argv[1], sys.argv[2]), sys.argv[2]))' \
+    "$DATA/images.csv" "$IMAGES"
 
 # the weights that the configuration starts from, where get_weights.sh has them
 net=$("$PYTHON" -c 'import sys
 from core.config import load_config
-net = load_config(sys.argv[1]).NET
-print(net.PRE_WEIGHTS_PATH or "-", net.BACKBONE)' "$CONFIG")
+from utils.errors import run_command
+def main():
+    net = load_config(sys.argv[1]).NET
+    print(net.PRE_WEIGHTS_PATH or "-", net.BACKBONE)
+run_command(main)' "$CONFIG")
 read -r weights backbone <<<"$net"
 if [[ $weights == models/weights/* ]] && [ ! -e "$weights" ]; then
     bash launch/get_weights.sh "$backbone"

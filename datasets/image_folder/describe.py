@@ -33,8 +33,8 @@ def describe(
 
     Args:
         folder: the images, subfolders too; nothing in it is touched.
-        out: where dataset.yaml, labels.csv, train.csv and val.csv are written; those of an earlier
-            run are replaced, and compared with what is found now.
+        out: where dataset.yaml, labels.csv, images.csv, train.csv and val.csv are written; those of
+            an earlier run are replaced, and compared with what is found now.
         labels: in any format that `datasets.image_labels` reads; None to look for them.
         val_share: the share of images to validate on, above 0 and below 1.
         workers: processes that open images.

@@ -22,7 +22,8 @@ from utils.files import only_process, remove_leftovers, require_writable_file, w
 
 LABELS = "labels.csv"
 LISTS = {TRAIN: "train.csv", VAL: "val.csv"}
-FILES = (LABELS, *LISTS.values(), DATASET_FILE)
+IMAGES = "images.csv"
+FILES = (LABELS, *LISTS.values(), IMAGES, DATASET_FILE)
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,13 @@ def _texts(out: Path, collection: Collection) -> dict[str, str]:
     texts = {LABELS: _csv(rows), DATASET_FILE: dataset_yaml(_info(out, collection))}
     for part, file in LISTS.items():
         names = (collection.names[number] for number in np.flatnonzero(collection.parts == part))
-        texts[file] = _csv([[IMAGE], *([_cell(name)] for name in names)])
+        texts[file] = _list(names)
+    texts[IMAGES] = _list(collection.names)
     return texts
+
+
+def _list(names: Iterable[str]) -> str:
+    return _csv([[IMAGE], *([_cell(name)] for name in names)])
 
 
 def _require_own(out: Path, texts: Mapping[str, str]) -> None:
