@@ -59,6 +59,7 @@ def test_the_peak_is_the_allocators(tmp_path):
     assert account.peak == pytest.approx(profiled_peak(tmp_path / "trace.json"), rel=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["TRAIN.CHECKPOINT", "True"], ["TRAIN.AMP", "bf16"]])
 def test_tensors_without_memory_count_as_real_ones(options, thin_vgg16):
     words = ["NET.BACKBONE", "vgg16", "DATASET.CROP_SIZE", "33", "TRAIN.BATCH_SIZE", "2"]

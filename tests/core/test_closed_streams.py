@@ -43,6 +43,7 @@ def test_work_ends_well_without_its_streams(mini_voc, tmp_path):
     assert len(list(place.glob("out/crf/*.png"))) == 2
 
 
+@pytest.mark.slow
 def test_names_that_are_not_utf_8_reach_every_file(tmp_path, monkeypatch):
     place = make_workplace(tmp_path, 2)
     odd = os.fsdecode(b"odd\xff")

@@ -54,6 +54,7 @@ def test_a_state_dict_loads_whatever_is_around_it(saved, wrap, words):
     assert torch.equal(network.tail.bias, content["tail.bias"])
 
 
+@pytest.mark.slow
 def test_what_fits_twice_or_in_part_is_not_guessed(saved):
     path, content = saved
     torch.save({"state_dict": content, "model": content}, path)

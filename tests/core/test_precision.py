@@ -307,6 +307,7 @@ def test_tf32_is_switched_and_switched_back_whatever_was_said_before(earlier, re
         assert switches() == before
 
 
+@pytest.mark.slow
 def test_training_may_round_to_tf32_and_what_judges_it_does_not(
     monkeypatch, mini_voc, tmp_path, restored
 ):

@@ -76,6 +76,7 @@ def test_a_snapshot_of_another_network_names_both_and_a_remedy(tmp_path, needed,
     assert line.endswith(f" entries match; {remedy}, or take another snapshot")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["ae", "bsl"])
 def test_a_snapshot_of_other_classes_is_told_from_one_of_another_network(
     tmp_path, model, thin_vgg16

@@ -249,6 +249,7 @@ def test_lost_files_are_drawn_anew(small, tmp_path, capsys):
     assert digests(out) == digests(small)
 
 
+@pytest.mark.slow
 def test_same_seed_same_files_and_whatever_else_was_made_before_is_replaced(root, small, tmp_path):
     pictures = [
         {digest for name, digest in digests(made).items() if name.endswith(".jpg")}

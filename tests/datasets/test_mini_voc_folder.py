@@ -111,6 +111,7 @@ def test_objects_stand_alone_in_pairs_and_nowhere_and_all_mixed():
     assert max(counts) < 1.3 * min(counts)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes(made, tmp_path):
     generate_folder(tmp_path / "again", SETTINGS)
     assert contents(tmp_path / "again") == contents(made)
@@ -118,6 +119,7 @@ def test_the_same_seed_gives_the_same_bytes(made, tmp_path):
     assert names[0] != names[1]
 
 
+@pytest.mark.slow
 def test_a_second_run_leaves_it_and_one_with_losses_draws_it_anew(made, tmp_path, capsys):
     out = Path(shutil.copytree(made, tmp_path / "mini"))
     (out / "dataset.yaml").write_text("mine")

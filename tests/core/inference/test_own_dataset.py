@@ -106,6 +106,7 @@ def test_other_classes_are_named_on_both_sides(home, tmp_path):
     assert "of 3 objects" in line and "has 2" in line and "--dataset" in line
 
 
+@pytest.mark.slow
 def test_another_network_is_named_on_both_sides(home, tmp_path):
     cfg = tmp_path / "cfg.yaml"
     cfg.write_text("NET: {MODEL: ae, BACKBONE: resnet50}\n")
@@ -122,6 +123,7 @@ def test_a_number_of_classes_that_contradicts(home, tmp_path):
     run_infer(home, *given, OUT, tmp_path / "same", TEST__NUM_CLASSES=4)
 
 
+@pytest.mark.slow
 def test_runs_of_one_name_on_two_data_sets(home, tmp_path):
     snapshots = tmp_path / "snapshots"
     for name in ("own", "twin"):
@@ -183,6 +185,7 @@ def test_images_that_the_table_lacks_are_predicted(home, tmp_path):
     assert np.array_equal(*masks)
 
 
+@pytest.mark.slow
 def test_a_changed_column_of_labels_makes_results_anew(home, tmp_path):
     given = ("--snapshot", best(home), "--infer-list", tmp_path / "list.csv", "--skip-existing")
     image = home / "data/images/Größe 00.png"
@@ -213,6 +216,7 @@ def voc_xml(home, folder):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [class_folders, voc_xml])
 def test_labels_in_a_folder_go_on_where_results_are(home, tmp_path, write):
     images = tmp_path / "images"

@@ -166,6 +166,7 @@ def test_a_file_has_the_names_of_all(tmp_path, spoil, numbers):
     assert expected <= set(named)
 
 
+@pytest.mark.slow
 def test_gaps_in_coco_ids_are_none_of_our_business(tmp_path):
     dataset = make_dataset(tmp_path / "data")
     names = ("Käfer", "hot dog", "tv/monitor")

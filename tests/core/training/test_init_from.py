@@ -61,6 +61,7 @@ def test_six_objects_to_three(model, six_objects):
     assert line.endswith(f"left out: {', '.join(left_out)}")
 
 
+@pytest.mark.slow
 def test_another_model_is_refused_with_both_named(six_objects):
     bsl = network("bsl", 4)
     before = {name: tensor.clone() for name, tensor in bsl.state_dict().items()}
@@ -70,6 +71,7 @@ def test_another_model_is_refused_with_both_named(six_objects):
     assert all(torch.equal(tensor, before[name]) for name, tensor in bsl.state_dict().items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["lacks", "differs", "is not finite"])
 def test_all_other_entries_must_match(six_objects, change):
     path, name = six_objects["bsl"], "fc7.bias"
@@ -122,6 +124,7 @@ def test_a_run_starts_from_all_but_the_class_layer(mini_voc, base):
     assert not torch.equal(fresh["fc8.weight"], saved["fc8.weight"])
 
 
+@pytest.mark.slow
 def test_it_resumes_as_if_nothing_had_happened(mini_voc, base):
     folder, snapshot = base
     start = ("--init-from", str(snapshot))

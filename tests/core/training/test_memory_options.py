@@ -61,6 +61,7 @@ def test_false_is_no_word_for_other_keys():
         load_config(None, ["TRAIN.CHECKPOINT", "off"])
 
 
+@pytest.mark.slow
 def test_a_network_trains_with_both(mini_voc, tmp_path):
     train(mini_voc, tmp_path, **SETTINGS)
     (path,) = (tmp_path / "snapshots").rglob("model_enc_e001*.pth")

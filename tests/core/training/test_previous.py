@@ -113,6 +113,7 @@ def contents(run: FakeRun) -> dict[str, object]:
     return files | json.loads((run.snapshots / "written.json").read_text())
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_ends_like_the_uninterrupted_run(tmp_path, monkeypatch):
     settings = {"TRAIN__NUM_EPOCHS": 2, "TRAIN__VAL_INTERVAL": 1}
     monkeypatch.setattr(

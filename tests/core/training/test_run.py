@@ -95,6 +95,7 @@ def test_the_same_seed_gives_the_same_weights(finished, mini_voc):
     assert not torch.equal(weights[0]["fc7.weight"], weights[1]["fc7.weight"])
 
 
+@pytest.mark.slow
 def test_resuming_ends_like_the_uninterrupted_run(mini_voc, tmp_path):
     """With a worker, whose random numbers must not depend on when it started."""
     workers = {"TRAIN__NUM_WORKERS": "1"}
