@@ -14,7 +14,12 @@ from core.evaluation.report import Report, evaluate_sources, read_run_info
 from core.evaluation.sources import ground_truth_in, mask_sources, oracle_source
 from core.evaluation.tensorboard import require_tensorboard, snapshot_step, write_events
 from core.evaluation.text import write_ranking
-from core.mask_arguments import add_data_arguments, dataset_of_masks, mask_list
+from core.mask_arguments import (
+    add_data_arguments,
+    dataset_file_of,
+    dataset_of_masks,
+    mask_list,
+)
 from datasets.info import DatasetInfo
 from datasets.lists import ListEntry, read_list, require_unique_ids
 from utils.errors import UserError, run_command
@@ -61,7 +66,10 @@ def read_entries(args: argparse.Namespace) -> tuple[DatasetInfo, str, list[ListE
     entries, note = ground_truth_in(args.ground_truth)
     if note:
         print(note, file=sys.stderr)
-    return dataset_of_masks(args.masks, args.dataset), args.ground_truth, entries
+    info = dataset_of_masks(args.masks, args.dataset)
+    if args.dataset is None and not (args.masks and dataset_file_of(args.masks).exists()):
+        print(f"the classes are taken to be those of {info.name}; --dataset names others")
+    return info, args.ground_truth, entries
 
 
 def require_writable_outputs(args: argparse.Namespace) -> None:

@@ -103,7 +103,7 @@ def dataset_of_masks(masks: str | Path | None, dataset: str | None) -> DatasetIn
     Raises:
         UserError: a data set cannot be read, or the given one has other classes than the masks'.
     """
-    file = _folder_of_run(masks) / DATASET_FILE if masks is not None else None
+    file = dataset_file_of(masks) if masks is not None else None
     own = read_dataset(file) if file is not None and file.exists() else None
     if dataset is None:
         return own or get_dataset_info(DEFAULT_DATASET)
@@ -116,6 +116,11 @@ def dataset_of_masks(masks: str | Path | None, dataset: str | None) -> DatasetIn
             f"to use {file}"
         )
     return info.at(own.path) if info.path is None and info.name == own.name else info
+
+
+def dataset_file_of(masks: str | Path) -> Path:
+    """Where the data set of masks is described, if it is: beside them, or above crf."""
+    return _folder_of_run(masks) / DATASET_FILE
 
 
 def _folder_of_run(masks: str | Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from core.arguments import DEFAULT_DATASET
@@ -54,6 +55,7 @@ def settings_of(
         UserError: a file is missing or wrong, or the given data set is not the snapshot's.
     """
     own_config, own_dataset = snapshot.parent / CONFIG_FILE, snapshot.parent / DATASET_FILE
+    given = cfg is not None
     if cfg is None:
         if not own_config.exists():
             raise UserError(
@@ -62,9 +64,14 @@ def settings_of(
             )
         cfg = own_config
     config = cfg if isinstance(cfg, Config) else load_config(cfg, overrides)
+    settled = kept_cut_score(snapshot.parent)
+    if config.TEST.FP_CUT_SCORE == AUTO and settled is not None:
+        config = replace(config, TEST=replace(config.TEST, FP_CUT_SCORE=settled))
     own = read_dataset(own_dataset) if own_dataset.exists() else None
     if dataset is None:
         info = own or get_dataset_info(DEFAULT_DATASET)
+        if given and info.get_script:
+            info = replace(info, path=None)  # a known one is where a given configuration says
     else:
         info = dataset if isinstance(dataset, DatasetInfo) else get_dataset_info(dataset)
         if own and own.classes != info.classes:

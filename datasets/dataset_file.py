@@ -17,6 +17,7 @@ Keys, all but `names`, `train` and `val` optional; relative paths start at `path
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
@@ -103,7 +104,7 @@ def dataset_yaml(info: DatasetInfo) -> str:
     }
     content: dict[str, Any] = {
         "name": info.name,
-        "path": str(info.path.absolute()),
+        "path": os.path.normpath(info.path.absolute()),
         "names": list(info.classes[1:]),
         **{key: path for key, path in paths.items() if path},
         "ignore_index": info.ignore_index,

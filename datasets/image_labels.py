@@ -173,7 +173,10 @@ def _open(path: Path, images: Sequence[Path], classes: Sequence[str] | None) -> 
             f"cannot read the labels {path} ({error}); close its quotes and double those in names"
         ) from error
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"cannot read the labels {path} ({reason(error)})") from error
+        raise UserError(
+            f"cannot read the labels {path} ({reason(error)}); check --labels, or labels in "
+            "dataset.yaml"
+        ) from error
     if not source.names:
         example = classes[1] if classes else "cat"
         raise UserError(f"the labels {path} are empty; write a row an image, as a.jpg,{example}")

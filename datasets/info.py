@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from utils.errors import python_command
+from utils.errors import UserError, python_command
 from utils.palette import IGNORE_INDEX, voc_palette
 
 
@@ -88,17 +88,22 @@ class DatasetInfo:
         return python_command(self.prepare_module, "--root", str(root), *options)
 
     def find_list(self, name: str | Path, root: Path) -> Path:
-        """The list that `name` stands for: a path, or `train`, `val` or `val_train`.
+        """The list that `name` stands for: `train`, `val` or `val_train`, or else a path.
 
         Known data sets may have their images elsewhere, but their lists in data, where they are
-        written by default.
+        written by default. Raises `UserError` for a `val_train` that the data set has not.
         """
         own = {"train": self.train_list, "val": self.val_list, "val_train": self.val_train_list}
         listed = own.get(str(name))
-        if not listed or Path(name).exists():
+        if listed is None:
             return Path(name)
+        if not listed:
+            raise UserError(f"{self.name} has no {name}; add it to {self.name}'s dataset.yaml")
         path = root / listed
-        return path if self.path or path.exists() else Path("data", listed)
+        in_data = Path("data", listed)
+        if self.get_script and not path.exists() and (self.path is None or in_data.exists()):
+            return in_data
+        return path
 
     def remedy_for_list(self, filelist: Path, root: Path) -> str:
         """What to do where a list cannot be read."""

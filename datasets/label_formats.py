@@ -88,6 +88,8 @@ def read_table(path: Path, images: Sequence[Path], classes: Sequence[str] | None
         return _rows(path, rows, classes)
     header, *rows = rows
     columns = [cell.casefold() for cell in header.cells]
+    if sum(column in _LABELS for column in columns) > 1:
+        raise UserError(f"{path}: the header has several columns of labels; keep one")
     for number, column in enumerate(columns):
         if column in _LABELS:
             return _column_of_labels(path, rows, number, columns, classes)

@@ -154,6 +154,8 @@ def _by_id(path: Path, kind: str, key: str, items: list[dict[str, Any]]) -> dict
     """The names of COCO's categories or images by their ids, which may have gaps."""
     names: dict[Any, str] = {}
     for item in items:
+        if not isinstance(item[key], str):
+            raise TypeError(f"{key} {item[key]!r} is no text")
         if item["id"] in names:
             raise UserError(
                 f"{path}: two of the {kind}, {names[item['id']]!r} and {item[key]!r}, have the id "

@@ -223,6 +223,8 @@ def require_files(entries: Sequence[ListEntry], root: str | Path, info: DatasetI
         kind, path = missing[0]
         others = f", nor do {len(missing) - 1} more" if len(missing) > 1 else ""
         remedy = info.remedy_for_file(path, Path(root))
+        if any(mark in path.name for mark in SEPARATORS):
+            remedy = f"begin a table with the line `{IMAGE},{MASK}`"
         if any(path.parent.glob(f"{glob.escape(path.name)} *")):
             remedy = TABLE_REMEDY  # a line `my photo.jpg` was read as `my` with a mask `photo.jpg`
         raise MissingError(

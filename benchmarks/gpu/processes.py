@@ -62,12 +62,13 @@ class SectionProcess:
             kill(self.process)
 
         timer = threading.Timer(limit, expire)
-        timer.start()
         try:
+            timer.start()  # in here, since Ctrl-C may come while it starts
             lines, findings = self._read()
         finally:
             timer.cancel()
-            timer.join()
+            if timer.is_alive():
+                timer.join()
         kill(self.process)  # what it has left behind
         status = self.process.returncode
         if status:

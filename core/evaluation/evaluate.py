@@ -180,4 +180,8 @@ def read_prediction(path: Path, shape: tuple[int, ...], info: DatasetInfo) -> np
 
 def _require_mask(path: Path) -> None:
     if not path.exists():
-        raise UnusableMaskError(MISSING, f"mask {path} does not exist; infer this image first")
+        raise UnusableMaskError(
+            MISSING,
+            f"mask {path} does not exist; infer this image first, or leave such out with "
+            "--allow-missing",
+        )

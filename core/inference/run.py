@@ -211,10 +211,10 @@ def _known_labels(
         return None, None
     is_column = all(entry.labels is not None for entry in entries)
     source = images if is_column else info.labels_path
-    if len(by_id) < len(entries) and group.is_rank_zero:
+    if group.is_rank_zero:
         print(
-            f"note: {source} lacks {len(entries) - len(by_id)} of the {len(entries)} images, whose "
-            "classes the network predicts"
+            f"labels: {source} has {len(by_id)} of the {len(entries)} images; the network predicts "
+            "the classes of the others (TEST.USE_GT_LABELS False: of all)"
         )
     return by_id, source
 

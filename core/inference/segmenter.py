@@ -136,7 +136,7 @@ class Segmenter:
         known = None if image_labels is None else label_vector(image_labels, self.info.classes)
         if known is None and self.test.USE_GT_LABELS:
             raise UserError(
-                "TEST.USE_GT_LABELS asks for image labels; give image_labels=, or set "
+                "TEST.USE_GT_LABELS asks for image labels; give image_labels=, or cfg= with "
                 "TEST.USE_GT_LABELS False"
             )
         opened = _open(image)

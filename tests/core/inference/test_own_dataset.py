@@ -178,8 +178,8 @@ def test_images_that_the_table_lacks_are_predicted(home, tmp_path):
     shutil.copy(home / "data/images/Größe 01.png", images / "new.png")
     given = ("--snapshot", best(home), "--infer-list", images)
     done = run_infer(home, *given, OUT, tmp_path / "known", TEST__USE_GT_LABELS=True)
-    [note] = [line for line in done.stdout.splitlines() if line.startswith("note: ")]
-    assert "labels.csv" in note and "1 of the 2" in note
+    [note] = [line for line in done.stdout.splitlines() if line.startswith("labels: ")]
+    assert "labels.csv" in note and "has 1 of the 2" in note
     run_infer(home, *given, OUT, tmp_path / "predicted")
     masks = [masks_in(tmp_path / folder)["new.png"] for folder in ("known", "predicted")]
     assert np.array_equal(*masks)
