@@ -48,6 +48,9 @@ def main() -> None:
         if args.report or args.json or args.tensorboard:
             run = read_run_info(args.masks)
     require_writable_outputs(args)
+    told = args.dataset or (args.masks and dataset_file_of(args.masks).exists())
+    if args.ground_truth and not told:
+        print(f"the classes are taken to be those of {info.name}; --dataset names others\n")
 
     results = evaluate_sources(sources, entries, truth, info, allow_missing=args.allow_missing)
     date = datetime.now().astimezone()
@@ -66,10 +69,7 @@ def read_entries(args: argparse.Namespace) -> tuple[DatasetInfo, str, list[ListE
     entries, note = ground_truth_in(args.ground_truth)
     if note:
         print(note, file=sys.stderr)
-    info = dataset_of_masks(args.masks, args.dataset)
-    if args.dataset is None and not (args.masks and dataset_file_of(args.masks).exists()):
-        print(f"the classes are taken to be those of {info.name}; --dataset names others")
-    return info, args.ground_truth, entries
+    return dataset_of_masks(args.masks, args.dataset), args.ground_truth, entries
 
 
 def require_writable_outputs(args: argparse.Namespace) -> None:
