@@ -61,6 +61,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="leave out images whose results are there, to go on after an interruption",
     )
     parser.add_argument(
+        "--renew",
+        action="store_true",
+        help="as --skip-existing, but where other settings made the results, make all anew in place "
+        "of an error",
+    )
+    parser.add_argument(
         "--save-probabilities",
         action="store_true",
         help="keep the merged masks as prob/ID.npz too, about 2 MB an image of VOC",

@@ -24,13 +24,14 @@ expand_home IMAGES
 [ -n "$IMAGES" ] || fail "no images are named; as in: bash $(printf '%q' "$0") FOLDER labels.csv"
 [ -d "$IMAGES" ] || fail "there is no folder $IMAGES (relative paths start at $ROOT)"
 shift
-LABELS=""
+LABELS=${LABELS:-}
 if [ $# -gt 0 ] && [[ $1 != -* ]]; then
     LABELS=$1
     expand_home LABELS
-    [ -e "$LABELS" ] || fail "LABELS: there is no $LABELS (relative paths start at $ROOT)"
     shift
 fi
+[ -z "$LABELS" ] || [ -e "$LABELS" ] ||
+    fail "LABELS: there is no $LABELS (relative paths start at $ROOT)"
 OUTPUT=${OUTPUT:-results/images/$(basename -- "$(CDPATH='' cd -- "$IMAGES" && pwd -P)")}
 require_config
 require_number NPROC
@@ -38,6 +39,12 @@ set_up_python
 
 DATA=$OUTPUT/data
 MASKS=$OUTPUT/masks
+# nothing is written below the images
+for place in "$OUTPUT" "${SNAPSHOT_DIR:-snapshots}" "${LOGDIR:-logs}"; do
+    "$PYTHON" -c 'import sys; from pathlib import Path
+sys.exit(Path(sys.argv[1]).resolve().is_relative_to(Path(sys.argv[2]).resolve()))' \
+        "$place" "$IMAGES" || fail "$place is in $IMAGES, which is never written to; choose another"
+done
 describe=("$PYTHON" -m datasets.describe "$IMAGES" --out "$DATA" --val-share "$VAL_SHARE")
 [ -z "$LABELS" ] || describe+=(--labels "$LABELS")
 (start "${describe[@]}")
@@ -54,9 +61,9 @@ from core.config import load_config
 from utils.errors import run_command
 def main():
     net = load_config(sys.argv[1]).NET
-    print(net.PRE_WEIGHTS_PATH or "-", net.BACKBONE)
+    print(net.BACKBONE, net.PRE_WEIGHTS_PATH)
 run_command(main)' "$CONFIG")
-read -r weights backbone <<<"$net"
+read -r backbone weights <<<"$net"
 if [[ $weights == models/weights/* ]] && [ ! -e "$weights" ]; then
     bash launch/get_weights.sh "$backbone"
 fi
@@ -66,6 +73,13 @@ folders=()
 [ -z "$LOGDIR" ] || folders+=(--logdir "$LOGDIR")
 run=(--dataset "$DATA" --exp "$EXP" --run "$RUN_ID" "${folders[@]+"${folders[@]}"}")
 
+# a run of other images, whose folder has the same name
+# shellcheck disable=SC2034 # for dataset_name
+DATASET=$DATA/dataset.yaml
+other=${SNAPSHOT_DIR:-snapshots}/$(dataset_name)/$EXP/$RUN_ID/dataset.yaml
+[ ! -f "$other" ] || [ "$(grep '^path: ' "$other")" = "$(grep '^path: ' "$DATASET")" ] ||
+    fail "the run $EXP/$RUN_ID is of other images, see $other; choose another RUN_ID"
+
 NNODES=""
 refused_options=("${run_options[@]}" "--resume=it goes on by itself"
     "--overwrite=choose another RUN_ID")
@@ -73,7 +87,17 @@ set_command train.py "${run[@]}" --cfg "$CONFIG" --resume auto
 add_further_arguments "$@"
 (start "${python_command[@]}")
 
+# of the further arguments, inference has where it computes
+machine=()
+previous=""
+for word in "${python_command[@]}"; do
+    case $previous in --device | --workers) machine+=("$previous" "$word") ;; esac
+    case $word in --device=* | --workers=*) machine+=("$word") ;; esac
+    previous=$word
+done
+
 # known labels are kept to; the configuration is the run's own, with what training has settled
 set_command infer_val.py "${run[@]}" --resume best --infer-list "$DATA/images.csv" \
-    --mask-output-dir "$MASKS" --skip-existing --page --set TEST.USE_GT_LABELS True
+    --mask-output-dir "$MASKS" --renew --page --set TEST.USE_GT_LABELS True
+python_command+=("${machine[@]+"${machine[@]}"}")
 start "${python_command[@]}"

@@ -67,7 +67,11 @@ def origin(
 
 
 def plan_results(
-    outputs: Outputs, entries: Sequence[ListEntry], made_from: dict[str, Any], skip_existing: bool
+    outputs: Outputs,
+    entries: Sequence[ListEntry],
+    made_from: dict[str, Any],
+    skip_existing: bool,
+    renew: bool = False,
 ) -> tuple[list[ListEntry], Manifest]:
     """Decide which images of a list are to be segmented; nothing is changed.
 
@@ -81,6 +85,7 @@ def plan_results(
         entries: the list, its ids unique.
         made_from: see `origin`.
         skip_existing: whether existing results may stay.
+        renew: make anew all that were made from something else, in place of an error.
 
     Returns:
         The images that are to be segmented, and the folder's new manifest.
@@ -95,7 +100,7 @@ def plan_results(
     earlier = _read_manifest(path)
     # ID.png alone does not count as a result of ours: people keep pictures of their own there
     existing = set().union(*(ids for kind, ids in found.items() if kind != "masks"))
-    if skip_existing and (earlier or existing):
+    if skip_existing and not renew and (earlier or existing):
         _require_same(earlier, made_from, path)
     known = earlier["images"] if earlier and earlier["made_from"] == made_from else {}
 

@@ -69,7 +69,9 @@ def run_inference(args: argparse.Namespace, group: Group, device: torch.device) 
                 # before the images, since to open all of them takes longer
                 segmenter = Segmenter.from_snapshot(snapshot, cfg, device, info)
                 made_from = origin(cfg, info, snapshot, source)
-                left, manifest = plan_results(outputs, entries, made_from, args.skip_existing)
+                left, manifest = plan_results(
+                    outputs, entries, made_from, args.skip_existing or args.renew, args.renew
+                )
                 _check_images(left, cfg, info, root)
         left, snapshot = group.gather((left, snapshot))[0]
         if left:

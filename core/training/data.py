@@ -192,8 +192,8 @@ def validation_batches(
 
 def _passes(config: Config, images: int) -> int:
     """How often an epoch has each image, so that all epochs have TRAIN.MIN_STEPS steps at least."""
-    wanted = config.TRAIN.MIN_STEPS * config.TRAIN.BATCH_SIZE
-    return max(1, -(-wanted // (images * (config.TRAIN.NUM_EPOCHS + 1))))
+    steps = -(-config.TRAIN.MIN_STEPS // (config.TRAIN.NUM_EPOCHS + 1))
+    return max(1, -(-steps * config.TRAIN.BATCH_SIZE // images))
 
 
 def list_names(info: DatasetInfo) -> dict[str, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from core.config import Config
+from core.config import Config, InferenceConfig
 from core.config_reading import AUTO
 from core.devices import gpus_used
 from core.distributed import SINGLE, Group, broadcast_buffers, interruptible, rank_zero_first
@@ -166,6 +166,7 @@ class TrainingRun:
             self._save_last(epoch + 1)
         self._validate(config.NUM_EPOCHS + 1)
         if self.group.is_rank_zero:
+            self._settle()
             self.tensorboard.close()
 
     def _begin(self) -> None:
@@ -178,11 +179,7 @@ class TrainingRun:
         ]
         read_labels(lists, self._located(), self.group, self.stop)
         if self.group.is_rank_zero:
-            print(
-                f"{self._steps_left()} steps to train: epochs {self.first_epoch} to "
-                f"{self.config.TRAIN.NUM_EPOCHS}, {len(self.train_batches)} steps each",
-                flush=True,
-            )
+            print(self._what_is_left(), flush=True)
         # from here on, an earlier run's files may be gone
         self.trainer.end_if_requested()
         self.took_over = True
@@ -259,6 +256,14 @@ class TrainingRun:
         if self.group.is_rank_zero:
             print(f"epoch {epoch}, trained: {describe(losses)}", flush=True)
 
+    def _what_is_left(self) -> str:
+        if not self._steps_left():
+            return "all epochs are trained; another run (--run, RUN_ID) trains anew"
+        return (
+            f"{self._steps_left()} steps to train: epochs {self.first_epoch} to "
+            f"{self.config.TRAIN.NUM_EPOCHS}, {len(self.train_batches)} steps each"
+        )
+
     def _steps_left(self) -> int:
         return (self.config.TRAIN.NUM_EPOCHS + 1 - self.first_epoch) * len(self.train_batches)
 
@@ -286,10 +291,12 @@ class TrainingRun:
         network, optimizer = self.trainer.network, self.trainer.optimizer
         if path := self.checkpoints.save_if_best(network, optimizer, epoch, score):
             print(f"epoch {epoch}: best score so far, {score:.3f}; saved {path}", flush=True)
-            if self.config.TEST.FP_CUT_SCORE == AUTO and not math.isnan(cut_score):
-                self.cut_score = cut_score
-                print(f"epoch {epoch}: TEST.FP_CUT_SCORE {cut_score:.2f} suits its labels best")
-                self._write_settings()
+        # also where a killed run has saved it, and not got here
+        is_best = score == self.checkpoints.best_score
+        if is_best and self.config.TEST.FP_CUT_SCORE == AUTO and not math.isnan(cut_score):
+            self.cut_score = cut_score
+            print(f"epoch {epoch}: TEST.FP_CUT_SCORE {cut_score:.2f} suits its labels best")
+            self._write_settings()
 
     def _save_last(self, epoch: int, goes_back: bool = False) -> None:
         if self.group.is_rank_zero:
@@ -297,6 +304,13 @@ class TrainingRun:
             self._write_settings()
             save_last(self.snapshots, self.trainer, epoch, best_score, self.seed, goes_back)
         self.saved = epoch
+
+    def _settle(self) -> None:
+        """Leave config.yaml as it stays: with a threshold, whether labels tell one or not."""
+        if self.config.TEST.FP_CUT_SCORE == AUTO and self.cut_score is None:
+            self.cut_score = InferenceConfig().FP_CUT_SCORE
+            print(f"TEST.FP_CUT_SCORE {self.cut_score}: no validation image has an object")
+        self._write_settings()
 
     def _write_settings(self) -> None:
         """Write config.yaml, with the threshold of the best snapshot, and dataset.yaml."""

@@ -49,7 +49,9 @@ def check_output(out: Path, folder: Path) -> Path | None:
         UserError: `out` is in the images' folder, cannot be written, or describes other images.
     """
     if out.resolve().is_relative_to(folder.resolve()):
-        raise UserError(f"--out {out} is in {folder}, which is never touched; choose another --out")
+        raise UserError(
+            f"--out {out} is in {folder}, which is never touched; choose another --out (OUTPUT)"
+        )
     file = out / DATASET_FILE
     require_writable_file(file, "--out")
     if not file.exists():
@@ -57,9 +59,9 @@ def check_output(out: Path, folder: Path) -> Path | None:
     try:
         described = read_dataset(file).path
     except UserError as error:
-        raise UserError(f"--out: {error}; choose another --out, or remove that file") from error
+        raise UserError(f"--out: {error}; choose another --out (OUTPUT)") from error
     if described.resolve() != folder.resolve():
-        raise UserError(f"{file} is about {described}; choose another --out, or remove that file")
+        raise UserError(f"{file} is about {described}; choose another --out (OUTPUT)")
     return (out / LABELS).resolve()
 
 

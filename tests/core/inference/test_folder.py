@@ -89,6 +89,10 @@ def test_other_labels_are_refused(place, tmp_path):
     known.write_text(json.dumps({name: ["dog"] for name in names}))
     message = refusal(infer(place, tmp_path / "out", SKIP, *labels, status=2))
     assert "the labels was sha256 " in message
+    done = infer(place, tmp_path / "out", "--renew", *labels)
+    assert f"{IMAGES} images" in done.stdout
+    again = infer(place, tmp_path / "out", "--renew", *labels)
+    assert f"{IMAGES} of {IMAGES} images have their results" in again.stdout
 
 
 def test_what_does_not_change_results_is_not_refused(place, out):

@@ -58,3 +58,16 @@ def test_the_threshold_of_the_best_snapshot_is_kept(tmp_path, capsys):
     assert yaml.safe_load(path.read_text())["TEST"]["FP_CUT_SCORE"] == 0.5
     run.train("last", TEST__FP_CUT_SCORE="0.2", TRAIN__NUM_EPOCHS=4)
     assert yaml.safe_load(path.read_text())["TEST"]["FP_CUT_SCORE"] == 0.2
+
+
+def test_a_threshold_that_no_label_tells_is_settled_all_the_same(tmp_path, monkeypatch, capsys):
+    run = FakeRun(tmp_path)
+    monkeypatch.setattr("fake_training.CUT_SCORE", float("nan"))
+    run.train(TEST__FP_CUT_SCORE="auto", TRAIN__NUM_EPOCHS=1)
+    path = run.snapshots / "config.yaml"
+    assert yaml.safe_load(path.read_text())["TEST"]["FP_CUT_SCORE"] == 0.1
+    # a finished run says that it is, and takes what concerns inference alone
+    run.train("last", TEST__FP_CUT_SCORE="0.2", TEST__CRF="False", TRAIN__NUM_EPOCHS=1)
+    assert "all epochs are trained" in capsys.readouterr().out
+    kept = yaml.safe_load(path.read_text())["TEST"]
+    assert (kept["FP_CUT_SCORE"], kept["CRF"]) == (0.2, False)
