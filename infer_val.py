@@ -63,8 +63,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--renew",
         action="store_true",
-        help="as --skip-existing, but where other settings made the results, make all anew in place "
-        "of an error",
+        help="as --skip-existing, but what other settings made is made anew, in place of an error",
     )
     parser.add_argument(
         "--save-probabilities",
