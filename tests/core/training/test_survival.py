@@ -83,7 +83,7 @@ def test_killed_at_random_moments_it_ends_like_the_uninterrupted_run(mini_voc, w
 def test_a_finished_run_is_found_finished(mini_voc, whole):
     folder, expected = whole
     result = train(mini_voc, folder, "--resume", "last", **RUN)
-    assert "trained" not in result.stdout
+    assert ", trained: " not in result.stdout
     assert state_of(folder, "v01") == expected
 
 
