@@ -111,7 +111,8 @@ def test_an_interrupted_check_takes_its_sections_along(monkeypatch, tmp_path, na
     with pytest.raises(KeyboardInterrupt):  # at once: the check waits for what it has not killed
         run(monkeypatch, {name: interrupt, following: touch}, "--out", tmp_path / "out")
     assert not (tmp_path / "next").exists()
-    assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
+    timers = [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
+    assert not any(timer.is_alive() for timer in timers)
 
 
 def test_mistakes_are_told(monkeypatch, tmp_path):
