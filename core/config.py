@@ -238,6 +238,13 @@ def cut_score(test: InferenceConfig) -> float:
     return test.FP_CUT_SCORE
 
 
+def with_cut_score(config: Config, score: float | None) -> Config:
+    """The configuration, whose TEST.FP_CUT_SCORE is settled if it is auto and there is a score."""
+    if config.TEST.FP_CUT_SCORE != AUTO or score is None:
+        return config
+    return replace(config, TEST=replace(config.TEST, FP_CUT_SCORE=score))
+
+
 def data_root(config: Config) -> Path:
     """The data root of inference."""
     return Path(config.TEST.DATA_ROOT or config.DATASET.PATH)

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.arguments import DEFAULT_DATASET
-from core.evaluation.report import read_run_info
-from core.inference.writing import CRF_FOLDER
-from core.snapshot_settings import differing
+from core.evaluation.report import folder_of_run, read_run_info
+from core.snapshot_settings import require_same_classes
 from datasets.dataset_file import DATASET_FILE, KNOWN, get_dataset_info, read_dataset
 from datasets.images import image_suffixes
 from datasets.info import DatasetInfo
@@ -110,22 +109,13 @@ def dataset_of_masks(masks: str | Path | None, dataset: str | None) -> DatasetIn
     info = get_dataset_info(dataset)
     if own is None:
         return info
-    if own.classes != info.classes:
-        raise UserError(
-            f"the data set {info.name} has {differing(info, own)}; leave --dataset (DATASET) out "
-            f"to use {file}"
-        )
+    require_same_classes(info, own, file)
     return info.at(own.path) if info.path is None and info.name == own.name else info
 
 
 def dataset_file_of(masks: str | Path) -> Path:
     """Where the data set of masks is described, if it is: beside them, or above crf."""
-    return _folder_of_run(masks) / DATASET_FILE
-
-
-def _folder_of_run(masks: str | Path) -> Path:
-    masks = Path(masks)
-    return masks.parent if masks.name == CRF_FOLDER else masks
+    return folder_of_run(masks) / DATASET_FILE
 
 
 def _list_made_of(masks: str | Path | None) -> str:

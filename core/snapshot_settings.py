@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from core.arguments import DEFAULT_DATASET
-from core.config import Config, fit_to_dataset, load_config
+from core.config import Config, fit_to_dataset, load_config, with_cut_score
 from core.config_reading import AUTO
 from datasets.dataset_file import DATASET_FILE, dataset_yaml, get_dataset_info, read_dataset
 from datasets.info import DatasetInfo
@@ -64,9 +64,8 @@ def settings_of(
             )
         cfg = own_config
     config = cfg if isinstance(cfg, Config) else load_config(cfg, overrides)
-    settled = kept_cut_score(snapshot.parent)
-    if config.TEST.FP_CUT_SCORE == AUTO and settled is not None:
-        config = replace(config, TEST=replace(config.TEST, FP_CUT_SCORE=settled))
+    if config.TEST.FP_CUT_SCORE == AUTO:
+        config = with_cut_score(config, kept_cut_score(snapshot.parent))
     own = read_dataset(own_dataset) if own_dataset.exists() else None
     if dataset is None:
         info = own or get_dataset_info(DEFAULT_DATASET)
@@ -74,11 +73,8 @@ def settings_of(
             info = replace(info, path=None)  # a known one is where a given configuration says
     else:
         info = dataset if isinstance(dataset, DatasetInfo) else get_dataset_info(dataset)
-        if own and own.classes != info.classes:
-            raise UserError(
-                f"the data set {info.name} has {differing(info, own)}; leave --dataset (DATASET) "
-                f"out to use {own_dataset}"
-            )
+        if own:
+            require_same_classes(info, own, own_dataset)
     return fit_to_dataset(config, info, overrides), info
 
 
@@ -95,6 +91,15 @@ def require_classes_of_run(folder: Path, info: DatasetInfo) -> None:
         raise UserError(
             f"--resume: the data set {info.name} has {differing(info, own)} ({path}); go on with "
             "those classes, or start another run (--run) with --init-from"
+        )
+
+
+def require_same_classes(info: DatasetInfo, own: DatasetInfo, path: Path) -> None:
+    """Raise `UserError` unless a given data set has the classes of `own`, which lies at `path`."""
+    if own.classes != info.classes:
+        raise UserError(
+            f"the data set {info.name} has {differing(info, own)}; leave --dataset (DATASET) out "
+            f"to use {path}"
         )
 
 

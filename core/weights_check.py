@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -16,7 +16,7 @@ from core.published import class_entries, published_state
 from models import get_model
 from models.backbones import BACKBONES
 from models.builder import MODELS
-from utils.errors import UserError
+from utils.errors import UserError, first_few
 
 # least intersection over union of their entries
 MIN_OVERLAP = 0.5
@@ -142,9 +142,9 @@ def require_match(
         is_another = closest and closest.model and needed and closest != needed
         if not is_another:  # which says it all
             faults += [
-                f"it lacks {_some(missing)}" if missing else "",
-                f"the network does not have {_some(unknown)}" if unknown else "",
-                _some(differing),
+                f"it lacks {first_few(missing)}" if missing else "",
+                f"the network does not have {first_few(unknown)}" if unknown else "",
+                first_few(differing),
             ]
         raise WeightsError(
             path,
@@ -154,7 +154,7 @@ def require_match(
         )
     broken = [name for name in both if not found[name].isfinite().all()]
     if broken:
-        raise WeightsError(path, f"holds weights that are not finite: {_some(broken)}", remedy)
+        raise WeightsError(path, f"holds weights that are not finite: {first_few(broken)}", remedy)
 
 
 def _objects_of_both(
@@ -188,7 +188,7 @@ def _strange_content(content: Any) -> str:
     if not content:
         return "found an empty dictionary"
     if not any(isinstance(value, Tensor) for value in content.values()):
-        return f"found a dictionary with {_some([repr(name) for name in content])}"
+        return f"found a dictionary with {first_few([repr(name) for name in content])}"
     for name, value in content.items():
         if not isinstance(value, Tensor):
             return f"but its entry {name!r} is {_type(value)}"
@@ -234,8 +234,3 @@ def _type(value: Any) -> str:
 
 def _shape(tensor: Tensor) -> str:
     return "×".join(map(str, tensor.shape)) or "scalar"
-
-
-def _some(names: Sequence[str], most: int = 3) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -96,12 +96,7 @@ def dataset_yaml(info: DatasetInfo) -> str:
 
     Its lists still start at `path`, so that another one, as DATASET.PATH, moves them too.
     """
-    paths = {
-        "train": info.train_list,
-        "val": info.val_list,
-        "val_train": info.val_train_list,
-        "labels": info.labels,
-    }
+    paths = {**info.lists, "labels": info.labels}
     content: dict[str, Any] = {
         "name": info.name,
         "path": os.path.normpath(info.path.absolute()),

@@ -62,6 +62,11 @@ class DatasetInfo:
         return len(self.classes)
 
     @property
+    def lists(self) -> dict[str, str]:
+        """The lists by what they are for; `val_train` may be ""."""
+        return {"train": self.train_list, "val": self.val_list, "val_train": self.val_train_list}
+
+    @property
     def labels_path(self) -> Path:
         """The labels table, or the folder of labels, of a data set whose `path` is known."""
         return self.path / self.labels
@@ -93,8 +98,7 @@ class DatasetInfo:
         Known data sets may have their images elsewhere, but their lists in data, where they are
         written by default. Raises `UserError` for a `val_train` that the data set has not.
         """
-        own = {"train": self.train_list, "val": self.val_list, "val_train": self.val_train_list}
-        listed = own.get(str(name))
+        listed = self.lists.get(str(name))
         if listed is None:
             return Path(name)
         if not listed:
@@ -107,7 +111,7 @@ class DatasetInfo:
 
     def remedy_for_list(self, filelist: Path, root: Path) -> str:
         """What to do where a list cannot be read."""
-        own = {self.train_list, self.val_list, self.val_train_list, *self.expected_counts} - {""}
+        own = {*self.lists.values(), *self.expected_counts} - {""}
         is_own = filelist.absolute() in {(root / name).absolute() for name in own}
         if is_own and not self.get_script:
             return "check dataset.yaml, or say where the data is with --set DATASET.PATH FOLDER"

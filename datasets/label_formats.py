@@ -16,19 +16,17 @@ from typing import Any
 
 from datasets.class_names import class_index, nearest_class, plain_name, split_labels, splitter
 from datasets.images import image_suffixes
+from datasets.lists import IMAGE, LABELS, MASK, SEPARATORS
 from utils.errors import UserError
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
 LINES_SUFFIXES = (".jsonl", ".ndjson")
 HEADERS = "`image,labels`, or `image,OBJECT,…` above 0 and 1"
 
-_SEPARATORS = (",", ";", "\t")
 _QUOTED = re.compile(r'"((?:[^"]|"")*)"\s*(.?)')
-_IMAGE = "image"
-_LABELS = ("labels", "label")
+_LABELS = (LABELS, "label")
 _OBJECTS = ("objects", "object")  # an old header of rows
-_MASK = "mask"
-_NO_OBJECTS = (_MASK, "background")
+_NO_OBJECTS = (MASK, "background")
 _NUMBERS = {"": False, "0": False, "0.0": False, "1": True, "1.0": True}
 _UNKNOWN = ("-1", "-1.0", "?")
 
@@ -84,7 +82,7 @@ def read_table(path: Path, images: Sequence[Path], classes: Sequence[str] | None
             others.pop()
         if name or others:
             rows.append(_Row(reader.line_num, name, others))
-    if not rows or rows[0].name.casefold() != _IMAGE:
+    if not rows or rows[0].name.casefold() != IMAGE:
         return _rows(path, rows, classes)
     header, *rows = rows
     columns = [cell.casefold() for cell in header.cells]
@@ -213,7 +211,7 @@ def _classes_of_columns(
     found: dict[int, str] = {}
     for name in header.cells:
         index = class_index(name, classes)
-        if index is None and name.casefold() == _MASK:
+        if index is None and name.casefold() == MASK:
             continue
         if not index:
             cells = {cell for row in rows[:1] for cell in row.cells}
@@ -252,7 +250,7 @@ def _source(path: Path, rows: list[_Row], objects: Callable[[_Row], list[str]]) 
 
 def _separator(text: str, images: Sequence[Path]) -> str:
     """The separator that most images' names stand before; the comma of equals."""
-    wanted = {_IMAGE}
+    wanted = {IMAGE}
     for image in images:
         wanted.update((_file_name(image.name), _file_name(image.stem)))
     lines = [line for line in text.splitlines() if line]
@@ -260,7 +258,7 @@ def _separator(text: str, images: Sequence[Path]) -> str:
     def images_named(separator: str) -> int:
         return sum(_file_name(_first_cell(line, separator)) in wanted for line in lines)
 
-    return max(_SEPARATORS, key=images_named)
+    return max(SEPARATORS, key=images_named)
 
 
 def _first_cell(line: str, separator: str) -> str:

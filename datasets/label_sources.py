@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -12,8 +12,8 @@ from xml.etree import ElementTree
 from datasets.class_names import class_index, nearest_class
 from datasets.images import image_suffixes
 from datasets.label_formats import Source, normal
+from utils.copies import find_copies
 from utils.errors import UserError
-from utils.files import file_digest
 
 
 def read_folder(path: Path, classes: Sequence[str] | None) -> Source:
@@ -91,23 +91,16 @@ def _images_below(folder: Path) -> list[Path]:
 
 def _objects_of_copies(files: Sequence[tuple[Path, list[str]]]) -> dict[int, list[str]]:
     """The objects of files that there are copies of: of one name, with the same bytes."""
-    copies: list[list[int]] = [list(range(len(files)))]
-    keys: tuple[Callable[[Path], Any], ...] = (
-        lambda file: normal(file.name),
-        lambda file: file.stat().st_size,
-        lambda file: file_digest(file, "sha256"),
-    )
-    for key in keys:  # the dear one only for what the cheap ones do not tell apart
-        groups = defaultdict(list)
-        for place, group in enumerate(copies):
-            for number in group:
-                groups[place, key(files[number][0])].append(number)
-        copies = [group for group in groups.values() if len(group) > 1]
-    return {
-        number: [name for member in group for name in files[member][1]]
-        for group in copies
-        for number in group
-    }
+    of_one_name: dict[str, list[int]] = defaultdict(list)
+    for number, (file, _) in enumerate(files):
+        of_one_name[normal(file.name)].append(number)
+    found = {}
+    for numbers in (group for group in of_one_name.values() if len(group) > 1):
+        for copies in find_copies([files[number][0] for number in numbers]):
+            members = [numbers[place] for place in copies]
+            objects = [name for member in members for name in files[member][1]]
+            found |= dict.fromkeys(members, objects)
+    return found
 
 
 def is_coco(content: dict[str, Any]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import glob
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -171,6 +171,13 @@ def _csv_rows(text: str, path: Path, separator: str) -> Iterator[tuple[int, list
         raise UserError(
             f"{path}, line {number}: not CSV ({error}); close its quotes, and double those inside"
         ) from error
+
+
+def csv_text(rows: Iterable[Sequence[str]]) -> str:
+    """Rows of cells as CSV, as `read_list` reads tables and `find_labels` labels."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def require_unique_ids(

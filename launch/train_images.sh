@@ -40,11 +40,11 @@ set_up_python
 DATA=$OUTPUT/data
 MASKS=$OUTPUT/masks
 # nothing is written below the images
-for place in "$OUTPUT" "${SNAPSHOT_DIR:-snapshots}" "${LOGDIR:-logs}"; do
-    "$PYTHON" -c 'import sys; from pathlib import Path
-sys.exit(Path(sys.argv[1]).resolve().is_relative_to(Path(sys.argv[2]).resolve()))' \
-        "$place" "$IMAGES" || fail "$place is in $IMAGES, which is never written to; choose another"
-done
+inside=$("$PYTHON" -c 'import sys; from pathlib import Path
+images, *places = sys.argv[1:]
+print(*[each for each in places if Path(each).resolve().is_relative_to(Path(images).resolve())][:1])' \
+    "$IMAGES" "$OUTPUT" "${SNAPSHOT_DIR:-snapshots}" "${LOGDIR:-logs}")
+[ -z "$inside" ] || fail "$inside is in $IMAGES, which is never written to; choose another"
 describe=("$PYTHON" -m datasets.describe "$IMAGES" --out "$DATA" --val-share "$VAL_SHARE")
 [ -z "$LABELS" ] || describe+=(--labels "$LABELS")
 (start "${describe[@]}")

@@ -103,3 +103,14 @@ def results_of(output: Path) -> dict[str, bytes]:
         for path in sorted(output.rglob("*"))
         if path.is_file() and path.suffix not in (".yaml", ".patch", ".json")
     }
+
+
+def mark(folder: Path) -> None:
+    """Change every mask, so that it shows which are made anew."""
+    for path in folder.glob("*.png"):
+        path.write_bytes(b"marked")
+
+
+def marked(folder: Path) -> list[str]:
+    """The images whose masks are as `mark` left them."""
+    return sorted(path.stem for path in folder.glob("*.png") if path.read_bytes() == b"marked")

@@ -58,6 +58,12 @@ def reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
+def first_few(names: Sequence[str], most: int = 3) -> str:
+    """The first names of several, and how many more there are, as part of a message."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def python_command(module: str, *arguments: str) -> str:
     """A command that runs a module, to be named in messages.
 

@@ -101,15 +101,19 @@ def evaluate_sources(
     return results
 
 
+def folder_of_run(masks: str | Path) -> Path:
+    """Where the files about a run are: beside its masks, or above the folder of those with CRF."""
+    folder = Path(masks)
+    return folder.parent if folder.name == CRF_FOLDER else folder
+
+
 def read_run_info(masks: str | Path) -> RunInfo:
     """Read the files about the run beside the masks, or above the folder of those with CRF.
 
     Raises:
         UserError: a file is there, but cannot be read.
     """
-    folder = Path(masks)
-    if folder.name == CRF_FOLDER:
-        folder = folder.parent
+    folder = folder_of_run(masks)
     patch = _read(folder / "diff.patch")
     return RunInfo(
         folder=folder,

@@ -14,10 +14,9 @@ from core.evaluation.evaluate import Predict, masks_from
 from core.inference.writing import CRF_FOLDER
 from datasets.info import DatasetInfo
 from datasets.lists import ListEntry
-from utils.errors import UserError, os_errors_end_in
+from utils.errors import UserError, first_few, os_errors_end_in
 
 PLAIN, CRF, ORACLE = "plain", "crf", "oracle"
-SHOWN_OTHERS = 3
 
 
 @dataclass(frozen=True)
@@ -92,10 +91,8 @@ def ground_truth_in(folder: str | Path) -> tuple[list[ListEntry], str]:
     entries = [ListEntry(path, path, exif=False) for path in masks]
     if not others:
         return entries, ""
-    more = f" and {len(others) - SHOWN_OTHERS} more" if len(others) > SHOWN_OTHERS else ""
     return entries, (
-        f"{len(others)} other files and folders of {folder} are left out: "
-        f"{', '.join(others[:SHOWN_OTHERS])}{more}"
+        f"{len(others)} other files and folders of {folder} are left out: {first_few(others)}"
     )
 
 

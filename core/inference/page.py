@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from core.evaluation.html import render
+from core.evaluation.html import css_colour, render
 from core.inference.manifest import PAGE
 from core.inference.page_files import read_numbers
 from core.inference.writing import KINDS, Outputs
@@ -126,7 +126,7 @@ def build_page(
         classes=_classes(rows, info),
         data={
             "classes": [
-                {"name": name, "colour": _colour(info, index)}
+                {"name": name, "colour": css_colour(info, index)}
                 for index, name in enumerate(info.classes)
             ],
             "links": [
@@ -165,7 +165,7 @@ def _classes(rows: Sequence[Row], info: DatasetInfo) -> list[dict[str, Any]]:
             {
                 "index": index,
                 "name": name,
-                "colour": _colour(info, index),
+                "colour": css_colour(info, index),
                 "images": len(found),
                 "share": area / sum(pixels),
                 "confidence": sum(part * sure for part, sure in found) / area if area else 0.0,
@@ -197,8 +197,3 @@ def _as_data(row: Row, folder: Path) -> dict[str, Any]:
 def encoded(path: str) -> str:
     """A relative path as a URL; names keep their bytes, whatever their encoding."""
     return quote(os.fsencode(path))
-
-
-def _colour(info: DatasetInfo, index: int) -> str:
-    red, green, blue = info.palette[3 * index : 3 * index + 3]
-    return f"rgb({red} {green} {blue})"

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from core.mask_arguments import add_mask_arguments, can_check_list, mask_list
-from datasets.lists import IMAGE, MASK, ListEntry, read_list, require_unique_ids
+from datasets.lists import IMAGE, MASK, ListEntry, csv_text, read_list, require_unique_ids
 from utils.errors import UserError, os_errors_end_in, run_command
 from utils.files import require_writable_file, write_text
 
@@ -44,7 +42,7 @@ def write_mask_list(entries: Sequence[ListEntry], masks: Path, out: Path) -> tup
         )
     root, pairs = mask_pairs(entries, masks)
     if any(len(path.split()) > 1 for pair in pairs for path in pair):
-        form, text = f"rows of a table `{IMAGE},{MASK}`", _table(pairs)
+        form, text = f"rows of a table `{IMAGE},{MASK}`", csv_text([(IMAGE, MASK), *pairs])
     else:
         form, text = "lines `IMAGE MASK`", "".join(f"{image} {mask}\n" for image, mask in pairs)
     with os_errors_end_in("make room there, or choose another --out"):
@@ -71,12 +69,6 @@ def mask_pairs(entries: Sequence[ListEntry], masks: Path) -> tuple[Path, list[tu
                 )
         relative.append((image, mask))
     return root, relative
-
-
-def _table(pairs: Sequence[tuple[str, str]]) -> str:
-    file = io.StringIO()
-    csv.writer(file, lineterminator="\n").writerows([(IMAGE, MASK), *pairs])
-    return file.getvalue()
 
 
 def _absolute(path: Path) -> Path:

@@ -17,7 +17,7 @@ from datasets.images import image_suffixes
 from datasets.info import DatasetInfo
 from datasets.labels import given_labels
 from datasets.lists import ListEntry, read_list, require_files, require_masks
-from utils.errors import UserError, os_errors_end_in
+from utils.errors import UserError, first_few, os_errors_end_in
 from utils.progress import LINES_IN_A_LOG, track
 
 
@@ -71,10 +71,8 @@ def _images_in(folder: Path) -> tuple[list[ListEntry], str]:
     entries = [ListEntry(path, None) for path in images]
     if not others:
         return entries, ""
-    more = f" and {len(others) - 3} more" if len(others) > 3 else ""
     return entries, (
-        f"left out, as folders or no images by their suffix: {', '.join(others[:3])}{more} "
-        f"({folder})"
+        f"left out, as folders or no images by their suffix: {first_few(others)} ({folder})"
     )
 
 

@@ -163,10 +163,17 @@ def training_batches(
 
 
 def validation_batches(
-    config: Config, info: DatasetInfo, device: torch.device, group: Group
+    config: Config,
+    info: DatasetInfo,
+    training: Sequence[ListEntry],
+    device: torch.device,
+    group: Group,
 ) -> dict[str, Batches]:
     """Batches of the validation lists by TensorBoard writer (`train`, `val`): whole images, no
     randomness.
+
+    `training` has the entries of the training list, of which some are validated too where the data
+    set does not say which.
 
     Raises:
         UserError: a list cannot be read, or has fewer images than there are processes.
@@ -177,7 +184,7 @@ def validation_batches(
     if info.val_train_list:
         of_train = read_training_list(config, info, info.val_train_list)
     else:
-        of_train = _sample(read_training_list(config, info, info.train_list), len(val))
+        of_train = _sample(training, len(val))
     batches = {}
     for writer, entries in (("train", of_train), ("val", val)):
         samples = ImageLevelSamples(entries, transform, 0)

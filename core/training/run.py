@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from core.config import Config, InferenceConfig
+from core.config import Config, InferenceConfig, with_cut_score
 from core.config_reading import AUTO
 from core.devices import gpus_used
 from core.distributed import SINGLE, Group, broadcast_buffers, interruptible, rank_zero_first
@@ -142,7 +142,8 @@ class TrainingRun:
         check_config(config, start, device, group)
         require_usable_loss(config.NET.LOSS, self.info)
         self.train_batches = training_batches(config, self.info, self.seed, device, group)
-        self.val_batches = validation_batches(config, self.info, device, group)
+        training = self.train_batches.samples.entries
+        self.val_batches = validation_batches(config, self.info, training, device, group)
         require_listed_files([self.train_batches, *self.val_batches.values()], config, self.info)
         self.stop = StopRequest()
 
@@ -314,9 +315,7 @@ class TrainingRun:
 
     def _write_settings(self) -> None:
         """Write config.yaml, with the threshold of the best snapshot, and dataset.yaml."""
-        config = self.config
-        if config.TEST.FP_CUT_SCORE == AUTO and self.cut_score is not None:
-            config = replace(config, TEST=replace(config.TEST, FP_CUT_SCORE=self.cut_score))
+        config = with_cut_score(self.config, self.cut_score)
         write_settings(self.snapshots, config, self._located())
 
     def _how_to_resume(self) -> str:

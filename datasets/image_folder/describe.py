@@ -7,7 +7,6 @@ from pathlib import Path
 
 from datasets.image_folder.collection import Collection, label_images
 from datasets.image_folder.content import FolderContent, find_labels_source, list_folder
-from datasets.image_folder.copies import find_copies
 from datasets.image_folder.opening import open_images
 from datasets.image_folder.output import (
     changes,
@@ -19,6 +18,7 @@ from datasets.image_folder.output import (
 from datasets.image_folder.split import TRAIN, VAL, split_images
 from datasets.image_folder.summary import summary, warnings
 from datasets.image_labels import find_objects, require_labels
+from utils.copies import find_copies
 from utils.errors import UserError, os_errors_end_in
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import csv
-import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +15,8 @@ from datasets.dataset_file import BACKGROUND, DATASET_FILE, dataset_yaml, read_d
 from datasets.image_folder.collection import Collection
 from datasets.image_folder.split import TRAIN, VAL
 from datasets.info import DatasetInfo
-from datasets.lists import IMAGE
-from utils.errors import UserError, os_errors_end_in
+from datasets.lists import IMAGE, csv_text
+from utils.errors import UserError, first_few, os_errors_end_in
 from utils.files import only_process, remove_leftovers, require_writable_file, write_text
 
 LABELS = "labels.csv"
@@ -112,7 +111,7 @@ def _texts(out: Path, collection: Collection) -> dict[str, str]:
         [_cell(name), *collection.objects_of(number)]
         for number, name in enumerate(collection.names)
     )
-    texts = {LABELS: _csv(rows), DATASET_FILE: dataset_yaml(_info(out, collection))}
+    texts = {LABELS: csv_text(rows), DATASET_FILE: dataset_yaml(_info(out, collection))}
     for part, file in LISTS.items():
         names = (collection.names[number] for number in np.flatnonzero(collection.parts == part))
         texts[file] = _list(names)
@@ -121,7 +120,7 @@ def _texts(out: Path, collection: Collection) -> dict[str, str]:
 
 
 def _list(names: Iterable[str]) -> str:
-    return _csv([[IMAGE], *([_cell(name)] for name in names)])
+    return csv_text([[IMAGE], *([_cell(name)] for name in names)])
 
 
 def _require_own(out: Path, texts: Mapping[str, str]) -> None:
@@ -149,12 +148,6 @@ def _info(out: Path, collection: Collection) -> DatasetInfo:
     )
 
 
-def _csv(rows: Iterable[Sequence[str]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
-
-
 def _cell(name: str) -> str:
     """A path as a cell, whose readers strip blanks."""
     return name if name == name.strip() else f"./{name}"
@@ -178,13 +171,8 @@ def changes(before: Described, collection: Collection) -> list[str]:
         ],
     }
     found = [
-        f"since the last run {len(names)} image{'s' * (len(names) > 1)} {what}: {_some(names)}"
+        f"since the last run {len(names)} image{'s' * (len(names) > 1)} {what}: {first_few(names)}"
         for what, names in kinds.items()
         if names
     ]
     return found or ["since the last run no image and no label changed"]
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more

@@ -29,7 +29,8 @@ def root(mini_voc, tmp_path):
 def test_training(root):
     config = load_config(MINI, ["DATASET.PATH", str(root)])
     training = training_batches(config, PASCAL_VOC, 0, CPU, SINGLE)
-    validation = validation_batches(config, PASCAL_VOC, CPU, SINGLE)
+    entries = training.samples.entries
+    validation = validation_batches(config, PASCAL_VOC, entries, CPU, SINGLE)
     batches = [training, *validation.values()]
     first = read_list(root / PASCAL_VOC.train_list, root)[0].image
     with pytest.raises(MissingError, match=f"image {first} does not exist, nor do ") as caught:

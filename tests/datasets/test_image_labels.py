@@ -117,7 +117,7 @@ def test_a_file_name_goes_before_an_id(tmp_path):
     [
         (("cat/1.jpg", "dog/1.jpg"), [8, 12]),
         (("images/cat/1.jpg", "images/dog/1.jpg"), [8, 12]),
-        (("/other/root/cat/1.jpg", "/other/root/dog/1.jpg"), [8, 12]),
+        (("/other/photos/cat/1.jpg", "/other/photos/dog/1.jpg"), [8, 12]),
         (("D:\\cat\\1.JPG", "D:\\Dog\\1.JPG"), [8, 12]),
         (("./cat/1", "./dog/1"), [8, 12]),
         # the longest name wins, whichever comes first
@@ -131,7 +131,7 @@ def test_a_file_name_goes_before_an_id(tmp_path):
 )
 def test_folders_tell_images_of_one_name_apart(tmp_path, names, expected):
     path = table(tmp_path, json.dumps({names[0]: ["cat"], names[1]: ["dog"]}), "l.json")
-    images = ["/root/images/cat/1.jpg", "/root/images/dog/1.jpg"]
+    images = ["/photos/images/cat/1.jpg", "/photos/images/dog/1.jpg"]
     assert found_in(path, images) == [index and [index] for index in expected]
     assert found_in(path, images[::-1]) == [index and [index] for index in expected[::-1]]
 

@@ -12,6 +12,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from datasets.info import DatasetInfo
+
 HERE = Path(__file__).parent
 
 
@@ -47,3 +49,9 @@ def render(template: str | Path, **values: Any) -> str:
     text = environment.get_template(path.name).render(values)
     # file names need not be UTF-8: bytes that are not become visible, as \udcXX
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def css_colour(info: DatasetInfo, index: int) -> str:
+    """The colour of a mask index, as CSS has it."""
+    red, green, blue = info.palette[3 * index : 3 * index + 3]
+    return f"rgb({red} {green} {blue})"

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from core.evaluation.evaluate import Evaluation
-from core.evaluation.html import render
+from core.evaluation.html import css_colour, render
 from core.evaluation.html.examples import best_and_worst, draw_examples
 from core.evaluation.report import Report, RunInfo
 from core.evaluation.sources import MaskSource
-from datasets.info import DatasetInfo
 from utils.errors import UserError
 from utils.files import write_text
 from utils.metrics import MEASURES, means, means_of_lacking_groups
@@ -58,7 +57,7 @@ def build_page(report: Report) -> str:
             ("pixels", len(classes[0]["pixels"])),
             *((title, len(report.results)) for title in MEASURE_TITLES),
         ],
-        ignored=_colour(info, info.ignore_index),
+        ignored=css_colour(info, info.ignore_index),
         shown=SHOWN,
         examples=draw_examples(
             [entry for entry in report.entries if entry.id in shown],
@@ -141,7 +140,7 @@ def _classes(report: Report) -> list[dict[str, Any]]:
             {
                 "index": index,
                 "name": name,
-                "colour": _colour(report.info, index),
+                "colour": css_colour(report.info, index),
                 "pixels": [int(counts[index]) for counts in pixels],
                 "measures": [
                     [float(getattr(score, measure)[index]) for score in scores]
@@ -160,8 +159,3 @@ def _run(run: RunInfo) -> dict[str, Any]:
     if facts is not None and run.changed is not None:
         facts["changes"] = "diff.patch holds those since the commit" if run.changed else "none"
     return {"folder": run.folder, "facts": facts, "config": run.config}
-
-
-def _colour(info: DatasetInfo, index: int) -> str:
-    red, green, blue = info.palette[3 * index : 3 * index + 3]
-    return f"rgb({red} {green} {blue})"

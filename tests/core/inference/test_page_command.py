@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from inference_command import infer, make_workplace, refusal, results_of, start_pair
+from inference_command import infer, make_workplace, mark, marked, refusal, results_of, start_pair
 from page_case import data_of, target
 
 IMAGES = 3
@@ -34,16 +34,6 @@ def made(place, tmp_path_factory) -> Path:
 def out(made, tmp_path) -> Path:
     """A copy of it."""
     return shutil.copytree(made, tmp_path / "out")
-
-
-def mark(folder: Path) -> None:
-    """Change every mask, so that it shows which are made anew."""
-    for path in folder.glob("*.png"):
-        path.write_bytes(b"marked")
-
-
-def marked(folder: Path) -> list[str]:
-    return sorted(path.stem for path in folder.glob("*.png") if path.read_bytes() == b"marked")
 
 
 def test_the_page_knows_all_images_and_their_labels(place, made):

@@ -15,7 +15,7 @@ from training_command import error_of, flatten, train
 
 from core.config import load_config
 from core.distributed import SINGLE
-from core.training.data import validation_batches
+from core.training.data import read_training_list, validation_batches
 from datasets.dataset_file import dataset_yaml, read_dataset
 from datasets.files import read_mask
 from datasets.lists import read_list
@@ -69,7 +69,8 @@ def test_a_run_is_repeated_by_what_it_left(tmp_path):
 
 def entries_of(info, data, writer):
     config = load_config(None, ["DATASET.PATH", str(data), "TRAIN.BATCH_SIZE", "4"])
-    found = validation_batches(config, info, torch.device("cpu"), SINGLE)[writer].samples
+    training = read_training_list(config, info, info.train_list)
+    found = validation_batches(config, info, training, torch.device("cpu"), SINGLE)[writer].samples
     return [entry.image.name for entry in found.entries]
 
 

@@ -174,7 +174,8 @@ def test_lists_of_the_data_set(mini_voc, capsys):
     """Images of VOC's are taken as they are stored."""
     config = load_config(None, ["DATASET.PATH", str(mini_voc), "TRAIN.BATCH_SIZE", "10"])
     training = training_batches(config, PASCAL_VOC, 0, CPU, SINGLE)
-    validation = validation_batches(config, PASCAL_VOC, CPU, SINGLE)
+    entries = training.samples.entries
+    validation = validation_batches(config, PASCAL_VOC, entries, CPU, SINGLE)
     lists = [training.samples, *(batches.samples for batches in validation.values())]
     assert not any(entry.exif for samples in lists for entry in samples.entries)
     names = [PASCAL_VOC.train_list, *list_names(PASCAL_VOC).values()]

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from datasets.image_folder import copies
-from datasets.image_folder.copies import TAIL, find_copies
+from utils import copies
+from utils.copies import TAIL, find_copies
 
 
 @pytest.fixture
