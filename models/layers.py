@@ -67,6 +67,13 @@ def init_from_scratch(module: nn.Module) -> None:
             nn.init.kaiming_normal_(layer.weight)
 
 
+def dtype_of_products(x: Tensor) -> torch.dtype:
+    """The type that convolutions and products of `x` are computed in: autocast's, or its own."""
+    kind = x.device.type
+    lowered = x.dtype == torch.float32 and torch.is_autocast_enabled(kind)
+    return torch.get_autocast_dtype(kind) if lowered else x.dtype
+
+
 def at_least_float32(x: Tensor) -> Tensor:
     """`x` in float32 if it is of lower precision, as autocast's convolutions give it."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -57,12 +57,14 @@ class SegmentationNetwork(Network):
         self.shallow_mask = GlobalCueInjection(shallow, WIDTH, WIDTH)
         self.gate = StochasticGate(psi)
         self.fc8_skip = nn.Sequential(
-            nn.Conv2d(shallow, SKIP_WIDTH, 1, bias=False), nn.BatchNorm2d(SKIP_WIDTH), nn.ReLU()
+            nn.Conv2d(shallow, SKIP_WIDTH, 1, bias=False),
+            nn.BatchNorm2d(SKIP_WIDTH),
+            nn.ReLU(inplace=True),
         )
         self.fc8_x = nn.Sequential(
             nn.Conv2d(WIDTH + SKIP_WIDTH, WIDTH, 3, padding=1, bias=False),
             nn.BatchNorm2d(WIDTH),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
         )
         self.last_conv = nn.Sequential(
             nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False),
@@ -70,11 +72,11 @@ class SegmentationNetwork(Network):
             # dropout before or after ReLU gives the same, but before it the result of ReLU, which
             # backward needs, is also the convolution's input, which backward needs too
             nn.Dropout(0.5),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False),
             nn.BatchNorm2d(WIDTH),
             nn.Dropout(0.1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(WIDTH, num_classes - 1, 1),
         )
         for head in (self.aspp, self.shallow_mask, self.fc8_skip, self.fc8_x, self.last_conv):

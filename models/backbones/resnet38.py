@@ -46,10 +46,10 @@ class ResBlock(nn.Module):
             self.conv_branch1 = None
 
     def forward(self, x: Tensor) -> Tensor:
-        activated = F.relu(self.bn_branch2a(x))
+        activated = F.relu(self.bn_branch2a(x), inplace=True)
         shortcut = x if self.conv_branch1 is None else self.conv_branch1(activated)
         out = self.conv_branch2a(activated)
-        out = self.conv_branch2b1(F.relu(self.bn_branch2b1(out)))
+        out = self.conv_branch2b1(F.relu(self.bn_branch2b1(out), inplace=True))
         return out + shortcut
 
 
@@ -83,13 +83,13 @@ class Bottleneck(nn.Module):
         self.conv_branch1 = _conv(inputs, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        activated = F.relu(self.bn_branch2a(x))
+        activated = F.relu(self.bn_branch2a(x), inplace=True)
         out = self.conv_branch2a(activated)
         # dropout before or after ReLU gives the same, but before it the result of ReLU, which
         # backward needs, is also the convolution's input, which backward needs too
-        out = F.relu(self.dropout_2b1(self.bn_branch2b1(out)))
+        out = F.relu(self.dropout_2b1(self.bn_branch2b1(out)), inplace=True)
         out = self.conv_branch2b1(out)
-        out = F.relu(self.dropout_2b2(self.bn_branch2b2(out)))
+        out = F.relu(self.dropout_2b2(self.bn_branch2b2(out)), inplace=True)
         return self.conv_branch2b2(out) + self.conv_branch1(activated)
 
 
@@ -127,7 +127,7 @@ class ResNet38(GradCheckpointing):
         conv3 = self.run_all((self.b3, self.b3_1, self.b3_2), x)
         x = self.run_all((self.b4, self.b4_1, self.b4_2, self.b4_3, self.b4_4, self.b4_5), conv3)
         x = self.run_all((self.b5, self.b5_1, self.b5_2, self.b6, self.b7), x)
-        return conv3, F.relu(self.bn7(x))
+        return conv3, F.relu(self.bn7(x), inplace=True)
 
 
 RESNET38 = BackboneSpec(

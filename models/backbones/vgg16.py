@@ -49,28 +49,28 @@ class VGG16(GradCheckpointing):
         return conv3, self.run(self._stage5, x)
 
     def _stage1(self, images: Tensor) -> Tensor:
-        x = F.relu(self.conv1_2(F.relu(self.conv1_1(images))))
+        x = F.relu(self.conv1_2(F.relu(self.conv1_1(images), inplace=True)), inplace=True)
         return _max_pool(x, stride=2)
 
     def _stage2(self, x: Tensor) -> Tensor:
-        x = F.relu(self.conv2_2(F.relu(self.conv2_1(x))))
+        x = F.relu(self.conv2_2(F.relu(self.conv2_1(x), inplace=True)), inplace=True)
         return _max_pool(x, stride=2)
 
     def _stage3(self, x: Tensor) -> Tensor:
-        x = F.relu(self.conv3_2(F.relu(self.conv3_1(x))))
-        return F.relu(self.conv3_3(x))
+        x = F.relu(self.conv3_2(F.relu(self.conv3_1(x), inplace=True)), inplace=True)
+        return F.relu(self.conv3_3(x), inplace=True)
 
     def _stage4(self, conv3: Tensor) -> Tensor:
         x = _max_pool(conv3, stride=2)
-        x = F.relu(self.conv4_2(F.relu(self.conv4_1(x))))
-        return _max_pool(F.relu(self.conv4_3(x)), stride=1)
+        x = F.relu(self.conv4_2(F.relu(self.conv4_1(x), inplace=True)), inplace=True)
+        return _max_pool(F.relu(self.conv4_3(x), inplace=True), stride=1)
 
     def _stage5(self, x: Tensor) -> Tensor:
-        x = F.relu(self.conv5_2(F.relu(self.conv5_1(x))))
-        x = F.relu(self.conv5_3(x))
+        x = F.relu(self.conv5_2(F.relu(self.conv5_1(x), inplace=True)), inplace=True)
+        x = F.relu(self.conv5_3(x), inplace=True)
         # dropout before or after ReLU gives the same, but before it one result serves both
-        x = F.relu(self.drop6(self.fc6(x)))
-        return F.relu(self.fc7(x))
+        x = F.relu(self.drop6(self.fc6(x)), inplace=True)
+        return F.relu(self.fc7(x), inplace=True)
 
 
 def _max_pool(x: Tensor, stride: int) -> Tensor:

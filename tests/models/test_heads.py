@@ -11,7 +11,7 @@ import torch
 from layer_checks import check_dropout, dropouts
 from torch import Tensor, nn
 
-from models.heads.aspp import ASPP, AtrousBranch
+from models.heads.aspp import ASPP, AtrousBranch, shifted_products
 from models.heads.gate import StochasticGate
 from models.heads.gci import GlobalCueInjection
 from models.heads.ngwp import normalised_global_weighted_pooling, size_focal_penalty
@@ -276,3 +276,47 @@ class TestFixedStatsBatchNorm:
         (found**2).sum().backward()
         assert fixed.weight.grad.abs().min() > 0
         assert fixed.bias.grad.abs().min() > 0
+
+
+@pytest.mark.parametrize("size", [(9, 7), (1, 3), (2, 30), (13, 41), (40, 26)])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_shifted_products_are_a_dilated_convolution(size: tuple[int, int], dtype) -> None:
+    maps = random_maps(2, 24, *size).to(dtype).requires_grad_()
+    weight = random_maps(5, 24, 3, 3, seed=1).to(dtype).requires_grad_()
+    output_gradient = random_maps(2, 5, *size, seed=2).to(dtype)
+    found = shifted_products(maps, weight, 12)
+    gradients = torch.autograd.grad(found, (maps, weight), output_gradient)
+    exact = [tensor.detach().double().requires_grad_() for tensor in (maps, weight)]
+    expected = torch.nn.functional.conv2d(*exact, padding=12, dilation=12)
+    assert found.dtype == dtype and found.shape == expected.shape
+    # totals are float32, products and results are of the given type
+    precision = 2e-2 if dtype == torch.bfloat16 else 1e-6
+    scale = expected.abs().max().item()
+    torch.testing.assert_close(found.double(), expected, rtol=precision, atol=precision * scale)
+    slow = torch.autograd.grad(expected, exact, output_gradient.double())
+    for gradient, reference in zip(gradients, slow, strict=True):
+        scale = reference.abs().max().item()
+        torch.testing.assert_close(
+            gradient.double(), reference, rtol=precision, atol=precision * scale
+        )
+
+
+@pytest.mark.parametrize("lowered", ["autocast", "weights"])
+def test_aspp_uses_shifted_products_where_16_bits_flow_on_a_cpu(lowered: str, monkeypatch) -> None:
+    calls = []
+
+    def counted(x: Tensor, weight: Tensor, dilation: int) -> Tensor:
+        calls.append((x.dtype, weight.dtype, dilation))
+        return shifted_products(x, weight, dilation)
+
+    monkeypatch.setattr("models.heads.aspp.shifted_products", counted)
+    head, maps = ASPP(FixedStatsBatchNorm2d, 8, 4).eval(), random_maps(2, 8, 40, 41).float()
+    expected = head(maps)
+    assert not calls
+    if lowered == "autocast":
+        with torch.autocast("cpu", torch.bfloat16):
+            found = head(maps)
+    else:
+        found = head.bfloat16()(maps.bfloat16())
+    assert calls == [(torch.bfloat16, torch.bfloat16, dilation) for dilation in (12, 24, 36)]
+    torch.testing.assert_close(found.float(), expected, rtol=0.05, atol=0.05)
