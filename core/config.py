@@ -68,7 +68,7 @@ class TrainConfig:
     VAL_INTERVAL: int = _option(2, low=1)  # epochs between validations
     SYNC_BN: bool = False  # BatchNorm over the batches of all processes, on GPUs
     SCHEDULE: str = _option("constant", choices=("constant", "poly", "cosine"))  # of NET.LR
-    WARMUP: int = _option(0, low=0)  # steps in which the learning rates grow linearly from 0
+    WARMUP: int = _option(0, low=0)  # steps in which the learning rates grow linearly
     AMP: str = _option("off", choices=("off", "bf16", "fp16"))  # precision of convolutions
     TF32: bool = True  # GPUs may round float32 convolutions to TF32; never outside of training
     CHECKPOINT: bool = False  # compute activations again instead of storing them

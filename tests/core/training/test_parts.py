@@ -196,6 +196,16 @@ def test_every_step_is_taken_with_its_own_learning_rate(monkeypatch):
     assert rate_of(trainer) == 0  # of the step after the last one
 
 
+def test_a_step_that_fp16_leaves_out_counts_for_the_schedule():
+    model = TinyNetwork()
+    trainer = trainer_of(model, TRAIN__AMP="fp16", TRAIN__SCHEDULE="poly", TRAIN__NUM_EPOCHS=1)
+    trainer.precision.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**126)
+    before = model.backbone.weight.clone()
+    trainer.train_one_epoch(random_batches(2), 0)
+    assert torch.equal(model.backbone.weight, before)
+    assert rate_of(trainer) == pytest.approx(0.001 * 0.5**0.9)
+
+
 def rate_of(trainer: Trainer) -> float:
     return trainer.optimizer.param_groups[0]["lr"]
 
