@@ -67,6 +67,8 @@ class TrainConfig:
     PRETRAIN: int = _option(5, low=0)  # epochs with the classification loss alone
     VAL_INTERVAL: int = _option(2, low=1)  # epochs between validations
     SYNC_BN: bool = False  # BatchNorm over the batches of all processes, on GPUs
+    SCHEDULE: str = _option("constant", choices=("constant", "poly", "cosine"))  # of NET.LR
+    WARMUP: int = _option(0, low=0)  # steps in which the learning rates grow linearly
     AMP: str = _option("off", choices=("off", "bf16", "fp16"))  # precision of convolutions
     TF32: bool = True  # GPUs may round float32 convolutions to TF32; never outside of training
     CHECKPOINT: bool = False  # compute activations again instead of storing them
@@ -116,7 +118,7 @@ class NetConfig:
     BACKBONE: str = "resnet50"
     PRE_WEIGHTS_PATH: str = _option("", path=True)
     FREEZE_BN: bool = True  # false: train from scratch, nothing is frozen
-    OPT: str = _option("SGD", choices=("SGD", "Adam"))
+    OPT: str = _option("SGD", choices=("SGD", "Adam", "AdamW"))
     LR: float = _option(0.001, low=0)
     BETA1: float = _option(0.5, low=0, high=0.9999)
     MOMENTUM: float = _option(0.9, low=0)
@@ -126,6 +128,7 @@ class NetConfig:
     BG_SCORE: float = 0.1
     FOCAL_P: float = 3.0
     FOCAL_LAMBDA: float = _option(0.01, low=0)
+    REFINE: str = _option("pamr", choices=("pamr", "none"))  # of masks, before pseudo labels
     PAMR_KERNEL: tuple[int, ...] = _option((1, 2, 4, 8, 12, 24), low=1)
     PAMR_ITER: int = _option(10, low=0)
     SG_PSI: float = _option(0.3, low=0, high=0.99)

@@ -1,8 +1,12 @@
-"""From the configuration's NET section to a network."""
+"""From the configuration's NET section to a network: which parts it is put together from.
+
+A new part is a module, and a line here in place of the one that it replaces.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -11,23 +15,39 @@ from torch import nn
 from models.backbones import get_backbone_spec
 from models.backbones.spec import BackboneSpec
 from models.cam import CamBaseline
+from models.heads.aspp import ASPP
+from models.heads.gate import StochasticGate
+from models.heads.gci import GlobalCueInjection
+from models.heads.ngwp import normalised_global_weighted_pooling, size_focal_penalty
+from models.heads.pamr import PAMR
 from models.layers import FixedStatsBatchNorm2d
 from models.network import Network
-from models.segmentation import SegmentationNetwork
+from models.segmentation import WIDTH, SegmentationNetwork
+from models.self_supervision import Unrefined, balanced_mask_loss
 from utils.errors import UserError
+
+REFINEMENTS: Mapping[str, Callable[[Any], nn.Module]] = MappingProxyType(
+    {
+        "pamr": lambda net: PAMR(net.PAMR_ITER, net.PAMR_KERNEL),
+        "none": lambda net: Unrefined(),
+    }
+)
+"""NET.REFINE → what refines masks with the image, from the NET section."""
 
 
 def _build_ae(net: Any, num_classes: int, backbone: nn.Module, spec: BackboneSpec) -> Network:
+    shallow, deep = spec.conv3.channels, spec.conv6.channels
     return SegmentationNetwork(
         backbone,
-        (spec.conv3.channels, spec.conv6.channels),
+        shallow,
         num_classes,
-        aspp_norm=_fixed_norm(net),
-        psi=net.SG_PSI,
-        focal_p=net.FOCAL_P,
-        focal_lambda=net.FOCAL_LAMBDA,
-        pamr_iter=net.PAMR_ITER,
-        pamr_dilations=net.PAMR_KERNEL,
+        aspp=ASPP(_fixed_norm(net), deep, WIDTH),
+        shallow_mask=GlobalCueInjection(shallow, WIDTH, WIDTH),
+        gate=StochasticGate(net.SG_PSI),
+        pool=normalised_global_weighted_pooling,
+        penalty=partial(size_focal_penalty, p=net.FOCAL_P, lam=net.FOCAL_LAMBDA),
+        refine=REFINEMENTS[net.REFINE](net),
+        mask_loss=balanced_mask_loss,
     )
 
 
@@ -38,6 +58,7 @@ def _build_bsl(net: Any, num_classes: int, backbone: nn.Module, spec: BackboneSp
 MODELS: Mapping[str, Callable[[Any, int, nn.Module, BackboneSpec], Network]] = MappingProxyType(
     {"ae": _build_ae, "bsl": _build_bsl}
 )
+"""NET.MODEL → the network."""
 
 
 def get_model(net: Any, num_classes: int = 21) -> Network:

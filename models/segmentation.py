@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from models.heads.aspp import ASPP
-from models.heads.gate import StochasticGate
-from models.heads.gci import GlobalCueInjection
-from models.heads.ngwp import normalised_global_weighted_pooling, size_focal_penalty
-from models.heads.pamr import PAMR, published_stencils
+from models.heads.pamr import published_stencils
 from models.layers import at_least_float32, init_from_scratch, resize_corners
 from models.network import Network, drop_absent, label_mean
 from models.present import PresentClasses
-from models.self_supervision import balanced_mask_loss, make_pseudo_labels
+from models.self_supervision import make_pseudo_labels
 
 WIDTH = 256  # channels of the decoder
 SKIP_WIDTH = 48  # channels of the shallow features that join the deep ones
@@ -24,14 +20,21 @@ SKIP_WIDTH = 48  # channels of the shallow features that join the deep ones
 class SegmentationNetwork(Network):
     """Masks from a decoder, scores from the masks, and supervision from the refined masks.
 
+    The parts are given, with what they map to what; `models.builder` lists the published ones.
+
     Args:
-        backbone: gives (conv3, conv6).
-        channels: of conv3 and conv6.
+        backbone: B×3×H×W images to (conv3, conv6).
+        shallow: channels of conv3.
         num_classes: C, background included.
-        aspp_norm: the class of ASPP's batch normalisation layers.
-        psi: the stochastic gate's ψ.
-        focal_p, focal_lambda: of the size-focal penalty.
-        pamr_iter, pamr_dilations: of PAMR.
+        aspp: conv6 to B×WIDTH×h×w.
+        shallow_mask: conv3 and the decoder's B×WIDTH×h×w to a tensor of the latter's shape.
+        gate: the decoder's features and the result of `shallow_mask` to a mixture of them.
+        pool: mask logits and masks B×C×h×w to B×C scores.
+        penalty: masks B×C×h×w to what is added to their B×C scores.
+        refine: images B×3×h×w and masks B×K×h×w to refined masks; never in need of gradients.
+        mask_loss: mask logits B×C×h×w, pseudo labels B×H×W and labels B×(C − 1) to B losses.
+
+    All convolutions of `aspp` and `shallow_mask` start Kaiming-normal (see `init_from_scratch`).
     """
 
     class_layer = "last_conv.8"
@@ -39,23 +42,26 @@ class SegmentationNetwork(Network):
     def __init__(
         self,
         backbone: nn.Module,
-        channels: tuple[int, int],
+        shallow: int,
         num_classes: int,
-        aspp_norm: type[nn.BatchNorm2d],
-        psi: float,
-        focal_p: float,
-        focal_lambda: float,
-        pamr_iter: int,
-        pamr_dilations: Sequence[int],
+        *,
+        aspp: nn.Module,
+        shallow_mask: nn.Module,
+        gate: nn.Module,
+        pool: Callable[[Tensor, Tensor], Tensor],
+        penalty: Callable[[Tensor], Tensor],
+        refine: nn.Module,
+        mask_loss: Callable[[Tensor, Tensor, Tensor], Tensor],
     ) -> None:
         super().__init__(backbone)
-        shallow, deep = channels
-        self.focal_p = focal_p
-        self.focal_lambda = focal_lambda
-        self.aspp = ASPP(aspp_norm, deep, WIDTH)
-        self._aff = PAMR(pamr_iter, pamr_dilations)  # the name in published snapshots
-        self.shallow_mask = GlobalCueInjection(shallow, WIDTH, WIDTH)
-        self.gate = StochasticGate(psi)
+        # their order is that of entries in published snapshots
+        self.aspp = aspp
+        self._aff = refine  # the name there
+        self.shallow_mask = shallow_mask
+        self.gate = gate
+        self.pool = pool
+        self.penalty = penalty
+        self.mask_loss = mask_loss
         self.fc8_skip = nn.Sequential(
             nn.Conv2d(shallow, SKIP_WIDTH, 1, bias=False),
             nn.BatchNorm2d(SKIP_WIDTH),
@@ -132,13 +138,12 @@ class SegmentationNetwork(Network):
             if with_masks:
                 outputs["masks"] = drop_absent(resize_corners(masks, size), labels)
                 outputs["refined_masks"] = resize_corners(classes.spread(refined), size)
-        outputs["loss_mask"] = balanced_mask_loss(logits, outputs["pseudo_labels"], labels)
+        outputs["loss_mask"] = self.mask_loss(logits, outputs["pseudo_labels"], labels)
         return outputs
 
     def _score(self, logits: Tensor, masks: Tensor) -> Tensor:
         """Mask logits and masks, B×C×h×w, to class scores B×(C − 1)."""
-        scores = normalised_global_weighted_pooling(logits, masks)
-        return (scores + size_focal_penalty(masks, self.focal_p, self.focal_lambda))[:, 1:]
+        return (self.pool(logits, masks) + self.penalty(masks))[:, 1:]
 
     def forward_dense(self, images: Tensor) -> Tensor:
         """B×3×H×W images to mask logits B×C×h×w, the background's a constant 1."""

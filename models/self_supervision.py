@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from models.layers import resize_corners
 from utils.palette import IGNORE_INDEX
+
+
+class Unrefined(nn.Module):
+    """NET.REFINE "none": pseudo labels are made of the masks as they are.
+
+    Shape:
+        image B×3×h×w and masks B×C×h×w to these masks.
+    """
+
+    def forward(self, image: Tensor, masks: Tensor) -> Tensor:
+        return masks
 
 
 def make_pseudo_labels(

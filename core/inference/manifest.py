@@ -28,6 +28,7 @@ PAGE = "index.html"
 NO_INFLUENCE = frozenset(
     {"TEST.BATCH_SIZE", "TEST.DATA_ROOT", "TEST.NUM_CLASSES", "NET.PRE_WEIGHTS_PATH", "NET.OPT"}
     | {"NET.LR", "NET.BETA1", "NET.MOMENTUM", "NET.WEIGHT_DECAY", "NET.LOSS", "NET.MASK_LOSS_BCE"}
+    | {"NET.REFINE"}
 )
 # run info of runs that continued an earlier one
 LATER_RUN_INFO = re.compile(r"(config|dataset|environment|diff)_from_\d{5,}\.(yaml|patch)")

@@ -25,7 +25,7 @@ from core.precision import AutocastNetwork, Precision, require_compiler, tf32
 from core.training.data import Batches
 from core.training.errors import NotFiniteError
 from core.training.losses import Criterion
-from core.training.optimizer import build_optimizer
+from core.training.optimizer import build_optimizer, rate_factor, set_learning_rates
 from datasets.transforms import normalise
 from models.network import Network
 from utils.metrics import average_precision, best_threshold
@@ -159,11 +159,26 @@ class Trainer:
         # validation has no gradients for the processes to share, and parts of unequal size
         self.eval_model = network if group.size > 1 else self.model
         self.optimizer = build_optimizer(network, config.NET)
+        self.train_config = config.TRAIN
+
+    def schedule(self, epoch: int, step: int, steps: int) -> None:
+        """Give the optimizer the learning rates of a step, as TRAIN.SCHEDULE and WARMUP have them.
+
+        Args:
+            epoch, step: the step of the epoch.
+            steps: of an epoch.
+        """
+        config = self.train_config
+        done, total = epoch * steps + step, (config.NUM_EPOCHS + 1) * steps
+        factor = rate_factor(config.SCHEDULE, config.WARMUP, done, total)
+        set_learning_rates(self.optimizer, factor)
 
     def train_one_epoch(
         self, batches: Batches, epoch: int, steps_left: int = 0
     ) -> dict[str, float]:
         """Take a step for every batch of the epoch; returns the mean of each loss, over the group.
+
+        Afterwards the optimizer has the learning rates of the next epoch's first step.
 
         Args:
             batches: of the training list.
@@ -183,6 +198,7 @@ class Trainer:
         for step, batch in enumerate(progress):
             # all processes stop before the same step, or one would wait for the others for ever
             self.end_if_requested()
+            self.schedule(epoch, step, len(batches))
             outputs, labels = run_batch(self.model, batch, self.device)
             losses = self.criterion(outputs, labels, epoch)
             where = f"epoch {epoch}, step {step}{self.precision.caution}"
@@ -191,6 +207,7 @@ class Trainer:
             means.update(losses)
             if (line := pace.line(step)) and self.group.is_rank_zero:
                 print(line, flush=True)
+        self.schedule(epoch + 1, 0, len(batches))
         total = MeanLosses()
         for part in self.group.gather(means):
             total.merge(part)

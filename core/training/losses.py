@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +30,7 @@ class Criterion:
     """
 
     def __init__(self, config: Config) -> None:
-        self.classify = _soft_margin if config.NET.LOSS == "SoftMargin" else _hinge
+        self.classify = LOSSES[config.NET.LOSS]
         self.mask_weight = config.NET.MASK_LOSS_BCE
         self.pretrain = config.TRAIN.PRETRAIN
 
@@ -64,3 +65,9 @@ def _hinge(scores: Tensor, labels: Tensor) -> Tensor:
     present, order = labels.sort(dim=1, descending=True, stable=True)
     indices = torch.where(present > 0, order, -1)
     return F.multilabel_margin_loss(scores, indices, reduction="none")
+
+
+LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = MappingProxyType(
+    {"SoftMargin": _soft_margin, "Hinge": _hinge}
+)
+"""NET.LOSS → the losses (B) of scores and labels (B×(C − 1), 0 or 1)."""

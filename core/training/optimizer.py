@@ -1,9 +1,12 @@
-"""The optimizer and its four groups of parameters."""
+"""The optimizer, its four groups of parameters, and the schedule of their learning rates."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -13,32 +16,103 @@ from models.backbones import get_backbone_spec
 from models.network import Network
 from utils.errors import UserError
 
-_TRAINED_LAYERS = (nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.SyncBatchNorm)
+Groups = Sequence[Mapping[str, Any]]
+
+OPTIMIZERS: Mapping[str, Callable[[Groups, Any], torch.optim.Optimizer]] = MappingProxyType(
+    {
+        "SGD": lambda groups, net: torch.optim.SGD(groups, momentum=net.MOMENTUM),
+        "Adam": lambda groups, net: torch.optim.Adam(groups, betas=(net.BETA1, 0.999)),
+        "AdamW": lambda groups, net: torch.optim.AdamW(groups, betas=(net.BETA1, 0.999)),
+    }
+)
+"""NET.OPT → the optimizer of groups, which have their rates and decays; and the NET section."""
+
+SCHEDULES: Mapping[str, Callable[[float], float]] = MappingProxyType(
+    {
+        "constant": lambda progress: 1.0,
+        "poly": lambda progress: (1 - progress) ** 0.9,
+        "cosine": lambda progress: (1 + math.cos(math.pi * progress)) / 2,
+    }
+)
+"""TRAIN.SCHEDULE → the learning rates' factor, from how much of training is done, in [0, 1]."""
 
 
 def build_optimizer(model: Network, net: Any) -> torch.optim.Optimizer:
-    """SGD or Adam over pretrained weights, pretrained biases, new weights and new biases.
+    """NET.OPT over pretrained weights, pretrained biases, new weights and new biases.
 
-    The backbone is pretrained, the heads are new. The learning rate of each group is
-    constant: NET.LR times the multiplier in the backbone's spec. Only weights decay. Frozen
-    parameters are in no group, so a group may be empty.
+    The learning rate of each group is NET.LR times the multiplier in the backbone's spec, and that
+    times the schedule's factor (see `set_learning_rates`). Only weights decay. A group may be
+    empty.
 
     Args:
         net: the NET section of the configuration.
+
+    Raises:
+        ValueError: a parameter that wants a gradient is in no group, or in two.
     """
-    groups = _group_parameters(model)
+    groups = group_parameters(model)
+    _require_each_once(model, groups)
     multipliers = get_backbone_spec(net.BACKBONE).lr_multipliers
     options = [
         {
             "params": parameters,
             "lr": net.LR * multiplier,
+            "initial_lr": net.LR * multiplier,  # PyTorch's name for what schedules start from
             "weight_decay": net.WEIGHT_DECAY if index % 2 == 0 else 0.0,
         }
         for index, (parameters, multiplier) in enumerate(zip(groups, multipliers, strict=True))
     ]
-    if net.OPT == "Adam":
-        return torch.optim.Adam(options, betas=(net.BETA1, 0.999))
-    return torch.optim.SGD(options, momentum=net.MOMENTUM)
+    return OPTIMIZERS[net.OPT](options, net)
+
+
+def group_parameters(model: Network) -> tuple[list[nn.Parameter], ...]:
+    """Pretrained weights, pretrained biases, new weights and new biases, in the model's order.
+
+    The backbone is pretrained, all else is new. By their names, whatever module they are of,
+    parameters are biases if the last part has `bias` in it (`bias`, `in_proj_bias`), or if they are
+    vectors or scalars that are not called `weight`: a layer scale or a temperature is, like a bias,
+    no weight to be pulled towards 0. All others are weights, those of normalisation layers
+    included, which decay in the published code. What wants no gradient is in no group.
+    """
+    groups: tuple[list[nn.Parameter], ...] = ([], [], [], [])
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            offset = 0 if name.startswith("backbone.") else 2
+            groups[offset + _is_bias(name, parameter)].append(parameter)
+    return groups
+
+
+def rate_factor(schedule: str, warmup: int, step: int, steps: int) -> float:
+    """What the learning rates of a step are multiplied with.
+
+    factor = min(1, (step + 1) / warmup) · SCHEDULES[schedule](step / steps): a linear warm-up over
+    the first `warmup` steps, times the schedule. It depends on nothing else, so that a resumed run
+    has the rates of one that was never interrupted, or, where TRAIN.NUM_EPOCHS was raised, those of
+    a run that was to be as long from the start. A step that fp16 leaves out counts.
+
+    Args:
+        schedule: TRAIN.SCHEDULE.
+        warmup: TRAIN.WARMUP, 0 for none.
+        step: counted from 0 over all epochs.
+        steps: of the whole run.
+    """
+    ramp = min(1.0, (step + 1) / warmup) if warmup else 1.0
+    return ramp * SCHEDULES[schedule](min(1.0, step / steps))
+
+
+def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Give every group its configured learning rate times `factor`."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * factor
+
+
+def require_usable_warmup(warmup: int, steps: int) -> None:
+    """Raise `UserError` where a run of so many steps would end before its warm-up."""
+    if warmup > steps:
+        raise UserError(
+            f"TRAIN.WARMUP {warmup} is longer than the whole run of {steps} steps; lower it, or "
+            "raise TRAIN.NUM_EPOCHS"
+        )
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
@@ -75,13 +149,14 @@ def restore_optimizer(
         group.update(configured)
 
 
-def _group_parameters(model: Network) -> tuple[list[nn.Parameter], ...]:
-    groups: tuple[list[nn.Parameter], ...] = ([], [], [], [])
-    for name, module in model.named_modules():
-        if not isinstance(module, _TRAINED_LAYERS):
-            continue
-        offset = 0 if name.startswith("backbone.") else 2
-        for parameter, kind in ((module.weight, 0), (module.bias, 1)):
-            if parameter is not None and parameter.requires_grad:
-                groups[offset + kind].append(parameter)
-    return groups
+def _is_bias(name: str, parameter: nn.Parameter) -> bool:
+    last = name.rpartition(".")[2]
+    return "bias" in last or (parameter.ndim <= 1 and last != "weight")
+
+
+def _require_each_once(model: Network, groups: Sequence[Sequence[nn.Parameter]]) -> None:
+    counts = Counter(id(parameter) for parameters in groups for parameter in parameters)
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and counts[id(parameter)] != 1:
+            count = counts[id(parameter)]
+            raise ValueError(f"{name} wants a gradient, but is {count} times in the groups")

@@ -29,6 +29,7 @@ from core.training.data import (
 from core.training.engine import Trainer, Validation, describe
 from core.training.errors import explain_errors
 from core.training.losses import require_usable_loss
+from core.training.optimizer import require_usable_warmup
 from core.training.resume import (
     LAST,
     PREVIOUS,
@@ -142,6 +143,8 @@ class TrainingRun:
         check_config(config, start, device, group)
         require_usable_loss(config.NET.LOSS, self.info)
         self.train_batches = training_batches(config, self.info, self.seed, device, group)
+        steps = len(self.train_batches)
+        require_usable_warmup(config.TRAIN.WARMUP, (config.TRAIN.NUM_EPOCHS + 1) * steps)
         training = self.train_batches.samples.entries
         self.val_batches = validation_batches(config, self.info, training, device, group)
         require_listed_files([self.train_batches, *self.val_batches.values()], config, self.info)
@@ -152,6 +155,7 @@ class TrainingRun:
         load_weights(network, config, start, self.init_from)
         self.trainer = Trainer(network, config, device, group, self.stop)
         self.best_score = restore(start, self.trainer.optimizer, self.trainer.precision)
+        self.trainer.schedule(self.first_epoch, 0, steps)
         require_writable_folder(self.snapshots, "--snapshot-dir (SNAPSHOT_DIR)")
         require_writable_folder(self.logs, "--logdir (LOGDIR)")
         require_utf_8(self.logs, "--logdir (LOGDIR)")

@@ -92,7 +92,7 @@ def draw_batch(
     images = (batch[0] * 255).round().byte().permute(0, 2, 3, 1).numpy()
 
     columns = {"input": list(images)}
-    for key, title in (("masks", "masks"), ("refined_masks", "PAMR masks")):
+    for key, title in (("masks", "masks"), ("refined_masks", "refined masks")):
         if key in outputs:
             masks = outputs[key].float().cpu().numpy()
             columns[title] = [

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from golden_recipe import golden_config
 from torch import Tensor, nn
 
+from core.published import published_state
 from models import get_model
+from models.builder import REFINEMENTS
 from models.cam import CamBaseline
+from models.heads.aspp import ASPP
+from models.heads.gate import StochasticGate
+from models.heads.gci import GlobalCueInjection
 from models.heads.ngwp import normalised_global_weighted_pooling, size_focal_penalty
 from models.heads.pamr import PAMR
 from models.layers import FixedStatsBatchNorm2d
 from models.network import Network
-from models.segmentation import SegmentationNetwork
-from models.self_supervision import balanced_mask_loss, make_pseudo_labels
+from models.segmentation import WIDTH, SegmentationNetwork
+from models.self_supervision import Unrefined, balanced_mask_loss, make_pseudo_labels
 from utils.errors import UserError
 
 CLASSES = 5
@@ -36,18 +43,19 @@ class TinyBackbone(nn.Module):
         return torch.relu(self.shallow(images)), torch.relu(self.deep(images))
 
 
-def tiny_ae(classes: int = CLASSES) -> SegmentationNetwork:
+def tiny_ae(classes: int = CLASSES, refine: nn.Module | None = None) -> SegmentationNetwork:
     torch.manual_seed(0)
     return SegmentationNetwork(
         TinyBackbone(),
-        (6, 7),
+        6,
         classes,
-        aspp_norm=FixedStatsBatchNorm2d,
-        psi=0.3,
-        focal_p=4,
-        focal_lambda=0.02,
-        pamr_iter=3,
-        pamr_dilations=(1, 2),
+        aspp=ASPP(FixedStatsBatchNorm2d, 7, WIDTH),
+        shallow_mask=GlobalCueInjection(6, WIDTH, WIDTH),
+        gate=StochasticGate(0.3),
+        pool=normalised_global_weighted_pooling,
+        penalty=partial(size_focal_penalty, p=4, lam=0.02),
+        refine=refine or PAMR(3, (1, 2)),
+        mask_loss=balanced_mask_loss,
     )
 
 
@@ -185,6 +193,29 @@ def test_ae_from_logits_to_losses():
     torch.testing.assert_close(outputs["loss_mask"], losses)
 
 
+def test_without_refinement_pseudo_labels_are_of_the_masks_as_they_are():
+    network = tiny_ae(refine=Unrefined()).eval()
+    images, raw, labels = batch()
+    with torch.no_grad():
+        network.last_conv[8].weight *= 3
+        outputs = network(images, raw, labels, with_masks=True)
+    torch.testing.assert_close(outputs["refined_masks"], outputs["masks"])
+    assert torch.equal(outputs["pseudo_labels"], make_pseudo_labels(outputs["masks"]))
+    assert not torch.equal(outputs["pseudo_labels"], torch.full((4, *SIZE), 255))
+
+
+def test_a_refinement_changes_nothing_of_a_snapshot():
+    """Those that one has written the other one reads, and both are of the published names."""
+    with torch.device("meta"):
+        states = [
+            published_state(get_model(golden_config("vgg16", "ae", REFINE=refine)))
+            for refine in REFINEMENTS
+        ]
+    assert len(states) > 1
+    assert all(list(state) == list(states[0]) for state in states)
+    assert "_aff.aff_x.kernel" in states[0]
+
+
 def test_bsl_from_maps_to_masks():
     network = tiny_bsl().eval().double()
     images, raw, labels = (x.double() for x in batch())
@@ -289,6 +320,6 @@ class TestGetModel:
             assert network.bg_score == 0.35
             return
         assert network.gate.psi == 0.45
-        assert (network.focal_p, network.focal_lambda) == (2.5, 0.3)
+        assert network.penalty.keywords == {"p": 2.5, "lam": 0.3}
         (pamr,) = (module for module in network.modules() if isinstance(module, PAMR))
         assert (pamr.num_iter, pamr.dilations) == (4, (1, 3))

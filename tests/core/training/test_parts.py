@@ -63,6 +63,9 @@ class ListBatches:
     def images_of_all(self) -> int:
         return sum(len(labels) for _, labels in self.batches)
 
+    def __len__(self) -> int:
+        return len(self.batches)
+
     def epoch(self, epoch: int):
         return iter(self.batches)
 
@@ -159,8 +162,7 @@ def test_an_epoch_takes_a_step_per_batch():
     twin = TinyNetwork()
     twin.load_state_dict(model.state_dict())
     batches, judge = random_batches(4, 4), criterion(TRAIN__PRETRAIN=0)
-    trainer = trainer_of(model, TRAIN__PRETRAIN=0)
-    trainer.optimizer = torch.optim.SGD(model.parameters(), lr=0.5, momentum=0.9)
+    trainer = trainer_of(model, TRAIN__PRETRAIN=0, NET__LR=0.5, NET__WEIGHT_DECAY=0)
     trainer.train_one_epoch(batches, 0)
 
     # momentum by hand: v ← 0.9 v + g, w ← w − lr v
@@ -174,6 +176,38 @@ def test_an_epoch_takes_a_step_per_batch():
                 p.sub_(0.5 * v)
     for mine, other in zip(model.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(mine, other)
+
+
+def test_every_step_is_taken_with_its_own_learning_rate(monkeypatch):
+    model, batches, rates = TinyNetwork(), random_batches(2, 2, 2), []
+    changes = {"SCHEDULE": "poly", "WARMUP": 2, "NUM_EPOCHS": 1}
+    trainer = trainer_of(
+        model, NET__LR=0.5, **{f"TRAIN__{key}": value for key, value in changes.items()}
+    )
+    step = trainer.optimizer.step
+    monkeypatch.setattr(trainer.optimizer, "step", lambda: (rates.append(rate_of(trainer)), step()))
+    for epoch in range(2):
+        trainer.schedule(epoch, 0, len(batches))
+        before = rate_of(trainer)
+        trainer.train_one_epoch(batches, epoch)
+        assert before == rates[3 * epoch]  # TensorBoard shows that of an epoch's first step
+    expected = [0.5 * min(1, (k + 1) / 2) * (1 - k / 6) ** 0.9 for k in range(6)]
+    assert rates == pytest.approx(expected)
+    assert rate_of(trainer) == 0  # of the step after the last one
+
+
+def test_a_step_that_fp16_leaves_out_counts_for_the_schedule():
+    model = TinyNetwork()
+    trainer = trainer_of(model, TRAIN__AMP="fp16", TRAIN__SCHEDULE="poly", TRAIN__NUM_EPOCHS=1)
+    trainer.precision.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**126)
+    before = model.backbone.weight.clone()
+    trainer.train_one_epoch(random_batches(2), 0)
+    assert torch.equal(model.backbone.weight, before)
+    assert rate_of(trainer) == pytest.approx(0.001 * 0.5**0.9)
+
+
+def rate_of(trainer: Trainer) -> float:
+    return trainer.optimizer.param_groups[0]["lr"]
 
 
 def test_a_loss_that_is_not_finite_ends_the_epoch_before_the_step():
