@@ -37,6 +37,10 @@ OLD_KEYS = ("DEBUG", "CUDA", "PYTORCH_VERSION_LESS_THAN_040")
 """People's old files have them; whatever their values, they are accepted and dropped."""
 
 
+PRECISIONS = ("off", "bf16", "fp16", AUTO)
+"""What TRAIN.AMP and TEST.AMP may say; core.precision settles `auto` for a machine."""
+
+
 def _option(
     default: Any,
     *,
@@ -69,7 +73,7 @@ class TrainConfig:
     SYNC_BN: bool = False  # BatchNorm over the batches of all processes, on GPUs
     SCHEDULE: str = _option("constant", choices=("constant", "poly", "cosine"))  # of NET.LR
     WARMUP: int = _option(0, low=0)  # steps in which the learning rates grow linearly
-    AMP: str = _option("off", choices=("off", "bf16", "fp16"))  # precision of convolutions
+    AMP: str = _option("off", choices=PRECISIONS)  # of convolutions; auto: bf16 where it is fast
     TF32: bool = True  # GPUs may round float32 convolutions to TF32; never outside of training
     CHECKPOINT: bool = False  # compute activations again instead of storing them
     COMPILE: bool = False  # torch.compile: faster after a slow first step
@@ -83,6 +87,8 @@ class InferenceConfig:
     DATA_ROOT: str = _option("", path=True)  # empty: DATASET.PATH
     SCALES: tuple[float, ...] = _option((1.0, 0.5, 1.5, 2.0), low=0.01)
     FLIP: bool = True
+    # multiscale: pad: views are windows of PAD_SIZE; fit: of their own size, in multiples of 16
+    WINDOW: str = _option("pad", choices=("pad", "fit"))
     PAD_SIZE: tuple[int, int] = _option((1024, 1024), low=1)  # height, width
     CROP_SIZE: tuple[int, int] = _option((448, 448), low=1)  # height, width
     CROP_GRID_SIZE: tuple[int, int] = _option((2, 2), low=1)  # rows, columns
@@ -91,12 +97,12 @@ class InferenceConfig:
     NUM_CLASSES: int = _option(0, low=0)  # 0: the data set's; another number is an error
     USE_GT_LABELS: bool = False
     FP_CUT_SCORE: float | str = 0.1  # auto: what suits the validation images' labels best
-    # for images that PAD_SIZE does not hold: grow it, or shrink the image
+    # for images that PAD_SIZE does not hold: grow it, or shrink the image (always so with fit)
     OVERSIZE: str = _option("grow", choices=("grow", "shrink"))
     CRF: bool = True
     CRF_PRESENT_ONLY: bool = False  # a CRF over the classes that an image's masks have, faster
     MIN_CONFIDENCE: float = _option(0.0, low=0, high=1)  # below: 255; a class's share of the masks
-    AMP: str = _option("off", choices=("off", "bf16", "fp16"))  # precision of convolutions
+    AMP: str = _option("off", choices=PRECISIONS)  # of convolutions; auto: bf16 where it is fast
     COMPILE: bool = False  # torch.compile: faster after a slow first batch
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import re
@@ -23,6 +24,10 @@ DRIVER_FILE = Path("/proc/driver/nvidia/version")
 CONTROL_FILE = Path("/dev/nvidiactl")
 CPU_FILE = Path("/proc/cpuinfo")
 BUILDS_PAGE = "pytorch.org/get-started/previous-versions"
+
+# names of glibc's malloc.h
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_MAX = -4
 
 # of NVIDIA's drivers, the first that runs programs of a version of CUDA
 _FIRST_DRIVER = {11: 450, 12: 525, 13: 580}
@@ -99,6 +104,26 @@ def cpu_lacks(unit: str) -> bool:
     """Whether the CPU is known to have no `unit`, as bf16: Linux tells, other systems do not."""
     facts = _cpu_facts()
     return bool(facts) and unit not in facts
+
+
+def multiplies_bf16(device: torch.device) -> bool:
+    """Whether the device has units for matrix products in bf16: AMX, or CUDA's from Ampere on."""
+    if device.type == "cuda" and not torch.version.hip:
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return device.type == "cpu" and "amx_bf16" in _cpu_facts()
+
+
+def keep_memory(device: torch.device) -> None:
+    """On a CPU, let the C library keep freed memory for the next tensors.
+
+    glibc gives large blocks back to the system at once, and to get fresh ones, filled with zeros
+    page by page, takes longer than many a layer that is no product. The process then stays as large
+    as it once was. Other C libraries are left as they are.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if device.type == "cpu" and mallopt:
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _cpu_facts() -> str:

@@ -22,6 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from core.devices import (
     describe_devices,
     gpus_used,
+    keep_memory,
     out_of_memory,
     require_working,
     select_device,
@@ -172,6 +173,7 @@ def join_group(name: str, spread: bool = False) -> tuple[Group, torch.device]:
         with rank_zero_speaks_first(Group(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))):
             return _join_started(name)
     device = select_device(name)
+    keep_memory(device)
     devices = gpus_used(device, spread)
     print(f"device: {describe_devices(devices)}", flush=True)
     require_working(devices)
@@ -180,6 +182,7 @@ def join_group(name: str, spread: bool = False) -> tuple[Group, torch.device]:
 
 def _join_started(name: str) -> tuple[Group, torch.device]:
     device = select_device(name)
+    keep_memory(device)
     local_rank = int(os.environ["LOCAL_RANK"])
     if device.type == "cuda":
         local_size = int(os.environ["LOCAL_WORLD_SIZE"])

@@ -3,22 +3,72 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.config import InferenceConfig
-from core.devices import cpu_lacks, speaks_for_machine
+from core.config import Config, InferenceConfig
+from core.config_reading import AUTO
+from core.devices import cpu_lacks, multiplies_bf16, speaks_for_machine
 from utils.errors import UserError
 
 T = TypeVar("T")
 
 DTYPES = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-"""What TRAIN.AMP and TEST.AMP may say, and what convolutions are then computed in."""
+"""What TRAIN.AMP and TEST.AMP may say but for auto, and what convolutions are then computed in."""
+
+
+def settled_amp(kind: str, devices: Sequence[torch.device]) -> str:
+    """TRAIN.AMP or TEST.AMP with auto settled: bf16 if all devices multiply it natively, or off."""
+    if kind != AUTO:
+        return kind
+    return "bf16" if all(multiplies_bf16(device) for device in devices) else "off"
+
+
+def settle_training(
+    config: Config, kept: str | None, devices: Sequence[torch.device]
+) -> tuple[Config, str]:
+    """The configuration with TRAIN.AMP auto settled, and a line that says so; "" if it was given.
+
+    Args:
+        kept: what an earlier part of the run settled on, and all of it keeps; None if there is
+            none.
+        devices: those that train.
+
+    Raises:
+        UserError: the run was begun in bf16, and this machine cannot multiply it natively.
+    """
+    if config.TRAIN.AMP != AUTO:
+        return config, ""
+    here = settled_amp(AUTO, devices)
+    kind = here if kept in (None, AUTO) else kept
+    if kind == "bf16" != here:
+        raise UserError(
+            f"TRAIN.AMP auto: the run was begun in bf16, which {devices[0].type} here has no units "
+            "for; go on where it began, or give --set TRAIN.AMP off"
+        )
+    again = "as before" if kept == kind else _reason(kind, devices)
+    config = replace(config, TRAIN=replace(config.TRAIN, AMP=kind))
+    return config, f"TRAIN.AMP auto: {kind}, {again}"
+
+
+def settle_inference(config: Config, device: torch.device) -> tuple[Config, str]:
+    """The configuration with TEST.AMP auto settled, and a line that says so; "" if it was given."""
+    if config.TEST.AMP != AUTO:
+        return config, ""
+    kind = settled_amp(AUTO, [device])
+    config = replace(config, TEST=replace(config.TEST, AMP=kind))
+    return config, f"TEST.AMP auto: {kind}, {_reason(kind, [device])}"
+
+
+def _reason(kind: str, devices: Sequence[torch.device]) -> str:
+    words = "multiplies bf16 natively" if kind == "bf16" else "has no units for bf16"
+    return f"since the {devices[0].type.upper()} {words}"
 
 
 def autocast(kind: str, device: torch.device) -> AbstractContextManager:
@@ -120,13 +170,14 @@ def accelerate(model: nn.Module, test: InferenceConfig, device: torch.device) ->
     if test.COMPILE:
         require_compiler("TEST.COMPILE", device)
         model.compile()
-    if test.AMP == "off":
+    amp = settled_amp(test.AMP, [device])
+    if amp == "off":
         return model
-    require_speed("TEST.AMP", test.AMP, device)
-    require_amp("TEST.AMP", test.AMP, device, trains=False)
+    require_speed("TEST.AMP", amp, device)
+    require_amp("TEST.AMP", amp, device, trains=False)
     if device.type == "cuda":
         model.to(memory_format=torch.channels_last)
-    return AutocastNetwork(model, test.AMP, device)
+    return AutocastNetwork(model, amp, device)
 
 
 @contextmanager

@@ -37,6 +37,12 @@ def kept_cut_score(folder: Path) -> float | None:
     return None if score == AUTO else score
 
 
+def kept_amp(folder: Path) -> str | None:
+    """TRAIN.AMP of the config.yaml beside snapshots; None if there is no such file."""
+    path = folder / CONFIG_FILE
+    return load_config(path).TRAIN.AMP if path.exists() else None
+
+
 def settings_of(
     snapshot: Path,
     cfg: Config | str | Path | None = None,

@@ -17,7 +17,8 @@ SNAPSHOT_DIR=${SNAPSHOT_DIR:-}              # where runs are; default: snapshots
 DATASET=${DATASET:-}                        # default: that of the snapshot
 CONFIG=${CONFIG:-}                          # default: that of the snapshot, as in training
 LABELS=${LABELS:-}                          # a file that says what is in the images, if you know
-OVERSIZE=${OVERSIZE:-shrink}                # how images of many megapixels are seen: shrink or grow
+WINDOW=${WINDOW:-}                          # of views: fit (default), their own size; or pad: PAD_SIZE
+OVERSIZE=${OVERSIZE:-}                      # images larger than PAD_SIZE are seen: shrink or grow
 OUTPUT=${OUTPUT:-}                          # default: results/images and the folder's name
 EXTRA_ARGS=${EXTRA_ARGS:-}                  # as "--device cpu"
 NPROC=${NPROC:-}                            # processes that share the images, one a GPU; empty: one
@@ -61,8 +62,13 @@ OUTPUT=${OUTPUT:-results/images/$name}
 [ -z "$CONFIG" ] || require_config
 [ -z "$LABELS" ] || [ -e "$LABELS" ] ||
     fail "LABELS: there is no file $LABELS (relative paths start at $ROOT)"
+[ -n "$WINDOW" ] || case $OVERSIZE in "") WINDOW=fit ;; *) WINDOW=pad ;; esac
+OVERSIZE=${OVERSIZE:-shrink}
+[[ $WINDOW == fit || $WINDOW == pad ]] || fail "WINDOW must be fit or pad, found $WINDOW"
 [[ $OVERSIZE == shrink || $OVERSIZE == grow ]] ||
     fail "OVERSIZE must be shrink or grow, found $OVERSIZE"
+[[ $WINDOW == pad || $OVERSIZE == shrink ]] ||
+    fail "OVERSIZE=grow takes WINDOW=pad; with WINDOW=fit, a larger TEST.PAD_SIZE allows for more pixels"
 require_number NPROC
 choose_snapshot
 set_up_python
@@ -77,8 +83,8 @@ set_command infer_val.py --page "${snapshot_arguments[@]}" --infer-list "$IMAGES
 [ -z "$LABELS" ] || python_command+=(--labels "$LABELS")
 # some of the configurations take labels from masks, which own images do not have; a CRF over all
 # classes takes gigabytes for an image of a camera
-python_command+=(--set TEST.OVERSIZE "$OVERSIZE" TEST.USE_GT_LABELS False
-    TEST.CRF_PRESENT_ONLY True)
+python_command+=(--set TEST.WINDOW "$WINDOW" TEST.OVERSIZE "$OVERSIZE" TEST.AMP auto
+    TEST.USE_GT_LABELS False TEST.CRF_PRESENT_ONLY True)
 add_further_arguments "$@"
 
 start "${python_command[@]}"

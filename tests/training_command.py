@@ -29,6 +29,7 @@ SETTINGS = {
     "TRAIN.PRETRAIN": "1",
     "TRAIN.VAL_INTERVAL": "2",
     "NET.LR": "0.001",
+    "TRAIN.AMP": "off",  # the same on every machine
 }
 
 

@@ -52,19 +52,24 @@ def origin(
     Raises:
         UserError: a file cannot be read.
     """
+    files = {"the snapshot": snapshot, "the labels": labels}
+    return {
+        "the data set": info.name,
+        "the classes": list(info.classes),
+        **{name: path and f"sha256 {_sha256(path)}" for name, path in files.items()},
+        **_keys(config),
+    }
+
+
+def _keys(config: Config) -> dict[str, Any]:
+    """The keys of TEST and NET that results depend on."""
     sections = {"TEST": config.TEST, "NET": config.NET}
     keys = {
         f"{section}.{key}": list(value) if isinstance(value, tuple) else value
         for section, values in sections.items()
         for key, value in dataclasses.asdict(values).items()
     }
-    files = {"the snapshot": snapshot, "the labels": labels}
-    return {
-        "the data set": info.name,
-        "the classes": list(info.classes),
-        **{name: path and f"sha256 {_sha256(path)}" for name, path in files.items()},
-        **{key: value for key, value in keys.items() if key not in NO_INFLUENCE},
-    }
+    return {key: value for key, value in keys.items() if key not in NO_INFLUENCE}
 
 
 def plan_results(
@@ -196,7 +201,10 @@ def _require_same(earlier: Manifest | None, made_from: dict[str, Any], path: Pat
 
 
 def _read_manifest(path: Path) -> Manifest | None:
-    """The content of results.json, or None if it is missing or damaged."""
+    """The content of results.json, or None if it is missing or damaged.
+
+    Keys that the version which wrote it did not know yet had the effect of their defaults.
+    """
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -204,7 +212,10 @@ def _read_manifest(path: Path) -> Manifest | None:
     valid = isinstance(manifest, dict) and all(
         isinstance(manifest.get(name), dict) for name in ("made_from", "images")
     )
-    return manifest if valid else None
+    if not valid:
+        return None
+    manifest["made_from"] = {**_keys(Config()), **manifest["made_from"]}
+    return manifest
 
 
 def _ids(outputs: Outputs, kind: str) -> set[str]:

@@ -6,7 +6,7 @@ import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -41,10 +41,10 @@ class Prediction(NamedTuple):
 class Predictor:
     """Predicts the class masks of images.
 
-    Views run in groups of at most TEST.BATCH_SIZE. Where a window has grown beyond TEST.PAD_SIZE, a
-    group has no more pixels than TEST.BATCH_SIZE windows of that size, but at least one view. Where
-    a GPU's memory does not hold a group, it is halved, and all that follow, also in later calls,
-    are no larger. The results do not depend on the groups.
+    Views of one window run in groups of at most TEST.BATCH_SIZE. Where a window has grown beyond
+    TEST.PAD_SIZE, a group has no more pixels than TEST.BATCH_SIZE windows of that size, but at
+    least one view. Where a GPU's memory does not hold a group, it is halved, and all that follow,
+    also in later calls, are no larger. The results do not depend on the groups.
 
     Args:
         model: images (B×3×H×W, normalised) → raw class scores (B×(C−1)) and masks (B×C×H×W).
@@ -56,8 +56,9 @@ class Predictor:
         self.model = model
         self.test = test
         self.device = device
-        # of all views that run at a time; finite once memory was short
-        self._max_pixels: float = math.inf
+        # of all views that run at a time
+        self._budget = test.BATCH_SIZE * math.prod(test.PAD_SIZE)
+        self._max_pixels: float = math.inf  # the same, finite once memory was short
 
     def predict(self, samples: Iterable[Sample]) -> Iterator[Prediction]:
         """Predict each sample's masks; the next views are cut while the network works on others.
@@ -83,10 +84,10 @@ class Predictor:
         for numbered in samples:
             _, sample = numbered
             views = tta_views(sample.size, test)
-            budget = test.BATCH_SIZE * math.prod(test.PAD_SIZE)
-            size = max(1, min(test.BATCH_SIZE, budget // math.prod(views[0].window)))
-            for group in _split(views, size):
-                yield numbered, group, cut_views(group, sample.image, pinned)
+            for window, alike in groupby(views, key=attrgetter("window")):
+                size = max(1, min(test.BATCH_SIZE, self._budget // math.prod(window)))
+                for group in _split(list(alike), size):
+                    yield numbered, group, cut_views(group, sample.image, pinned)
 
     def _predict_sample(
         self, sample: Sample, groups: Iterable[tuple[object, list[TTAView], Tensor]]
@@ -116,33 +117,37 @@ class Predictor:
         self, sample: Sample, groups: Iterable[tuple[object, list[TTAView], Tensor]]
     ) -> Prediction | None:
         """The prediction; None if memory was short, and the next attempt takes smaller groups."""
-        merger, largest = Merger(sample.size), 1
-        window = tta_views(sample.size, self.test)[0].window
+        merger, largest, waits = Merger(sample.size), 1, self._waits(sample)
+        if sample.labels is not None:
+            merger.expect(self._labels(sample, merger))
+        answers: list[tuple[list[TTAView], Tensor]] = []
         # the next group is fetched outside of `try`: errors in preparing it are not those of the
         # device's memory
         for _, group, inputs in groups:
+            window = group[0].window
             size = min(len(group), self._max_views(window))
             largest = max(largest, size)
             try:
                 for views, part in zip(_split(group, size), inputs.split(size), strict=True):
-                    self._run(sample, views, part, merger)
+                    scores, masks = self.model(part.to(self.device, non_blocking=True))
+                    merger.add_scores(scores)
+                    answers.append((views, masks))
+                    del masks  # merged, it is to leave the memory
+                    if not waits:
+                        merger.add_masks(*answers.pop())
             except RuntimeError as error:
-                self._halve_groups(error, sample, largest, window)
+                self._halve_groups(error, sample, largest, window, waits)
                 return None
         try:
-            return self._finish(sample, merger)
+            return self._finish(sample, merger, answers)
         except RuntimeError as error:
-            self._halve_groups(error, sample, largest, window)
+            self._halve_groups(error, sample, largest, window, waits)
             return None
 
-    def _run(self, sample: Sample, views: list[TTAView], inputs: Tensor, merger: Merger) -> None:
-        """Merge the network's answer to some views; its memory is free when this returns."""
-        scores, masks = self.model(inputs.to(self.device, non_blocking=True))
-        merger.add_scores(scores)
-        # if the labels are known already, the masks of absent objects need no resizing
-        if sample.labels is not None or len(views) == len(tta_views(sample.size, self.test)):
-            merger.expect(self._labels(sample, merger))
-        merger.add_masks(views, masks)
+    def _waits(self, sample: Sample) -> bool:
+        """Whether masks are merged once all scores are there, which leaves out absent objects."""
+        pixels = sum(math.prod(view.window) for view in tta_views(sample.size, self.test))
+        return sample.labels is None and pixels <= min(self._budget, self._max_pixels)
 
     def _max_views(self, window: Size) -> int:
         """How many views of that size run at a time, at least one."""
@@ -150,18 +155,18 @@ class Predictor:
         return max(1, int(min(views, sys.maxsize)))
 
     def _halve_groups(
-        self, error: RuntimeError, sample: Sample, largest: int, window: Size
+        self, error: RuntimeError, sample: Sample, largest: int, window: Size, waits: bool
     ) -> None:
         """Halve the group that memory was short for; raise where that does not help."""
         if not out_of_memory(error):
             raise error
-        if largest == 1:
+        if largest == 1 and not waits:
             raise UserError(
                 f"the GPU's memory does not hold a view of {size_text(window)} for {sample.id}, "
                 f"{size_text(sample.size)}; set TEST.OVERSIZE shrink where windows exceed "
                 "TEST.PAD_SIZE, or give --device cpu"
             ) from error
-        self._max_pixels = largest // 2 * math.prod(window)
+        self._max_pixels = max(1, largest // 2) * math.prod(window)
 
     def _labels(self, sample: Sample, merger: Merger) -> Tensor:
         """Which objects keep their masks, C−1 zeros and ones.
@@ -170,10 +175,18 @@ class Predictor:
         """
         if sample.labels is None:
             return (merger.scores > cut_score(self.test)).float()
-        return torch.from_numpy(sample.labels).to(merger.scores.device)
+        return torch.from_numpy(sample.labels).to(self.device)
 
-    def _finish(self, sample: Sample, merger: Merger) -> Prediction:
-        merged = merger.merged(self._labels(sample, merger))
+    def _finish(
+        self, sample: Sample, merger: Merger, answers: Sequence[tuple[list[TTAView], Tensor]]
+    ) -> Prediction:
+        """Merge the masks that have waited, and what follows."""
+        labels = self._labels(sample, merger)
+        if answers:
+            merger.expect(labels)
+        for views, masks in answers:
+            merger.add_masks(views, masks)
+        merged = merger.merged(labels)
         if self.test.METHOD == "multiscale":
             merged[0] **= self.test.BG_POW
         if not (merged.isfinite().all() and merger.scores.isfinite().all()):

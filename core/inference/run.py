@@ -21,6 +21,7 @@ from core.inference.samples import check_samples, find_images, known_labels, loa
 from core.inference.segmenter import Segmenter
 from core.inference.tta import describe_oversize
 from core.inference.writing import KINDS, PAGE_FOLDER, Outputs, result_writer
+from core.precision import settle_inference
 from core.run_info import write_run_info
 from core.snapshot_settings import settings_of
 from datasets.image_labels import read_labels
@@ -57,6 +58,9 @@ def run_inference(args: argparse.Namespace, group: Group, device: torch.device) 
             snapshot = _find_snapshot(args)
             cfg, info = settings_of(snapshot, given, args.dataset, args.set)
             cfg, root = with_workers(cfg, args), data_root(cfg)
+            cfg, settled = settle_inference(cfg, device)
+            if settled and group.is_rank_zero:
+                print(settled)
             _check_options(args, cfg)
             images, info = info.find_list(args.infer_list, root), info.at(root)
             entries = _find_images(images, root, args.mask_output_dir, info, group)
@@ -73,7 +77,12 @@ def run_inference(args: argparse.Namespace, group: Group, device: torch.device) 
                     outputs, entries, made_from, args.skip_existing or args.renew, args.renew
                 )
                 _check_images(left, cfg, info, root)
-        left, snapshot = group.gather((left, snapshot))[0]
+        left, snapshot, amp = group.gather((left, snapshot, cfg.TEST.AMP))[0]
+        if amp != cfg.TEST.AMP:
+            raise UserError(
+                f"TEST.AMP auto is {amp} in process 0 and {cfg.TEST.AMP} in process {group.rank}; "
+                "set TEST.AMP off, or use machines of one kind"
+            )
         if left:
             if not group.is_rank_zero:
                 segmenter = Segmenter.from_snapshot(snapshot, cfg, device, info)

@@ -8,6 +8,7 @@ window. TEST.METHOD decides which views there are; the rest is the same for both
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -24,14 +25,18 @@ from utils.errors import UserError
 
 Size = tuple[int, int]  # height, width
 
+STEP = 16
+"""Sides of fitting windows are multiples of it, as of the strides in networks."""
+
 
 def tta_views(image_size: Size, test: InferenceConfig) -> list[TTAView]:
     """The TTA views of an image, in the order in which the network sees them.
 
-    multiscale: every scale in order, plain and then (FLIP) flipped, in the centre of PAD_SIZE.
+    multiscale: every scale in order, plain and then (FLIP) flipped, in the centre of its window,
+    which is PAD_SIZE, or with TEST.WINDOW fit hardly larger than the view itself.
     multicrop: the crops of a grid over PAD_SIZE row by row, each (FLIP) flipped and then plain.
 
-    For an image larger than PAD_SIZE, TEST.OVERSIZE decides what changes: see `Layout`.
+    What changes for an image larger than PAD_SIZE, see `Layout`.
 
     Args:
         image_size: the image's height and width.
@@ -49,18 +54,18 @@ def tta_views(image_size: Size, test: InferenceConfig) -> list[TTAView]:
 
 def _multiscale_views(layout: Layout, test: InferenceConfig) -> list[TTAView]:
     views = []
-    for size in layout.sizes:
-        top, left = layout.padding(size)
+    for size, window in zip(layout.sizes, layout.windows, strict=True):
+        top, left = _padding(size, window)
         for flipped in (False, True) if test.FLIP else (False,):
-            views.append(TTAView(size, flipped, (-top, -left), layout.pad))
+            views.append(TTAView(size, flipped, (-top, -left), window))
     return views
 
 
 def _multicrop_views(layout: Layout, test: InferenceConfig) -> list[TTAView]:
     views = []
-    [size] = layout.sizes
+    [size], [pad] = layout.sizes, layout.windows
     width, crop_width = size[1], test.CROP_SIZE[1]
-    padding_top, padding_left = layout.padding(size)
+    padding_top, padding_left = _padding(size, pad)
     rows, columns = (layout.crop_starts(axis, test.CROP_SIZE[axis]) for axis in (0, 1))
     for top in (row - padding_top for row in rows):
         for left in (column - padding_left for column in columns):
@@ -168,27 +173,28 @@ def cut_views(views: Sequence[TTAView], image: Image.Image, pinned: bool = False
 class Layout:
     """The sizes of an image's views.
 
-    All of `sizes` fit `pad`. For an image that exceeds TEST.PAD_SIZE at one of its scales,
-    TEST.OVERSIZE is either "grow": `pad` is the smallest size that holds all views, with as many
-    more crops as that takes; or "shrink": all `sizes` are smaller by the same factor.
+    All windows are TEST.PAD_SIZE. For an image that exceeds it at one of its scales, TEST.OVERSIZE
+    is either "grow": the windows are the smallest that hold all views, with as many more crops as
+    that takes; or "shrink": all `sizes` are smaller by the same factor.
+
+    With TEST.WINDOW fit, a multiscale view's window is its own size, rounded up to multiples of
+    `STEP`, and none has more pixels than PAD_SIZE: all `sizes` of an image that would exceed it are
+    smaller by the same factor.
 
     Attributes:
         sizes: height and width of the resized image, one pixel at least, scale by scale.
-        pad: height and width of the canvas whose centre they fill.
-        grid: multicrop's rows and columns of crops over `pad`.
+        windows: height and width of the canvas whose centre each of them fills.
+        grid: multicrop's rows and columns of crops over its only canvas.
     """
 
     sizes: tuple[Size, ...]
-    pad: Size
+    windows: tuple[Size, ...]
     grid: Size
-
-    def padding(self, size: Size) -> Size:
-        """Rows above and columns left of an image of `size` in the centre of `pad`."""
-        return (self.pad[0] - size[0]) // 2, (self.pad[1] - size[1]) // 2
 
     def crop_starts(self, axis: int, crop: int) -> list[int]:
         """Where along `axis` of `pad` crops of that length begin, the last ones moved inside."""
-        stride, last = _crop_stride(self.pad[axis], self.grid[axis]), self.pad[axis] - crop
+        [pad] = self.windows
+        stride, last = _crop_stride(pad[axis], self.grid[axis]), pad[axis] - crop
         return [min(index * stride, last) for index in range(self.grid[axis])]
 
 
@@ -196,16 +202,38 @@ def make_layout(image_size: Size, test: InferenceConfig) -> Layout:
     """The layout of an image of `image_size` (height, width) under the TEST section."""
     sizes = _scaled_sizes(image_size, test, factor=1.0)
     pad, grid = test.PAD_SIZE, test.CROP_GRID_SIZE
-    if _fit(sizes, pad):
-        return Layout(sizes, pad, grid)
-    if test.OVERSIZE == "shrink":
-        return Layout(_scaled_sizes(image_size, test, _shrinkage(image_size, test)), pad, grid)
+    if not _fit(sizes, test) and _shrinks(test):
+        sizes = _scaled_sizes(image_size, test, _shrinkage(image_size, test))
+    if fits_windows(test):
+        return Layout(sizes, tuple(_window(size) for size in sizes), grid)
+    if _fit(sizes, test):
+        return Layout(sizes, (pad,) * len(sizes), grid)
     height, width = _extent((*sizes, pad))
     rows, columns = (
         max(count, -(-length // crop))
         for count, length, crop in zip(grid, (height, width), test.CROP_SIZE, strict=True)
     )
-    return Layout(sizes, (height, width), (rows, columns))
+    return Layout(sizes, ((height, width),) * len(sizes), (rows, columns))
+
+
+def fits_windows(test: InferenceConfig) -> bool:
+    """Whether each view has a window of its own size; multicrop's are TEST.CROP_SIZE always."""
+    return test.WINDOW == "fit" and test.METHOD == "multiscale"
+
+
+def _shrinks(test: InferenceConfig) -> bool:
+    """Whether too large images are seen smaller, rather than through larger windows."""
+    return fits_windows(test) or test.OVERSIZE == "shrink"
+
+
+def _window(size: Size) -> Size:
+    height, width = (-(-length // STEP) * STEP for length in size)
+    return height, width
+
+
+def _padding(size: Size, window: Size) -> Size:
+    """Rows above and columns left of an image of `size` in the centre of `window`."""
+    return (window[0] - size[0]) // 2, (window[1] - size[1]) // 2
 
 
 def _scaled_sizes(image_size: Size, test: InferenceConfig, factor: float) -> tuple[Size, ...]:
@@ -219,14 +247,20 @@ def _scales(test: InferenceConfig) -> tuple[float, ...]:
 
 
 def _shrinkage(image_size: Size, test: InferenceConfig) -> float:
-    """The factor of all scales at which the largest view fits TEST.PAD_SIZE exactly."""
+    """The factor of all scales at which the largest view is as large as TEST.PAD_SIZE allows."""
     largest = max(_scales(test))
+    if fits_windows(test):
+        return math.sqrt(math.prod(test.PAD_SIZE) / math.prod(image_size)) / largest
     return min(
         pad / (length * largest) for pad, length in zip(test.PAD_SIZE, image_size, strict=True)
     )
 
 
-def _fit(sizes: tuple[Size, ...], pad: Size) -> bool:
+def _fit(sizes: tuple[Size, ...], test: InferenceConfig) -> bool:
+    """Whether views of these sizes are as TEST.PAD_SIZE allows: inside it, or of no more pixels."""
+    pad = test.PAD_SIZE
+    if fits_windows(test):
+        return all(math.prod(size) <= math.prod(pad) for size in sizes)
     return all(height <= pad[0] and width <= pad[1] for height, width in sizes)
 
 
@@ -266,7 +300,7 @@ def describe_oversize(images: Mapping[str, Size], test: InferenceConfig) -> str:
     large = {
         name: size
         for name, size in images.items()
-        if not _fit(_scaled_sizes(size, test, factor=1.0), test.PAD_SIZE)
+        if not _fit(_scaled_sizes(size, test, factor=1.0), test)
     }
     if not large:
         return ""
@@ -276,13 +310,16 @@ def describe_oversize(images: Mapping[str, Size], test: InferenceConfig) -> str:
     pad = f"TEST.PAD_SIZE {list(test.PAD_SIZE)} (height, width)"
     line = f"larger than {pad}: {len(large)} of {len(images)} images"
     line += f", the first {name} ({size_text(first)}, {seen}); "
-    if test.OVERSIZE == "shrink":
+    if _shrinks(test):
+        remedy = "TEST.OVERSIZE grow enlarges windows instead"
+        if fits_windows(test):
+            remedy = "a larger TEST.PAD_SIZE allows for more pixels"
         least = min(_shrinkage(size, test) for size in large.values())
         return (
             f"{line}the network sees them smaller, all scales of an image times {least:.2g} or "
-            "more, and masks keep the image's size; TEST.OVERSIZE grow enlarges windows instead"
+            f"more, and masks keep the image's size; {remedy}"
         )
-    most = _extent(make_layout(size, test).pad for size in large.values())
+    most = _extent(make_layout(size, test).windows[0] for size in large.values())
     return (
         f"{line}their windows grow, to {size_text(most)} at most, and take more memory and time; "
         "TEST.OVERSIZE shrink shows the images to the network smaller instead"

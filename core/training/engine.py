@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from core.config import Config
+from core.devices import gpus_used
 from core.distributed import (
     SINGLE,
     Group,
@@ -21,7 +22,7 @@ from core.distributed import (
     sync_batch_norm,
     track_group,
 )
-from core.precision import AutocastNetwork, Precision, require_compiler, tf32
+from core.precision import AutocastNetwork, Precision, require_compiler, settled_amp, tf32
 from core.training.data import Batches
 from core.training.errors import NotFiniteError
 from core.training.losses import Criterion
@@ -147,7 +148,7 @@ class Trainer:
         if config.TRAIN.COMPILE:
             require_compiler("TRAIN.COMPILE", device)
             network.compile_layers()
-        amp = config.TRAIN.AMP
+        amp = settled_amp(config.TRAIN.AMP, gpus_used(device, spread=group.size == 1))
         self.network = network
         self.device = device
         self.group = group

@@ -14,9 +14,14 @@ from core.config import Config, InferenceConfig, with_cut_score
 from core.config_reading import AUTO
 from core.devices import gpus_used
 from core.distributed import SINGLE, Group, broadcast_buffers, interruptible, rank_zero_first
-from core.precision import tf32
+from core.precision import settle_training, tf32
 from core.run_info import write_run_info
-from core.snapshot_settings import kept_cut_score, require_classes_of_run, write_settings
+from core.snapshot_settings import (
+    kept_amp,
+    kept_cut_score,
+    require_classes_of_run,
+    write_settings,
+)
 from core.training.checkpoint_manager import CheckpointManager, discard_existing, discard_leftovers
 from core.training.config_check import check_config
 from core.training.data import (
@@ -130,7 +135,7 @@ class TrainingRun:
 
     def _prepare(self) -> None:
         """Read the lists, build the network, and check all that can be checked."""
-        config, device, group = self.config, self.device, self.group
+        device, group = self.device, self.group
         check_init_from(self.init_from, self.snapshots, self.resume, self.overwrite)
         start = find_start(self.snapshots, self.resume, self.overwrite, self.seed)
         # not the start itself, which may hold all weights
@@ -140,6 +145,12 @@ class TrainingRun:
         self.saved: int | None = None  # the epoch that this run's `last` is to train next
         if start:
             require_classes_of_run(self.snapshots, self.info)
+        # kept as the threshold is, or the part that is resumed would differ from the others
+        kept = kept_amp(self.snapshots) if start else None
+        self.config, settled = settle_training(self.config, kept, self._devices())
+        if settled and group.is_rank_zero:
+            print(settled, flush=True)
+        config = self.config
         check_config(config, start, device, group)
         require_usable_loss(config.NET.LOSS, self.info)
         self.train_batches = training_batches(config, self.info, self.seed, device, group)
@@ -201,6 +212,7 @@ class TrainingRun:
             "start": f"epoch {self.first_epoch}",
             "--init-from": str(self.init_from),
             "seed": str(self.seed),
+            "TRAIN.AMP": self.config.TRAIN.AMP,
             "configuration": self.config.to_yaml(),
             "data set": dataset_yaml(self._located()),
         }
@@ -232,13 +244,15 @@ class TrainingRun:
         """The data set with its data root, for files that may lie anywhere."""
         return self.info.at(self.config.DATASET.PATH)
 
+    def _devices(self) -> list[torch.device]:
+        return gpus_used(self.device, spread=self.group.size == 1)
+
     def _open_logs(self) -> None:
         if self.overwrite:
             discard_logs(self.logs)
         mark = f"_e{self.first_epoch:03d}" if self.start_path else ""
         facts = {"seed": self.seed, "processes": self.group.size, "tf32": self.config.TRAIN.TF32}
-        devices = gpus_used(self.device, spread=self.group.size == 1)
-        write_run_info(self.logs, self.config, self._located(), devices, mark, **facts)
+        write_run_info(self.logs, self.config, self._located(), self._devices(), mark, **facts)
         self.tensorboard = TensorBoardLog(self.logs, self.info, self.first_epoch)
         self.pictured = self.val_batches["train"].first(PICTURED_IMAGES)
 

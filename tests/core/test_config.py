@@ -43,6 +43,7 @@ DEFAULTS = {
         "USE_GT_LABELS": False,
         "FP_CUT_SCORE": 0.1,
         "OVERSIZE": "grow",
+        "WINDOW": "pad",
         "CRF": True,
         "CRF_PRESENT_ONLY": False,
         "MIN_CONFIDENCE": 0.0,

@@ -13,9 +13,19 @@ from golden_recipe import quiet_network
 from torch import Tensor, nn
 from training_command import train
 
-from core.config import Config, TrainConfig, load_config
+from core.config import Config, InferenceConfig, TrainConfig, load_config
 from core.distributed import SINGLE
-from core.precision import AutocastNetwork, Precision, autocast, require_speed, tf32
+from core.precision import (
+    AutocastNetwork,
+    Precision,
+    accelerate,
+    autocast,
+    require_speed,
+    settle_inference,
+    settle_training,
+    settled_amp,
+    tf32,
+)
 from core.training.config_check import check_config
 from core.training.losses import Criterion
 from models.cam import CamBaseline
@@ -229,6 +239,58 @@ def test_a_cpu_without_units_for_bf16_is_told_of(tmp_path, monkeypatch, capsys, 
     require_speed("TEST.AMP", "off", CPU)
     told = capsys.readouterr().err
     assert told.count("\n") == warned and ("TEST.AMP off" in told) == warned
+
+
+class TestAuto:
+    """What `auto` settles on: by the machine, or by the earlier part of a run."""
+
+    @pytest.fixture(params=[True, False], ids=["AMX", "no AMX"])
+    def amx(self, request, tmp_path, monkeypatch) -> bool:
+        path = tmp_path / "cpuinfo"
+        path.write_text(f"flags : avx512_bf16 {'amx_bf16' if request.param else ''}")
+        monkeypatch.setattr("core.devices.CPU_FILE", path)
+        return request.param
+
+    def test_bf16_where_it_is_multiplied_natively(self, amx, monkeypatch):
+        capabilities = [(7, 0), (8, 0), (9, 0)]  # V100, A100, H100
+        monkeypatch.setattr(torch.version, "hip", None)
+        monkeypatch.setattr(
+            torch.cuda, "get_device_capability", lambda device: capabilities[device.index]
+        )
+        cuda = [torch.device("cuda", index) for index in range(3)]
+        assert settled_amp("auto", [CPU]) == ("bf16" if amx else "off")
+        assert [settled_amp("auto", [device]) for device in cuda] == ["off", "bf16", "bf16"]
+        assert settled_amp("auto", cuda[1:]) == "bf16" and settled_amp("auto", cuda) == "off"
+        assert settled_amp("auto", [torch.device("mps")]) == "off"
+        monkeypatch.setattr(torch.version, "hip", "6.0")
+        assert settled_amp("auto", cuda[2:]) == "off"
+        for kind in ("off", "bf16", "fp16"):
+            assert settled_amp(kind, [CPU]) == kind
+
+    @pytest.mark.parametrize("kept", [None, "auto", "off", "bf16"])
+    def test_a_run_keeps_what_it_began_with(self, amx, kept):
+        config, other = (
+            Config(TRAIN=TrainConfig(AMP=amp), TEST=InferenceConfig(AMP="auto"))
+            for amp in ("auto", "off")
+        )
+        assert settle_training(other, kept, [CPU]) == (other, "")
+        if kept == "bf16" and not amx:
+            with pytest.raises(UserError, match=r"TRAIN\.AMP auto.*bf16.*--set TRAIN\.AMP off"):
+                settle_training(config, kept, [CPU])
+            return
+        settled, line = settle_training(config, kept, [CPU])
+        here = "bf16" if amx else "off"
+        assert (here if kept in (None, "auto") else kept) == settled.TRAIN.AMP
+        assert line.startswith(f"TRAIN.AMP auto: {settled.TRAIN.AMP}, ")
+        assert settled.TEST.AMP == "auto"  # another machine may infer
+
+    def test_inference_settles_its_own(self, amx):
+        config = Config(TEST=InferenceConfig(AMP="auto"))
+        settled, line = settle_inference(config, CPU)
+        assert ("bf16" if amx else "off") == settled.TEST.AMP and settled.TEST.AMP in line
+        assert settle_inference(Config(), CPU) == (Config(), "")
+        wrapped = accelerate(nn.Identity(), config.TEST, CPU)
+        assert isinstance(wrapped, AutocastNetwork) == amx
 
 
 def switches() -> list:

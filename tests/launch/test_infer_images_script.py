@@ -8,8 +8,8 @@ pytestmark = pytest.mark.bash
 PUBLISHED = "snapshots/pascal_voc/published/resnet38/model_enc_e020Xs0.928.pth"
 CONFIG = "snapshots/pascal_voc/published/resnet38/config.yaml"
 SETTINGS = [
-    *("--set", "TEST.OVERSIZE", "shrink", "TEST.USE_GT_LABELS", "False"),
-    *("TEST.CRF_PRESENT_ONLY", "True"),
+    *("--set", "TEST.WINDOW", "fit", "TEST.OVERSIZE", "shrink", "TEST.AMP", "auto"),
+    *("TEST.USE_GT_LABELS", "False", "TEST.CRF_PRESENT_ONLY", "True"),
 ]
 
 
@@ -121,6 +121,15 @@ def test_processes_share_the_images(with_images: Checkout) -> None:
     assert call[-len(SETTINGS) :] == SETTINGS
 
 
+@pytest.mark.parametrize("oversize", ["grow", "shrink"])
+def test_oversize_is_a_matter_of_padded_windows(with_images: Checkout, oversize: str) -> None:
+    with_images.write(PUBLISHED)
+    with_images.run("infer_images.sh", "my photos", OVERSIZE=oversize)
+    (call,) = with_images.calls()
+    begin = call.index("--set") + 1
+    assert call[begin : begin + 4] == ["TEST.WINDOW", "pad", "TEST.OVERSIZE", oversize]
+
+
 @pytest.mark.parametrize(
     "arguments, variables, words",
     [
@@ -131,6 +140,8 @@ def test_processes_share_the_images(with_images: Checkout) -> None:
         (["my photos"], {"CONFIG": "gone.yaml"}, "CONFIG: there is no file gone.yaml"),
         (["my photos"], {"LABELS": "gone.csv"}, "LABELS: there is no file gone.csv"),
         (["my photos"], {"OVERSIZE": "cut"}, "OVERSIZE must be shrink or grow, found cut"),
+        (["my photos"], {"WINDOW": "round"}, "WINDOW must be fit or pad, found round"),
+        (["my photos"], {"WINDOW": "fit", "OVERSIZE": "grow"}, "OVERSIZE=grow takes WINDOW=pad"),
         (["my photos"], {"NPROC": "two"}, "NPROC must be a number from 1"),
         (["my photos", "--snapshot", "x"], {}, "set SNAPSHOT"),
         (["my photos", "--infer-list=x"], {}, "name it first"),

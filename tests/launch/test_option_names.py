@@ -51,8 +51,9 @@ def test_own_images(checkout: Checkout) -> None:
         Path("labels.json"),
         Path("results/images/photos"),
     )
-    expected = ["TEST.OVERSIZE", "shrink", "TEST.USE_GT_LABELS", "False"]
-    assert args.set == [*expected, "TEST.CRF_PRESENT_ONLY", "True", "NET.LR", "0.5"]
+    expected = ["TEST.WINDOW", "fit", "TEST.OVERSIZE", "shrink", "TEST.AMP", "auto"]
+    expected += ["TEST.USE_GT_LABELS", "False", "TEST.CRF_PRESENT_ONLY", "True"]
+    assert args.set == [*expected, "NET.LR", "0.5"]
 
 
 def test_evaluation(checkout: Checkout) -> None:

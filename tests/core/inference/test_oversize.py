@@ -1,5 +1,7 @@
 """Images that TEST.PAD_SIZE does not hold: the window grows, or the image is seen smaller."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from torch import nn
 from core.config import InferenceConfig
 from core.inference.predict import Predictor
 from core.inference.samples import Sample
-from core.inference.tta import describe_oversize, tta_views
+from core.inference.tta import STEP, describe_oversize, tta_views
 
 CLASSES = 3
 CPU = torch.device("cpu")
@@ -155,3 +157,71 @@ def test_what_is_done_is_told():
         assert words in line
     line = describe_oversize({"b.jpg": (25, 31)}, settings(**MULTICROP))
     assert "1 of 1 images" in line and "seen as it is" in line
+
+
+@pytest.mark.parametrize(("height", "width"), [(15, 27), (16, 48), (31, 9)])
+def test_fitting_windows_hold_each_view_and_less_than_a_step_more(height, width):
+    test = settings(WINDOW="fit", SCALES=(1.0, 0.5, 0.75), PAD_SIZE=(100, 100))
+    views = tta_views((height, width), test)
+    assert [view.size for view in views[::2]] == [
+        (height, width),
+        *((round(height * scale), round(width * scale)) for scale in (0.5, 0.75)),
+    ]
+    for view in views:
+        assert view.shows_all
+        for length, extent in zip(view.size, view.window, strict=True):
+            assert extent % STEP == 0 and 0 <= extent - length < STEP
+        # in the middle, the smaller half of what is left over above and on the left
+        assert view.corner == tuple(
+            -((extent - length) // 2) for length, extent in zip(view.size, view.window, strict=True)
+        )
+
+
+@pytest.mark.parametrize("labels", [None, np.float32([0, 1])])
+def test_what_fitting_windows_show_is_what_is_merged(labels):
+    """Each scale alone in a padded window of that size is the slow formulation."""
+    sample = dataclasses.replace(make_sample(15, 27), labels=labels)
+    keys = {"SCALES": (1.0, 0.5, 1.5), "BG_POW": 1.0, "FP_CUT_SCORE": -1.0}
+    merged, shapes = run(sample, settings(**keys, WINDOW="fit"))
+    windows = [(16, 32), (16, 16), (32, 48)]
+    assert shapes == [(2, 3, *window) for window in windows]
+    parts = [
+        run(sample, settings(**{**keys, "SCALES": (scale,)}, PAD_SIZE=window))[0]
+        for scale, window in zip(keys["SCALES"], windows, strict=True)
+    ]
+    np.testing.assert_allclose(merged, np.mean(parts, axis=0), rtol=1e-5, atol=1e-6)
+
+
+def test_fitting_windows_have_no_more_pixels_than_the_padded_one():
+    test = settings(WINDOW="fit", OVERSIZE="grow", PAD_SIZE=(64, 64))
+    assert tta_views((20, 40), test)[-1].size == (40, 80)  # wider than PAD_SIZE, but not larger
+    sizes = [view.size for view in tta_views((200, 400), test)[::2]]
+    assert sizes[-1] == (45, 91) and sizes[0] == (23, 45)
+    assert describe_oversize({"a": (20, 40)}, test) == ""
+    line = describe_oversize({"a": (20, 40), "b": (200, 400)}, test)
+    for words in ("1 of 2 images", "times 0.11 or more", "TEST.PAD_SIZE"):
+        assert words in line
+    assert "grow" not in line
+    merged, _ = run(make_sample(200, 400), test)
+    assert merged.shape == (CLASSES, 200, 400)
+
+
+def test_crops_are_as_large_as_ever_with_fitting_windows():
+    views, expected = (
+        tta_views((20, 26), settings(**MULTICROP, WINDOW=window)) for window in ("fit", "pad")
+    )
+    assert views == expected
+
+
+@pytest.mark.parametrize("size", [1, 2, 8])
+def test_masks_that_wait_for_labels_are_merged_as_others(size):
+    """Whether all views' masks are kept until all scores are known depends on their pixels."""
+    sample = make_sample(15, 27)
+    keys = {"PAD_SIZE": (40, 60)}
+    [(_, _, scores)] = Predictor(Seeing(), settings(**keys), CPU).predict([sample])
+    keys["FP_CUT_SCORE"] = float(scores.mean())
+    merged, _ = run(sample, settings(**keys, BATCH_SIZE=size))
+    labelled = dataclasses.replace(sample, labels=(merged[1:].max((1, 2)) > 0).astype(np.float32))
+    assert 0 < labelled.labels.sum() < CLASSES - 1
+    expected, _ = run(labelled, settings(**keys, BATCH_SIZE=8))
+    np.testing.assert_allclose(merged, expected, rtol=1e-5, atol=1e-6)
