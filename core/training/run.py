@@ -218,10 +218,12 @@ class TrainingRun:
         }
         for rank, others in enumerate(self.group.gather(facts)):
             if differing := [name for name in facts if facts[name] != others[name]]:
+                remedy = "give all machines the same arguments and shared folders"
+                if "TRAIN.AMP" in differing:
+                    remedy = "set it to bf16 or off, for auto depends on the machine"
                 raise UserError(
                     f"process {rank} and process {self.group.rank} differ in their "
-                    f"{' and '.join(differing)}; give all machines the same arguments and shared "
-                    "folders"
+                    f"{' and '.join(differing)}; {remedy}"
                 )
 
     def _take_over_folder(self) -> None:

@@ -246,19 +246,30 @@ def test_a_clusters_own_variables_do_not_make_a_group(monkeypatch):
     assert join_group("cpu")[0] == Group()
 
 
-class OtherLearningRate(Group):
-    """The main one of two processes, the other of which was given another learning rate."""
+class WithAnother(Group):
+    """The main one of two processes, the other of which has other facts."""
+
+    def __init__(self, *facts: str) -> None:
+        super().__init__(rank=0, size=2)
+        object.__setattr__(self, "facts", facts)
 
     def gather(self, value):
         if isinstance(value, dict) and "configuration" in value:
-            return [value, {**value, "configuration": "another"}]
+            return [value, {**value, **dict.fromkeys(self.facts, "another")}]
         return [value, value]
 
 
-def test_machines_that_differ_are_told(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        (("configuration",), "configuration; give all machines the same arguments"),
+        (("TRAIN.AMP", "configuration"), r"TRAIN\.AMP and configuration; .*bf16 or off"),
+    ],
+)
+def test_machines_that_differ_are_told(tmp_path, facts, words):
     run = FakeRun(tmp_path)
-    run.group = OtherLearningRate(rank=0, size=2)
-    with pytest.raises(UserError, match="process 1 and process 0 differ in their configuration"):
+    run.group = WithAnother(*facts)
+    with pytest.raises(UserError, match=f"process 1 and process 0 differ in their {words}"):
         run.train(TRAIN__NUM_EPOCHS=0)
     assert run.events == []
 

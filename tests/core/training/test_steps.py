@@ -13,6 +13,7 @@ from core.training import engine
 from core.training.data import training_batches
 from core.training.engine import Pace
 from datasets.voc import PASCAL_VOC
+from utils.errors import UserError
 
 CPU = torch.device("cpu")
 
@@ -71,3 +72,30 @@ def test_a_threshold_that_no_label_tells_is_settled_all_the_same(tmp_path, monke
     assert "all epochs are trained" in capsys.readouterr().out
     kept = yaml.safe_load(path.read_text())["TEST"]
     assert (kept["FP_CUT_SCORE"], kept["CRF"]) == (0.2, False)
+
+
+def test_a_resumed_run_keeps_the_precision_that_it_settled(tmp_path, monkeypatch, capsys):
+    """One that began in bf16 does not go on without it unless it is told to."""
+    cpu_facts = tmp_path / "cpuinfo"
+    monkeypatch.setattr("core.devices.CPU_FILE", cpu_facts)
+    run = FakeRun(tmp_path / "run")
+    kept = run.snapshots / "config.yaml"
+
+    def amp(flags: str, resume: str = "last", **keys: str) -> str:
+        cpu_facts.write_text(f"flags : {flags}")
+        run.train(resume, TEST__AMP="auto", **keys)
+        written = yaml.safe_load(kept.read_text())
+        assert written["TEST"]["AMP"] == "auto"
+        return written["TRAIN"]["AMP"]
+
+    assert amp("amx_bf16", "", TRAIN__AMP="auto", TRAIN__NUM_EPOCHS=1) == "bf16"
+    assert "TRAIN.AMP auto: bf16" in capsys.readouterr().out
+    before = {path.name: path.read_bytes() for path in run.snapshots.iterdir() if path.is_file()}
+    with pytest.raises(UserError, match=r"TRAIN\.AMP auto.*bf16"):
+        amp("avx2", TRAIN__AMP="auto", TRAIN__NUM_EPOCHS=2)
+    after = {path.name: path.read_bytes() for path in run.snapshots.iterdir() if path.is_file()}
+    assert after == before
+    assert amp("amx_bf16", TRAIN__AMP="auto", TRAIN__NUM_EPOCHS=2) == "bf16"
+    assert amp("avx2", TRAIN__AMP="off", TRAIN__NUM_EPOCHS=3) == "off"
+    assert amp("amx_bf16", TRAIN__AMP="auto", TRAIN__NUM_EPOCHS=4) == "off"
+    assert "TRAIN.AMP auto: off, as before" in capsys.readouterr().out
