@@ -172,7 +172,7 @@ def test_coco_has_its_80_objects_in_the_order_of_their_ids(tmp_path):
 
 
 def test_a_known_data_set_that_is_misspelt_is_told_the_known_ones():
-    with pytest.raises(UserError, match="coko.* known data set: coco, pascal_voc"):
+    with pytest.raises(UserError, match=r"coko.* known data set: coco, pascal_voc"):
         get_dataset_info("coko")
 
 
