@@ -4,7 +4,7 @@ import json
 
 import pytest
 from in_process import run_main
-from training_command import snapshots, train
+from training_command import train
 
 import eval_seg
 import infer_val
@@ -17,8 +17,7 @@ QUICK = {"TRAIN__NUM_EPOCHS": "1", "TRAIN__PRETRAIN": "1", "TRAIN__VAL_INTERVAL"
 @pytest.mark.slow
 def test_training_inference_and_evaluation(prepared_coco, tmp_path, thin_vgg16):
     options = ("--dataset", "coco", "--run", "v01")
-    done = train(prepared_coco, tmp_path, *options, NET__MODEL="ae", **QUICK)
-    assert "24 images" in done.stdout or "24" in done.stdout
+    train(prepared_coco, tmp_path, *options, NET__MODEL="ae", **QUICK)
     run = tmp_path / "snapshots/coco/tests/v01"
     assert list(run.glob("model_enc_*.pth")) and (run / "dataset.yaml").is_file()
 
@@ -37,4 +36,4 @@ def test_training_inference_and_evaluation(prepared_coco, tmp_path, thin_vgg16):
     done = run_main(eval_seg.main, *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     scores = json.loads((tmp_path / "scores.json").read_text())
-    assert "toothbrush" in json.dumps(scores)
+    assert (scores["dataset"], len(scores["classes"])) == ("coco", 81)
