@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from get_data_case import REPOSITORY
 from in_process import run_main
 from PIL import Image
 
-from datasets.coco.layout import SPLITS, TRAIN, VAL
+from datasets.coco.layout import SPLITS, VAL, Split
 from datasets.mini_voc.coco import CATEGORY_IDS
 from datasets.prepare import main
 
@@ -23,7 +26,7 @@ def prepare(root: Path, *options: object) -> subprocess.CompletedProcess[str]:
     return run_main(main, "--dataset", "coco", "--root", root, "--workers", "1", *options)
 
 
-def edit(root: Path, split: Any, change: Any) -> None:
+def edit(root: Path, split: Split, change: Callable[[dict[str, Any]], object]) -> None:
     """Let `change` alter the content of a split's annotations."""
     path = root / split.annotations
     content = json.loads(path.read_text())
@@ -60,4 +63,12 @@ def val_mask(root: Path) -> np.ndarray:
     return np.array(Image.open(root / VAL.masks / "COCO_val2014_000000000001.png"))
 
 
-__all__ = ["TRAIN", "VAL", "annotation", "edit", "prepare", "val_mask", "write_root"]
+def get_coco(root: Path, **variables: object) -> dict[str, Any]:
+    """What subprocess needs to run launch/get_coco.sh as in a shell with these variables."""
+    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    environment |= {"PYTHON": sys.executable, "DATA_ROOT": str(root), "NO_PROXY": "127.0.0.1"}
+    return {
+        "args": ["bash", str(REPOSITORY / "launch/get_coco.sh"), "--workers", "1"],
+        "env": environment | {name: str(value) for name, value in variables.items()},
+        "text": True,
+    }

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
-from coco_case import TRAIN, VAL, edit, prepare
+from coco_case import edit, prepare
 from PIL import Image
+
+from datasets.coco.layout import TRAIN, VAL
 
 
 def first(folder):

@@ -1,8 +1,11 @@
-"""mini-COCO through the three doors, with a thin network."""
+"""mini-COCO by one command, and through the three doors, with a thin network."""
 
 import json
+import subprocess
 
 import pytest
+from coco_case import get_coco
+from get_data_case import assert_done
 from in_process import run_main
 from training_command import train
 
@@ -15,9 +18,13 @@ QUICK = {"TRAIN__NUM_EPOCHS": "1", "TRAIN__PRETRAIN": "1", "TRAIN__VAL_INTERVAL"
 
 
 @pytest.mark.slow
-def test_training_inference_and_evaluation(prepared_coco, tmp_path, thin_vgg16):
+def test_from_an_empty_folder_to_scores(coco_server, tmp_path, thin_vgg16):
+    data = tmp_path / "data root"
+    done = subprocess.run(**get_coco(data, COCO_URL=coco_server.url), capture_output=True)
+    assert_done(done)
+
     options = ("--dataset", "coco", "--run", "v01")
-    train(prepared_coco, tmp_path, *options, NET__MODEL="ae", **QUICK)
+    train(data, tmp_path, *options, NET__MODEL="ae", **QUICK)
     run = tmp_path / "snapshots/coco/tests/v01"
     assert list(run.glob("model_enc_*.pth")) and (run / "dataset.yaml").is_file()
 
@@ -28,7 +35,7 @@ def test_training_inference_and_evaluation(prepared_coco, tmp_path, thin_vgg16):
     assert done.returncode == 0, done.stderr
     masks = sorted((tmp_path / "masks").glob("*.png"))
     assert [path.name for path in masks] == sorted(
-        path.name for path in (prepared_coco / VAL.masks).iterdir()
+        path.name for path in (data / VAL.masks).iterdir()
     )
     assert max(int(read_mask(path).max()) for path in masks) <= 80
 

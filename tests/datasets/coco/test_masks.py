@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from coco_case import VAL, annotation, edit, prepare, val_mask, write_root
+from coco_case import annotation, edit, prepare, val_mask, write_root
 from PIL import Image
 from pycocotools import coco
 from pycocotools import mask as rasters
 
 from datasets.coco import COCO
 from datasets.coco.annotations import read_annotations
+from datasets.coco.layout import VAL
 from datasets.coco.masks import pixels_of
 from datasets.files import read_mask
 

@@ -5,13 +5,14 @@ import shutil
 
 import numpy as np
 import pytest
-from coco_case import CATEGORY_IDS, TRAIN, VAL, annotation, edit, prepare, write_root
+from coco_case import annotation, edit, prepare, write_root
 from PIL import Image
 
 from datasets.coco import COCO
+from datasets.coco.layout import TRAIN, VAL
 from datasets.labels import column_labels
 from datasets.lists import read_list
-from datasets.mini_voc.coco import MiniCocoSettings, generate_coco
+from datasets.mini_voc.coco import CATEGORY_IDS, MiniCocoSettings, generate_coco
 
 
 def lists_of(root):
