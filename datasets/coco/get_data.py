@@ -43,7 +43,7 @@ def main() -> None:
             raise UserError(f"{root} holds mini-COCO; choose another DATA_ROOT")
         # before hours of downloading
         if args.masks:
-            link_masks(root, SPLITS if args.train_masks else (VAL,), args.masks)
+            link_masks(root, args.masks)
         elif not (root / VAL.masks).is_symlink():
             require_pycocotools()
         obtain(root, args.coco, args.coco_url, official)

@@ -13,7 +13,7 @@ from PIL import Image
 from datasets.coco import COCO
 from datasets.coco.annotations import CocoImage, Instance, Rle, find_outside
 from datasets.coco.errors import broken
-from datasets.coco.layout import MASKS, Split
+from datasets.coco.layout import MASKS, SPLITS, VAL, Split
 from datasets.files import write_mask
 from utils.errors import UserError, python_command
 from utils.files import remove_leftovers
@@ -120,33 +120,38 @@ def _write(root: Path, split: Split, image: CocoImage) -> None:
     write_mask(root / mask_path(split, image), mask, COCO.palette)
 
 
-def link_masks(root: Path, splits: Sequence[Split], folder: Path) -> None:
+def link_masks(root: Path, folder: Path) -> None:
     """Let masks that somebody has made, in `folder` or its folders train2014 and val2014, be used.
 
     Raises:
-        UserError: there are none for the last of the splits, or masks are there already.
+        UserError: there are none for val2014, or other masks are there already.
     """
     if not folder.is_dir():
         raise UserError(f"COCO_MASKS={folder}: there is no such folder; name another")
-    for split in splits:
-        given = folder / split.name if (folder / split.name).is_dir() else folder
-        if not any(split.name in name or name[:12].isdecimal() for name in _pngs(given)):
-            if split is splits[-1]:
-                raise UserError(
-                    f"COCO_MASKS={folder}: there are no masks of {split.name} here, as "
-                    f"{split.name}/COCO_{split.name}_000000000042.png; name their folder"
-                )
-            continue
+    found = {split: _folder_of_masks(folder, split) for split in SPLITS}
+    if found[VAL] is None:
+        raise UserError(
+            f"COCO_MASKS={folder}: there are no masks of {VAL.name} here, as "
+            f"{VAL.name}/COCO_{VAL.name}_000000000042.png; name their folder"
+        )
+    for split, given in found.items():
         link = root / split.masks
-        if link.exists() and not (link.is_symlink() and link.samefile(given)):
+        if given is None or (link.is_symlink() and link.exists() and link.samefile(given)):
+            continue
+        if link.exists() or link.is_symlink():
             raise UserError(
                 f"COCO_MASKS={folder}: there are other masks at {link}; remove these first"
             )
-        if not link.exists():
-            (root / MASKS).mkdir(parents=True, exist_ok=True)
-            link.unlink(missing_ok=True)
-            link.symlink_to(given.absolute())
-            print(f"{link} links to {given}")
+        (root / MASKS).mkdir(parents=True, exist_ok=True)
+        link.symlink_to(given.absolute())
+        print(f"{link} links to {given}")
+
+
+def _folder_of_masks(folder: Path, split: Split) -> Path | None:
+    """Where the masks of a split are; ids alone do not tell whose they are."""
+    given = folder / split.name if (folder / split.name).is_dir() else folder
+    named = any(split.name in name or name[:12].isdecimal() for name in _pngs(given))
+    return given if named else None
 
 
 def given_masks(root: Path, split: Split, images: Sequence[CocoImage]) -> dict[str, Path]:

@@ -121,7 +121,7 @@ def prepare_coco(
         f"{root} and what it links to must be readable and writable, with room for masks and lists"
     ):
         if masks:
-            link_masks(root, SPLITS if train_masks else (VAL,), masks)
+            link_masks(root, masks)
         parts = read_parts(root, train_masks)
         for part in parts:
             require_images(root, part)

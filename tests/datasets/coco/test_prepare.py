@@ -90,6 +90,8 @@ class TestMasksOfOthers:
         assert result.returncode == 0 and "note: 2 images without objects" in result.stdout
         _, val = lists_of(root)
         assert len(val) == 38 and all(entry.mask.is_file() for entry in val)
+        rows = [line.split() for line in prepare(root, "--check").stdout.splitlines()]
+        assert ["val_coco.csv", "38", "-", "40", "38", "0"] in rows
 
         lost = sorted(flat.iterdir())[0]
         lost.unlink()
