@@ -38,6 +38,7 @@ class Archive:
 
     @property
     def filename(self) -> str:
+        """Of the archive, whatever address it comes from."""
         return Path(self.address).name
 
     def urls(self, mirror: str) -> list[str]:
