@@ -36,8 +36,8 @@ class DatasetInfo:
         top: a folder in the data root that is there once some of the data set is.
         get_script: brings the data set and its lists to DATA_ROOT, by default data; "" if nothing
             does.
-        prepare_module: writes the lists of data that is in its --root; with --check, says what is
-            missing there.
+        prepare_module: a module, perhaps with arguments, that writes the lists of data that is in
+            its --root; with --check, it says what is missing there.
     """
 
     name: str
@@ -90,7 +90,7 @@ class DatasetInfo:
 
     def prepare_command(self, root: Path, *options: str) -> str:
         """The command that writes the lists of the data that is in the data root."""
-        return python_command(self.prepare_module, "--root", str(root), *options)
+        return python_command(*self.prepare_module.split(), "--root", str(root), *options)
 
     def find_list(self, name: str | Path, root: Path) -> Path:
         """The list that `name` stands for: `train`, `val` or `val_train`, or else a path.

@@ -1,7 +1,7 @@
-"""`python -m datasets.prepare`: make SBD's PNG masks and the file lists, or check them.
+"""`python -m datasets.prepare`: make PNG masks and the file lists of VOC or COCO, or check them.
 
-For the real VOC 2012 and SBD and for mini-VOC alike; what is there already stays as it is.
-With --check nothing is written: every list, image and mask is verified.
+For VOC 2012 with SBD, for COCO 2014 and for mini-VOC and mini-COCO alike; what is there already
+stays as it is. With --check nothing is written: every list, image and mask is verified.
 """
 
 from __future__ import annotations
@@ -12,6 +12,10 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from datasets.coco import COCO
+from datasets.coco.check import check_coco
+from datasets.coco.prepare import prepare_coco, require_annotations
+from datasets.dataset_file import KNOWN
 from datasets.voc import PASCAL_VOC
 from datasets.voc.check import check
 from datasets.voc.errors import how_to_restore, is_mini_voc, missing
@@ -28,35 +32,52 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m datasets.prepare", description=__doc__, allow_abbrev=False
     )
-    parser.add_argument(
-        "--root", type=user_path, default=Path("data"), help="the data root (default: data)"
-    )
+    add = parser.add_argument
+    add("--dataset", default=PASCAL_VOC.name, help=f"{' or '.join(KNOWN)} (default: %(default)s)")
+    add("--root", type=user_path, default=Path("data"), help="the data root (default: data)")
     cpus = available_cpus()
-    parser.add_argument(
-        "--workers", type=int, default=cpus, help="processes that share the work (default: CPUs)"
-    )
-    parser.add_argument(
-        "--check", action="store_true", help="verify lists, images and masks; write nothing"
-    )
-    parser.add_argument(
+    add("--workers", type=int, default=cpus, help="processes that share the work (default: CPUs)")
+    add("--check", action="store_true", help="verify lists, images and masks; write nothing")
+    add(
         "--official",
         action="store_true",
-        help="with --check: demand the numbers of VOC 2012 and SBD as published",
+        help="with --check: demand the numbers of images as published",
     )
+    add("--train-masks", action="store_true", help="coco: masks of the training images, too")
+    add("--masks", type=user_path, help="coco: a folder of masks, in place of those painted here")
     args = parser.parse_args()
+    _require_consistent(args)
+    workers = min(args.workers, cpus)
+    is_coco = args.dataset == COCO.name
+    if args.check:
+        (check_coco if is_coco else check)(args.root, workers, args.official)
+        return
+    go_on_unread()  # masks and lists are the result, not what is printed
+    with _os_errors_named(args.root):
+        if is_coco:
+            require_annotations(args.root)
+        else:
+            require_folders(args.root)
+        with only_process(args.root):
+            if is_coco:
+                prepare_coco(args.root, workers, args.train_masks, args.masks)
+            else:
+                prepare(args.root, workers)
+
+
+def _require_consistent(args: argparse.Namespace) -> None:
+    if args.dataset not in KNOWN:
+        raise UserError(
+            f"--dataset {args.dataset}: only {' and '.join(KNOWN)} are prepared; name one of them"
+        )
     if args.workers < 1:
         raise UserError(f"--workers {args.workers}: give at least 1")
     if args.official and not args.check:
         raise UserError("--official is an option of --check: give both, or neither")
-    workers = min(args.workers, cpus)
-    if args.check:
-        check(args.root, workers, args.official)
-        return
-    go_on_unread()  # masks and lists are the result, not what is printed
-    with _os_errors_named(args.root):
-        require_folders(args.root)
-        with only_process(args.root):
-            prepare(args.root, workers)
+    if args.dataset != COCO.name and (args.train_masks or args.masks):
+        raise UserError("--train-masks and --masks are options of --dataset coco; add that")
+    if args.check and (args.train_masks or args.masks):
+        raise UserError("--train-masks and --masks change what --check only looks at; leave one")
 
 
 def prepare(root: Path, workers: int = 1) -> None:

@@ -39,7 +39,8 @@ expand_home() {
     done
 }
 expand_home CONFIG FILELIST DATA_ROOT OUTPUT_DIR OUTPUT SAVE_DIR SNAPSHOT SNAPSHOT_DIR LOGDIR \
-    GROUND_TRUTH LABELS REPORT JSON TENSORBOARD VOC SBD VOC_TEST PYTHON
+    GROUND_TRUTH LABELS REPORT JSON TENSORBOARD VOC SBD VOC_TEST COCO COCO_MASKS \
+    PYTHON
 
 # demand NAME=EXAMPLE ...: end with one line that names every variable among them that is empty
 demand() {
@@ -68,6 +69,10 @@ require_filelist() {
 }
 
 data_hint() {
+    if [ "${DATASET:-}" = coco ]; then
+        echo "MS COCO, with its lists, is had by \`bash launch/get_coco.sh\`"
+        return
+    fi
     echo "VOC 2012 and SBD, with their lists, are had by \`bash launch/get_data.sh\`"
 }
 

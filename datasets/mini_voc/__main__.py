@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from datasets.coco import COCO
+from datasets.mini_voc.coco import MiniCocoSettings, generate_coco
 from datasets.mini_voc.folder import FolderSettings, generate_folder
 from datasets.mini_voc.generate import MiniVocSettings, generate
 from datasets.voc import PASCAL_VOC
@@ -20,13 +22,14 @@ def main() -> None:
     add("--seed", type=int, default=0, help="same seed, same files (default: 0)")
     add(
         "--layout",
-        choices=("voc", "folder"),
+        choices=("voc", "coco", "folder"),
         default="voc",
-        help="voc: 20 classes, laid out as VOC 2012 and SBD are; folder: 6 other classes, as "
-        "images/, labels.csv and, for evaluation, masks/ (default: %(default)s)",
+        help="voc: 20 classes, laid out as VOC 2012 and SBD are; coco: the same objects, described "
+        "as MS COCO 2014; folder: 6 other classes, as images/, labels.csv and, for evaluation, "
+        "masks/ (default: %(default)s)",
     )
-    add("--train", type=int, help="voc: lines of train_augvoc.txt (default: 480)")
-    add("--val", type=int, help="voc: lines of val_voc.txt (default: 100)")
+    add("--train", type=int, help="voc, coco: images to train on (default: 480)")
+    add("--val", type=int, help="voc, coco: images to validate on (default: 100)")
     add("--images", type=int, help="folder: number of images (default: 360)")
     args = parser.parse_args()
     try:
@@ -38,6 +41,10 @@ def main() -> None:
 def _generate(args: argparse.Namespace) -> None:
     if args.layout == "folder":
         generate_folder(args.out, FolderSettings(args.seed, **_numbers(args, "images")))
+        return
+    if args.layout == "coco":
+        generate_coco(args.out, MiniCocoSettings(args.seed, **_numbers(args, "train", "val")))
+        print(f"next: {COCO.prepare_command(args.out)}")
         return
     generate(args.out, MiniVocSettings(args.seed, **_numbers(args, "train", "val")))
     print(f"next: {PASCAL_VOC.prepare_command(args.out)}")

@@ -33,11 +33,15 @@ class Scene:
         image: H×W×3 uint8, RGB.
         instances: H×W uint8; 0 is background, k the k-th object.
         classes: the name of each object's class, the first one belonging to instance 1.
+        outlines: of each object the parts, N×2 corners x, y in pixels; others may lie over them.
+        areas: the pixels of each object, hidden ones too.
     """
 
     image: np.ndarray
     instances: np.ndarray
     classes: tuple[str, ...]
+    outlines: tuple[tuple[np.ndarray, ...], ...]
+    areas: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,13 @@ def draw_scene(classes: Sequence[str], height: int, width: int, rng: np.random.G
     ):
         _paint(canvas, kind, pose, stencil, rng)
         instances[stencil] = number
-    return Scene(_reduce_image(canvas, rng), _reduce_instances(instances), tuple(classes))
+    return Scene(
+        _reduce_image(canvas, rng),
+        _reduce_instances(instances),
+        tuple(classes),
+        tuple(_outlines(kind.silhouette, pose) for kind, pose in zip(objects, poses, strict=True)),
+        tuple(float(stencil.sum()) / OVERSAMPLING**2 for stencil in stencils),
+    )
 
 
 def _arrange(
@@ -106,6 +116,11 @@ def _unit_area(silhouette: Silhouette) -> float:
     pixels = 200
     pose = _Pose(np.eye(2) * pixels, np.full(2, pixels * 0.75))
     return _stencil(silhouette, pose, (pixels * 3 // 2,) * 2).sum() / pixels**2
+
+
+def _outlines(silhouette: Silhouette, pose: _Pose) -> tuple[np.ndarray, ...]:
+    # what is drawn has its corners in the middle of pixels
+    return tuple((pose.place(part.outline) + 0.5) / OVERSAMPLING for part in silhouette)
 
 
 def _stencil(silhouette: Silhouette, pose: _Pose, size: tuple[int, int]) -> np.ndarray:

@@ -232,14 +232,14 @@ def print_table(
     """Print a row a part: lines, how many are published, images and masks that hold, errors."""
     rows = [("", "lines", "official", "images", "masks", "errors")]
     for part in parts:
-        found = [findings[sample] for sample in part.samples or ()]
-        images = any(sample.image for sample in part.samples or ()) and not part.of_masks
-        masks = any(sample.mask for sample in part.samples or ())
+        samples = part.samples or ()
+        images = [each for each in samples if each.image and not part.of_masks]
+        masks = [each for each in samples if each.mask]
         counts = (
             part.lines,
             published.get(part.name),
-            sum(finding.image is None for finding in found) if images else None,
-            sum(finding.mask is None for finding in found) if masks else None,
+            sum(findings[sample].image is None for sample in images) if images else None,
+            sum(findings[sample].mask is None for sample in masks) if masks else None,
             len(part.all_errors(findings)),
         )
         rows.append((part.name, *("-" if count is None else str(count) for count in counts)))

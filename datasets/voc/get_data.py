@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import argparse
 import re
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from datasets.prepare import prepare
+from datasets.staging import DOWNLOADS, STAGING, clear_staging, staged
 from datasets.voc.archives import SBD_TRAINVAL, VOC_TEST_IMAGES, VOC_TRAINVAL, ShippedDataset
 from datasets.voc.check import check
 from datasets.voc.layout import MINI_VOC_MARKER
@@ -26,10 +26,6 @@ from utils.errors import UserError, os_errors_end_in, run_command
 from utils.files import only_process, require_writable_folder, user_path
 from utils.processes import available_cpus
 from utils.transfer import AddressError, require_http
-
-# in the data root, while archives are downloaded and unpacked
-DOWNLOADS = Path(".downloads")
-STAGING = Path(".unpacking")
 
 
 def main() -> None:
@@ -108,7 +104,7 @@ def obtain(root: Path, wanted: list[tuple[ShippedDataset, Path | None]]) -> None
     Raises:
         UserError: one cannot be had, what there is of it is not whole, or its copy is another.
     """
-    _clear_staging(root)
+    clear_staging(root)
     # all of them before the first step: a mistake should not show after hours of downloading
     steps = [plan(root, dataset, given) for dataset, given in wanted]
     with os_errors_end_in(
@@ -180,7 +176,7 @@ def _locate(root: Path, dataset: ShippedDataset, given: Path) -> Path:
 
 def link(root: Path, dataset: ShippedDataset, found: Path) -> None:
     """Link the copy whose folder `found` corresponds to the data set's path."""
-    with _staging(root) as staging:
+    with staged(root) as staging:
         for path in dataset.links:
             (staging / path).parent.mkdir(parents=True, exist_ok=True)
             (staging / path).symlink_to(found / path.relative_to(dataset.path))
@@ -216,7 +212,7 @@ def download_and_unpack(root: Path, dataset: ShippedDataset) -> None:
 
 def unpack_into_place(root: Path, dataset: ShippedDataset, archive: Path, remedy: str) -> None:
     """Unpack an archive; a `UserError` that ends in `remedy` if it is not one of the data set."""
-    with _staging(root) as staging:
+    with staged(root) as staging:
         try:
             unpack(archive, staging / dataset.top, dataset.name)
         except ArchiveError as error:
@@ -226,26 +222,6 @@ def unpack_into_place(root: Path, dataset: ShippedDataset, archive: Path, remedy
         )
         _place(root, dataset)
     print(f"{dataset.name}: unpacked to {root / dataset.top}")
-
-
-def _clear_staging(root: Path) -> None:
-    """Remove what a killed run left; a `UserError` if that is not of our making."""
-    staging = root / STAGING
-    if staging.is_symlink() or staging.is_file():
-        raise UserError(f"{staging} is in the way of unpacking; remove it and run this again")
-    if staging.exists():
-        shutil.rmtree(staging)
-
-
-@contextmanager
-def _staging(root: Path) -> Iterator[Path]:
-    """A fresh folder in the data root to put a data set together in, as if it were the root."""
-    staging = root / STAGING
-    staging.mkdir()
-    try:
-        yield staging
-    finally:
-        shutil.rmtree(staging)
 
 
 def _place(root: Path, dataset: ShippedDataset) -> None:

@@ -157,6 +157,25 @@ def test_pascal_voc_is_the_published_one():
     assert PASCAL_VOC.expected_counts == counts | {"test.txt": 1456}
 
 
+def test_coco_has_its_80_objects_in_the_order_of_their_ids(tmp_path):
+    coco = get_dataset_info("coco")
+    places = {"person": 1, "stop sign": 12, "parking meter": 13, "toothbrush": 80}
+    assert coco.num_classes == 81 and coco.classes[0] == "background"
+    assert {name: coco.classes.index(name) for name in places} == places
+    assert (coco.train_list, coco.val_list) == ("train_coco.csv", "val_coco.csv")
+    assert coco.expected_counts == {"train_coco.csv": 82783, "val_coco.csv": 40504}
+    assert (coco.ignore_index, coco.exif, coco.palette) == (255, False, voc_palette())
+    assert "launch/get_coco.sh" in coco.remedy_for_list(tmp_path / "val_coco.csv", tmp_path)
+    assert "datasets.prepare --dataset coco --root" in coco.prepare_command(tmp_path)
+    copy = read_dataset(write(tmp_path, dataset_yaml(coco.at(tmp_path))))
+    assert copy.prepare_command(tmp_path) == coco.prepare_command(tmp_path)
+
+
+def test_a_known_data_set_that_is_misspelt_is_told_the_known_ones():
+    with pytest.raises(UserError, match=r"coko.* known data set: coco, pascal_voc"):
+        get_dataset_info("coko")
+
+
 def test_a_data_set_goes_by_name_file_or_folder(tmp_path, monkeypatch):
     path = write(tmp_path, SMALL)
     assert get_dataset_info("pascal_voc") is PASCAL_VOC

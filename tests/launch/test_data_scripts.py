@@ -1,4 +1,4 @@
-"""get_data.sh and get_weights.sh: arguments, and the set-up where there is none."""
+"""get_data.sh, get_coco.sh and get_weights.sh: arguments, and the set-up where there is none."""
 
 import pytest
 from launch_checkout import Checkout
@@ -31,9 +31,29 @@ def test_data_takes_its_values_from_the_environment(checkout: Checkout) -> None:
     }
 
 
+def test_coco_takes_its_values_from_the_environment(checkout: Checkout) -> None:
+    variables = {
+        "DATA_ROOT": "my data",
+        "COCO": "/some where/coco",
+        "COCO_MASKS": "-x",
+        "COCO_URL": "http://127.0.0.1/coco",
+    }
+    result = checkout.run("get_coco.sh", "--no-official", **variables)
+    assert result.returncode == 0, result.stderr
+    (call,) = checkout.calls()
+    assert call[:2] == ["-m", "datasets.coco.get_data"] and call[-1] == "--no-official"
+    assert dict(option.split("=", 1) for option in call[2:-1]) == {
+        "--root": "my data",
+        "--coco": "/some where/coco",
+        "--masks": "-x",
+        "--coco-url": "http://127.0.0.1/coco",
+    }
+
+
 def test_data_goes_to_the_folder_of_the_configurations(checkout: Checkout) -> None:
-    assert checkout.run("get_data.sh").returncode == 0
-    assert checkout.calls()[0][2] == "--root=data"
+    for script in ("get_data.sh", "get_coco.sh"):
+        assert checkout.run(script).returncode == 0
+    assert [call[2] for call in checkout.calls()] == ["--root=data", "--root=data"]
 
 
 def test_weights_are_named_as_arguments(checkout: Checkout) -> None:
@@ -43,7 +63,7 @@ def test_weights_are_named_as_arguments(checkout: Checkout) -> None:
     assert checkout.calls() == [expected]
 
 
-@pytest.mark.parametrize("script", ["get_data.sh", "get_weights.sh"])
+@pytest.mark.parametrize("script", ["get_data.sh", "get_coco.sh", "get_weights.sh"])
 def test_their_status_is_pythons(checkout: Checkout, script: str) -> None:
     result = checkout.run(script, STUB_FAILS="get_", STUB_STATUS="2")
     assert result.returncode == 2

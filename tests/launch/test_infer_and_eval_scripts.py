@@ -54,6 +54,12 @@ def test_inference_takes_its_values_from_the_environment(with_data: Checkout) ->
     assert args.mask_output_dir == Path("my masks/baselines/second try")
 
 
+@pytest.mark.parametrize(("name", "script"), [("", "get_data.sh"), ("coco", "get_coco.sh")])
+def test_a_missing_list_names_what_brings_it(checkout: Checkout, name: str, script: str) -> None:
+    result = checkout.run("infer_val.sh", DATASET=name, FILELIST="none.txt", **INFER)
+    assert result.returncode == 2 and f"launch/{script}" in result.stderr
+
+
 @pytest.mark.parametrize("name", ["train", "val", "val_train"])
 def test_the_data_sets_lists_have_names(checkout: Checkout, name: str) -> None:
     (checkout.root / MASKS).mkdir(parents=True)

@@ -1,4 +1,6 @@
-"""configs/voc_*.yaml against the published settings."""
+"""configs/voc_*.yaml against the published settings, and configs/coco_*.yaml against these."""
+
+from dataclasses import asdict
 
 import pytest
 from launch_checkout import REPOSITORY
@@ -45,3 +47,19 @@ def test_values_that_all_share(backbone: str) -> None:
     for key in ("MOMENTUM", "MASK_LOSS_BCE", "BG_SCORE", "FOCAL_P", "FOCAL_LAMBDA", "SG_PSI"):
         assert getattr(cfg.NET, key) == getattr(defaults, key)
     assert (cfg.NET.PAMR_KERNEL, cfg.NET.PAMR_ITER) == (defaults.PAMR_KERNEL, defaults.PAMR_ITER)
+
+
+@pytest.mark.parametrize("backbone", PUBLISHED)
+def test_coco_s_are_voc_s_but_for_the_epochs(backbone: str) -> None:
+    path = REPOSITORY / f"configs/coco_{backbone}.yaml"
+    ours, published = load_config(path), load_config(REPOSITORY / f"configs/voc_{backbone}.yaml")
+    changed = {"NUM_EPOCHS", "PRETRAIN", "VAL_INTERVAL"}
+    found, expected = asdict(ours), asdict(published)
+    for section in (found["TRAIN"], expected["TRAIN"]):
+        for key in changed:
+            section.pop(key)
+    assert found == expected
+    assert (ours.TRAIN.PRETRAIN, ours.TRAIN.VAL_INTERVAL) == (1, 1)
+    voc, coco = 10582 * (published.TRAIN.NUM_EPOCHS + 1), 82783 * (ours.TRAIN.NUM_EPOCHS + 1)
+    assert 1.5 < coco / voc < 2.5
+    assert "untuned" in path.read_text()

@@ -1,4 +1,4 @@
-"""The eight run scripts, which share one body: what reaches train.py, the log, the exit status."""
+"""The run scripts, which share one body: what reaches train.py, the log, the exit status."""
 
 import os
 import re
@@ -46,9 +46,20 @@ def test_defaults_train_the_baseline(checkout: Checkout, backbone: str) -> None:
     assert call[9:] == ["--set", "NET.MODEL", "bsl", "TRAIN.NUM_EPOCHS", "6"]
 
 
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_defaults_train_on_coco(checkout: Checkout, backbone: str) -> None:
+    assert checkout.run(f"run_coco_{backbone}.sh", **RUN).returncode == 0
+    config = f"configs/coco_{backbone}.yaml"
+    expected = ["train.py", "--dataset", "coco", "--cfg", config]
+    assert checkout.calls() == [[*expected, "--exp", "baselines", "--run", "v01"]]
+    assert (checkout.root / "logs/coco/baselines/v01.log").is_file()
+
+
 def test_there_are_no_other_run_scripts() -> None:
     names = {path.name for path in (REPOSITORY / "launch").glob("run_*.sh")}
-    assert names == {f"run_{kind}_{name}.sh" for kind in ("voc", "bsl") for name in BACKBONES}
+    assert names == {
+        f"run_{kind}_{name}.sh" for kind in ("voc", "bsl", "coco") for name in BACKBONES
+    }
 
 
 def test_values_come_from_the_environment(checkout: Checkout) -> None:

@@ -210,7 +210,7 @@ def test_plain_archives_cut_off_anywhere_are_damaged(archive, folder):
     for cut in sorted(cut for cut in cuts if 0 <= cut < end + HEADER):
         archive.write_bytes(whole[:cut])
         message = refusal(archive, folder)
-        assert "damaged, cut off or no tar archive" in message
+        assert "damaged, cut off or neither tar nor zip" in message
     shutil.rmtree(folder)
     archive.write_bytes(whole[: end + HEADER])
     unpack(archive, folder, "the data")
@@ -243,7 +243,7 @@ def test_a_damaged_header_is_not_taken_for_the_end(archive, folder):
 @pytest.mark.parametrize("content", [b"", b"<html>not found</html>", b"PK\x03\x04" * 500])
 def test_what_is_no_archive(archive, folder, content):
     archive.write_bytes(content)
-    assert "no tar archive" in refusal(archive, folder)
+    assert "neither tar nor zip" in refusal(archive, folder)
 
 
 def test_a_missing_archive(tmp_path, folder):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import tarfile
 import time
+from pathlib import Path
 
 import pytest
 from get_data_case import (
@@ -56,6 +57,14 @@ def test_a_connection_that_breaks_is_gone_on_with(ready, server, mirror, tmp_pat
 def test_a_server_without_ranges_gives_the_same(ready, server, mirror, tmp_path):
     server.ranges, server.drops = False, 1
     assert_done(call_get_data(tmp_path / "data", **mirror))
+    assert tree(tmp_path / "data") == tree(ready)
+
+
+def test_a_mirror_s_archives_may_be_zips(ready, server, shipped, tmp_path):
+    for name, source in (("voc", VOC_SOURCE), ("sbd", SBD_SOURCE)):
+        packed = shutil.make_archive(str(tmp_path / name), "zip", shipped / name)
+        server.files[source.filename] = Path(packed)
+    assert_done(call_get_data(tmp_path / "data", **mirror_of(server)))
     assert tree(tmp_path / "data") == tree(ready)
 
 
