@@ -24,6 +24,7 @@ from datasets.class_names import label_vector
 from datasets.files import read_image
 from datasets.images import to_rgb
 from datasets.info import DatasetInfo
+from datasets.transforms import MeanStd
 from models import get_model
 from utils.crf import crf_inference
 from utils.errors import UserError
@@ -63,19 +64,25 @@ class Segmenter:
         test: the settings.
         device: where the model is.
         info: names the classes.
+        mean_std: what the model's images are normalised by; ImageNet's if None.
 
     Raises:
         UserError: PyTorch cannot compute as TEST.AMP and TEST.COMPILE say.
     """
 
     def __init__(
-        self, model: nn.Module, test: InferenceConfig, device: torch.device, info: DatasetInfo
+        self,
+        model: nn.Module,
+        test: InferenceConfig,
+        device: torch.device,
+        info: DatasetInfo,
+        mean_std: MeanStd | None = None,
     ) -> None:
         self.model = accelerate(model, test, device)
         self.test = test
         self.device = device
         self.info = info
-        self._predictor = Predictor(self.model, test, device)
+        self._predictor = Predictor(self.model, test, device, mean_std)
 
     @classmethod
     def from_snapshot(
@@ -106,7 +113,7 @@ class Segmenter:
             require_working([device])
         model = get_model(cfg.NET, num_classes=info.num_classes)
         load_model(model, user_path(path))
-        return cls(place(model, device), cfg.TEST, device, info)
+        return cls(place(model, device), cfg.TEST, device, info, model.mean_std)
 
     def predict(
         self,
