@@ -6,6 +6,7 @@ Imported only where NET.BACKBONE begins with `timm/`, since timm is optional.
 from __future__ import annotations
 
 import difflib
+import logging
 import re
 import threading
 import warnings
@@ -355,7 +356,17 @@ def _convert(name: str, plan: Plan, state: Mapping[str, Tensor] | None) -> dict[
         lines = [line.strip() for line in str(error).splitlines()]
         raise ConversionError(first_few(lines[1:] or lines) or type(error).__name__) from error
     for loaded, result in loads:
-        _require_all(name, loaded, result.missing_keys, result.unexpected_keys)
+        try:
+            # of its own, timm knows what to leave out
+            unexpected = [] if state is None else result.unexpected_keys
+            _require_all(name, loaded, result.missing_keys, unexpected)
+        except ConversionError as error:
+            if state is not None:
+                raise
+            raise UserError(
+                f"NET.PRE_WEIGHTS_PATH timm: timm's weights of {name} are not its model's "
+                f"({error}); name a file, or choose another NET.BACKBONE"
+            ) from error
     return {f"timm.{each}": value for each, value in features.state_dict().items()}
 
 
@@ -371,18 +382,24 @@ def _how_to_fetch(name: str, error: Exception) -> str:
 def _require_all(
     name: str, loaded: Mapping[str, Tensor], missing: list[str], unexpected: list[str]
 ) -> None:
-    """Raise `ConversionError` for missing and unexpected entries other than a classifier's."""
+    """Raise `ConversionError` for missing and unexpected entries other than a classifier's.
+
+    What the whole model has behind the deepest map is not unexpected.
+    """
     classifiers = timm.get_pretrained_cfg(name).classifier or ()
     if isinstance(classifiers, str):
         classifiers = (classifiers,)
     prefixes = tuple(f"{each}." for each in classifiers)
     missing = [each for each in missing if not each.startswith(prefixes)]
-    # others call it otherwise, not its number of classes
-    unexpected = [
-        each
-        for each in unexpected
-        if not each.startswith(prefixes) and loaded[each].shape[:1] != (CLASSES,)
-    ]
+    if unexpected:
+        with torch.device("meta"):
+            whole = timm.create_model(name).state_dict()
+        # others call the classifier otherwise, but it has this number of classes
+        unexpected = [
+            each
+            for each in unexpected
+            if each not in whole and loaded[each].shape[:1] != (CLASSES,)
+        ]
     faults = [
         f"it lacks {first_few(missing)}" if missing else "",
         f"the network does not have {first_few(unexpected)}" if unexpected else "",
@@ -395,9 +412,10 @@ def _require_all(
 def _watched_loads(loads: list[tuple[Mapping[str, Tensor], Any]]) -> Iterator[None]:
     """Note what modules load in the body and what PyTorch says of it.
 
-    timm leaves out missing and unexpected entries without a word where only maps are wanted.
+    timm goes on without missing and unexpected entries where only maps are wanted.
     """
-    load = nn.Module.load_state_dict
+    load, logger = nn.Module.load_state_dict, logging.getLogger("timm")
+    level = logger.level
 
     def watched(self: nn.Module, state_dict: Mapping[str, Tensor], *args: Any, **kwargs: Any):
         result = load(self, state_dict, *args, **kwargs)
@@ -405,7 +423,9 @@ def _watched_loads(loads: list[tuple[Mapping[str, Tensor], Any]]) -> Iterator[No
         return result
 
     nn.Module.load_state_dict = watched
+    logger.setLevel(logging.ERROR)  # it warns of the classifier, which nobody wants
     try:
         yield
     finally:
         nn.Module.load_state_dict = load
+        logger.setLevel(level)
