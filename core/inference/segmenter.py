@@ -24,7 +24,6 @@ from datasets.class_names import label_vector
 from datasets.files import read_image
 from datasets.images import to_rgb
 from datasets.info import DatasetInfo
-from datasets.transforms import MeanStd
 from models import get_model
 from utils.crf import crf_inference
 from utils.errors import UserError
@@ -60,28 +59,24 @@ class Segmenter:
 
     Args:
         model: images (B×3×H×W, normalised) → raw class scores (B×(C−1)) and masks (B×C×H×W), on
-            `device`; TEST.AMP and TEST.COMPILE change how it computes.
+            `device`; TEST.AMP and TEST.COMPILE change how it computes. Images are normalised by its
+            `mean_std`, or by ImageNet's if it has none.
         test: the settings.
         device: where the model is.
         info: names the classes.
-        mean_std: what the model's images are normalised by; ImageNet's if None.
 
     Raises:
         UserError: PyTorch cannot compute as TEST.AMP and TEST.COMPILE say.
     """
 
     def __init__(
-        self,
-        model: nn.Module,
-        test: InferenceConfig,
-        device: torch.device,
-        info: DatasetInfo,
-        mean_std: MeanStd | None = None,
+        self, model: nn.Module, test: InferenceConfig, device: torch.device, info: DatasetInfo
     ) -> None:
         self.model = accelerate(model, test, device)
         self.test = test
         self.device = device
         self.info = info
+        mean_std = getattr(model, "mean_std", None)
         self._predictor = Predictor(self.model, test, device, mean_std)
 
     @classmethod
@@ -113,7 +108,7 @@ class Segmenter:
             require_working([device])
         model = get_model(cfg.NET, num_classes=info.num_classes)
         load_model(model, user_path(path))
-        return cls(place(model, device), cfg.TEST, device, info, model.mean_std)
+        return cls(place(model, device), cfg.TEST, device, info)
 
     def predict(
         self,

@@ -256,10 +256,13 @@ class TimmBackbone(GradCheckpointing):
         """
         # the other kind of PyTorch's gives no gradients where a part's input needs none
         set_reentrant_ckpt(False)
+        # what gives the maps of transformers wraps the model
+        model = self.timm
+        if not hasattr(model, "set_grad_checkpointing"):
+            model = getattr(model, "model", model)
         try:
-            self.timm.set_grad_checkpointing(True)
+            model.set_grad_checkpointing(True)
         except (AttributeError, AssertionError, NotImplementedError) as error:
-            # ModuleDict's own AttributeError where the model lacks the method
             raise UserError(
                 f"TRAIN.CHECKPOINT: timm/{self.name} cannot compute activations again; leave the "
                 "key out"

@@ -246,6 +246,18 @@ def test_checkpointed_a_step_is_the_same_bit_for_bit(name, frozen):
         assert torch.equal(found[each], value), each
 
 
+@pytest.mark.parametrize("name", ["timm/test_vit", "timm/test_convnext"])
+def test_checkpointed_transformers_and_others(name):
+    plain = step(build(name))
+    network = build(name)
+    network.checkpoint_activations()
+    calls = [0]
+    count(network.backbone.timm, calls)
+    found = step(network)
+    assert calls[0] > len(leaves(network.backbone.timm))
+    assert all(torch.equal(found[each], value) for each, value in plain.items())
+
+
 def leaves(module: nn.Module) -> list[nn.Module]:
     return [m for m in module.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
 
