@@ -39,7 +39,7 @@ _UNEXPECTED = re.compile(r"unexpected keyword argument\S* (.*)")
 
 
 def timm_spec(name: str, output_stride: int | None = None) -> BackboneSpec:
-    """The spec of timm's model `name`, whose weights are trained on top of its own.
+    """The spec of timm's model `name`.
 
     The skip connection takes the map of stride 4, or the shallowest of those beyond, and the
     decoder the deepest map.
