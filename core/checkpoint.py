@@ -17,15 +17,30 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core.foreign_weights import identify, torch_load, unwrap
+from core.foreign_weights import (
+    identify,
+    is_safetensors,
+    safetensors_load,
+    torch_load,
+    unwrap,
+)
 from core.published import class_entries, own_state, published_state
-from core.weights_check import Architecture, WeightsError, require_match, require_tensors
-from models.backbones.spec import BackboneSpec
+from core.weights_check import (
+    Architecture,
+    WeightsError,
+    describe_misfit,
+    require_finite,
+    require_match,
+    require_tensors,
+)
+from models.backbones.spec import BackboneSpec, ConversionError
 from models.network import Network
 from utils.errors import UserError
 from utils.files import atomic_path
 
 IMAGENET_CLASSES = 1000
+OWN_WEIGHTS = "timm"
+"""What NET.PRE_WEIGHTS_PATH says for the weights that timm itself has for its models."""
 
 _SUFFIX = re.compile(r"e(\d{3,})Xs(-?\d+\.\d{3})")
 
@@ -172,7 +187,8 @@ def load_pretrained(model: Network, spec: BackboneSpec, path: str | Path) -> str
     """Load ImageNet weights into the model's backbone.
 
     The file's classifier layers are left out, and BatchNorm's batch counters, which old files
-    lack, are not demanded; all else must match.
+    lack, are not demanded; all else must match. A package's backbone takes its own weights where
+    `path` is the package's name, `timm`.
 
     Returns:
         A line that says what was loaded and what was left out.
@@ -181,14 +197,18 @@ def load_pretrained(model: Network, spec: BackboneSpec, path: str | Path) -> str
         UserError: the file is missing (the message says how to get it), is no weights file, or is
             of another network.
     """
+    if spec.convert and str(path) == OWN_WEIGHTS:
+        state = spec.convert(None)
+        model.backbone.load_state_dict(state)
+        return f"{len(state)} entries of {spec.name}'s own weights loaded"
     if Path(path).is_dir():
         raise UserError(
-            f"NET.PRE_WEIGHTS_PATH {path} is a directory; name the file; {_how_to_get(spec)}"
+            f"NET.PRE_WEIGHTS_PATH {path} is a directory; name the file; {how_to_get(spec)}"
         )
     if not Path(path).is_file():
         raise UserError(
             f"the ImageNet weights {path} (NET.PRE_WEIGHTS_PATH) do not exist; "
-            f"{_how_to_get(spec)}; or train from scratch with --set "
+            f"{how_to_get(spec)}; or train from scratch with --set "
             'NET.FREEZE_BN False NET.PRE_WEIGHTS_PATH ""'
         )
     state, left_out, unwrapped = read_pretrained(model.backbone, spec, path)
@@ -217,6 +237,8 @@ def read_pretrained(
         UserError: as `load_pretrained`.
     """
     state, unwrapped = _read(path)
+    if spec.convert:
+        return _converted(state, spec, path), [], unwrapped
     expected = backbone.state_dict()
     left_out = [
         name
@@ -231,8 +253,19 @@ def read_pretrained(
         for name, tensor in expected.items()
         if name in kept or not name.endswith("num_batches_tracked")
     }
-    require_match(path, kept, demanded, Architecture(spec.name), _how_to_get(spec))
+    require_match(path, kept, demanded, Architecture(spec.name), how_to_get(spec))
     return kept, left_out, unwrapped
+
+
+def _converted(state: dict[str, Tensor], spec: BackboneSpec, path: str | Path) -> dict[str, Tensor]:
+    try:
+        converted = spec.convert(state)
+    except ConversionError as error:
+        needed = Architecture(spec.name)
+        fault = describe_misfit(state, needed, str(error))
+        raise WeightsError(path, fault, how_to_get(spec)) from error
+    require_finite(path, converted, how_to_get(spec))
+    return converted
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
@@ -255,11 +288,18 @@ def _read(path: str | Path) -> tuple[dict[str, Tensor], str]:
 
 
 def load_file(path: str | Path) -> Any:
-    """`torch.load` of tensors and plain values onto the CPU; a `UserError` names a bad file."""
+    """`torch.load` of tensors and plain values onto the CPU; a `UserError` names a bad file.
+
+    Files of safetensors are read too.
+    """
     try:
         with Path(path).open("rb") as file:
             try:
-                return torch_load(file)
+                head = file.read(16)
+                file.seek(0)
+                return safetensors_load(Path(path)) if is_safetensors(head) else torch_load(file)
+            except UserError:
+                raise
             # damaged bytes lead to any exception: IndexError, struct.error, OSError of a seek, ...
             except Exception as error:
                 raise WeightsError(path, *identify(Path(path), error)) from error
@@ -297,7 +337,10 @@ def save_file(content: Any, path: str | Path, earlier: Path | None = None) -> No
         ) from error
 
 
-def _how_to_get(spec: BackboneSpec) -> str:
+def how_to_get(spec: BackboneSpec) -> str:
+    """How a user gets a backbone's ImageNet weights, as part of a message."""
+    if spec.weights is None:
+        return f"NET.PRE_WEIGHTS_PATH {OWN_WEIGHTS} takes {OWN_WEIGHTS}'s own"
     return (
         f"`bash launch/get_weights.sh {spec.name}` puts them at "
         f"models/weights/{spec.weights.filename}"

@@ -44,7 +44,7 @@ PRECISIONS = ("off", "bf16", "fp16", AUTO)
 def _option(
     default: Any,
     *,
-    choices: tuple[str, ...] = (),
+    choices: tuple[str | int, ...] = (),
     low: float = -math.inf,
     high: float = math.inf,
     unused: bool = False,
@@ -122,7 +122,8 @@ class NetConfig:
 
     MODEL: str = "ae"
     BACKBONE: str = "resnet50"
-    PRE_WEIGHTS_PATH: str = _option("", path=True)
+    OUTPUT_STRIDE: int = _option(16, choices=(8, 16, 32))  # timm's; published ones have their own
+    PRE_WEIGHTS_PATH: str = _option("", path=True)  # timm: timm's own, for its backbones
     FREEZE_BN: bool = True  # false: train from scratch, nothing is frozen
     OPT: str = _option("SGD", choices=("SGD", "Adam", "AdamW"))
     LR: float = _option(0.001, low=0)

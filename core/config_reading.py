@@ -163,7 +163,8 @@ def _check_limits(where: str, value: Any, limits: dict[str, Any]) -> None:
     if not limits:
         return
     if limits["choices"] and value not in limits["choices"]:
-        raise UserError(f"{where} must be one of {', '.join(limits['choices'])}, found {value!r}")
+        choices = ", ".join(map(str, limits["choices"]))
+        raise UserError(f"{where} must be one of {choices}, found {value!r}")
     if not isinstance(value, (int, float)):
         return
     if not limits["low"] <= value <= limits["high"]:

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from core.devices import (
@@ -27,6 +28,7 @@ from core.devices import (
     require_working,
     select_device,
 )
+from models.layers import FixedStatsBatchNorm2d
 from utils.errors import InterruptionError, UserError
 from utils.progress import track
 from utils.signals import StoppedError, StopRequest
@@ -277,11 +279,16 @@ def place(model: nn.Module, device: torch.device, low_precision: bool = False) -
 def sync_batch_norm(model: nn.Module) -> None:
     """Let each BatchNorm that trains take its statistics over the batches of all processes.
 
-    Those of fixed statistics, which are subclasses, stay as they are.
+    Those of fixed statistics stay as they are.
     """
     for name, child in model.named_children():
         if type(child) is nn.BatchNorm2d:
             setattr(model, name, nn.SyncBatchNorm.convert_sync_batchnorm(child))
+        elif isinstance(child, _BatchNorm) and not isinstance(child, FixedStatsBatchNorm2d):
+            # only timm's backbones have others; PyTorch would drop their activations
+            from timm.layers import convert_sync_batchnorm
+
+            setattr(model, name, convert_sync_batchnorm(child))
         else:
             sync_batch_norm(child)
 

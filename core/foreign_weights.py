@@ -16,6 +16,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 
+from utils.errors import UserError
+
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 """What files call a state dict that they hold beside other things; our own last.pth, `model`."""
 PREFIXES = ("module.", "_orig_mod.")
@@ -35,6 +37,28 @@ def torch_load(file: BinaryIO) -> Any:
     with _numpy_numbers(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what a file might be; `identify` says what it is
         return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def is_safetensors(head: bytes) -> bool:
+    """Whether a file that begins so is one of safetensors: a length of 8 bytes, then JSON."""
+    return head[8:10] == b'{"'
+
+
+def safetensors_load(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a file of safetensors, on the CPU.
+
+    Raises:
+        UserError: safetensors is not installed.
+    """
+    try:
+        from safetensors.torch import load_file
+    except ModuleNotFoundError as error:
+        if error.name not in ("safetensors", "safetensors.torch"):
+            raise
+        raise UserError(
+            f"{path} takes safetensors to read; install it with `pip install safetensors`"
+        ) from error
+    return load_file(path)
 
 
 def unwrap(content: Any) -> tuple[Any, str]:
@@ -97,9 +121,8 @@ def identify(path: Path, error: Exception) -> tuple[str, str]:
         return "is no weights file but a Git LFS pointer", "`git lfs pull` where it is from gets it"
     if _is_text(head):
         return "is no weights file but text", "read it, it may say why; then fetch the file anew"
-    if head[8:10] == b'{"':
-        remedy = "torch.save(safetensors.torch.load_file(FILE), OTHER) makes one of it"
-        return "is no weights file of PyTorch's but safetensors", remedy
+    if is_safetensors(head):
+        return "is a damaged safetensors file", "fetch or write it anew"
     for magic, kind in _ARCHIVES.items():
         if head.startswith(magic):
             return f"is no weights file but {kind} data", "unpack it, and name what is in it"

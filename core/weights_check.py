@@ -42,15 +42,22 @@ class Architecture:
         return f"ImageNet weights of {self.backbone}"
 
 
-def closest_architecture(state: Mapping[str, Tensor]) -> Architecture | None:
+def closest_architecture(
+    state: Mapping[str, Tensor], others: Mapping[Architecture, Mapping[str, Tensor]] | None = None
+) -> Architecture | None:
     """The architecture with most entries in common with `state`, None if too few are.
 
     Of how many classes a snapshot is plays no part.
+
+    Args:
+        state: entries of a weights file.
+        others: entries of architectures to think of beside the published ones.
     """
     found = _entries(state)
+    known = {each: _entries(entries) for each, entries in (others or {}).items()} | _known()
     overlaps = {
         architecture: len(found & entries) / max(1, len(found | entries))
-        for architecture, entries in _known().items()
+        for architecture, entries in known.items()
     }
     best = max(overlaps, key=overlaps.__getitem__)
     return best if overlaps[best] >= MIN_OVERLAP else None
@@ -58,7 +65,7 @@ def closest_architecture(state: Mapping[str, Tensor]) -> Architecture | None:
 
 @cache
 def _known() -> Mapping[Architecture, Entries]:
-    """Every network's entries."""
+    """Every published network's entries."""
     known = {}
     # on this device tensors have a shape but no memory
     with torch.device("meta"):
@@ -131,7 +138,7 @@ def require_match(
     unknown = [name for name in found if name not in expected]
     differing = [text for name in both if (text := _difference(name, found[name], expected[name]))]
     if missing or unknown or differing:
-        closest = closest_architecture(found)
+        closest = closest_architecture(found, {needed: expected} if needed else None)
         if needed and closest == needed and (counts := _objects_of_both(found, expected)):
             raise WeightsError(
                 path,
@@ -152,7 +159,17 @@ def require_match(
             f"the network's {len(expected)} entries match",
             ", or ".join(filter(None, [_changes(closest, needed), remedy])),
         )
-    broken = [name for name in both if not found[name].isfinite().all()]
+    require_finite(path, {name: found[name] for name in both}, remedy)
+
+
+def describe_misfit(found: Mapping[str, Tensor], needed: Architecture, difference: str) -> str:
+    """The fault of weights that are not those of `needed`; see `WeightsError`."""
+    return f"does not fit: {_identity(closest_architecture(found), needed)}; {difference}"
+
+
+def require_finite(path: str | Path, entries: Mapping[str, Tensor], remedy: str) -> None:
+    """Raise `WeightsError` unless the entries of the file at `path` are finite numbers."""
+    broken = [name for name, tensor in entries.items() if not tensor.isfinite().all()]
     if broken:
         raise WeightsError(path, f"holds weights that are not finite: {first_few(broken)}", remedy)
 

@@ -16,6 +16,7 @@ from datasets.jitter import FastColorJitter
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 """Of ImageNet's images, in [0, 1]."""
+MeanStd = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 # of torchvision's random crop: how often it tries, and the range of its ratios, width to height
 CROP_ATTEMPTS = 10
@@ -114,10 +115,16 @@ def _between(low: float, high: float, share: float) -> float:
     return low + share * (high - low)
 
 
-def normalise(images: Tensor) -> Tensor:
-    """Normalise ...×3×H×W images in [0, 1] by ImageNet's mean and deviation."""
-    mean = images.new_tensor(MEAN)[:, None, None]
-    deviation = images.new_tensor(STD)[:, None, None]
+def normalise(images: Tensor, mean_std: MeanStd | None = None) -> Tensor:
+    """Normalise ...×3×H×W images in [0, 1].
+
+    Args:
+        images: their channels are RGB.
+        mean_std: each channel's mean and deviation; ImageNet's if None.
+    """
+    mean, std = mean_std or (MEAN, STD)
+    mean = images.new_tensor(mean)[:, None, None]
+    deviation = images.new_tensor(std)[:, None, None]
     return (images - mean).div_(deviation)
 
 

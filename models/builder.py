@@ -71,16 +71,18 @@ def get_model(net: Any, num_classes: int = 21) -> Network:
         num_classes: background included.
 
     Raises:
-        UserError: NET.MODEL or NET.BACKBONE names nothing known.
+        UserError: NET.MODEL or NET.BACKBONE names nothing known, or the backbone does not do what
+            other keys ask of it.
     """
     if net.MODEL not in MODELS:
         raise UserError(f"NET.MODEL: unknown model {net.MODEL!r}; known: {', '.join(MODELS)}")
-    spec = get_backbone_spec(net.BACKBONE)
+    spec = get_backbone_spec(net.BACKBONE, net.OUTPUT_STRIDE)
     backbone = spec.build(_fixed_norm(net))
     if net.FREEZE_BN:
         _freeze(backbone, spec.frozen)
     network = MODELS[net.MODEL](net, num_classes, backbone, spec)
     network.name, network.backbone_name = net.MODEL, net.BACKBONE
+    network.mean_std = spec.mean_std
     return network
 
 

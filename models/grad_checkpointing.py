@@ -14,11 +14,15 @@ from torch.utils.checkpoint import checkpoint
 class GradCheckpointing(nn.Module):
     """A module that can compute parts of itself again in the backward pass.
 
-    Once `grad_checkpointing` is set, only the inputs of a part that `run` runs are stored. Its
+    After `set_grad_checkpointing`, only the inputs of a part that `run` runs are stored. Its
     activations are computed again, with the same dropout, when their gradients are due.
     """
 
     grad_checkpointing = False
+
+    def set_grad_checkpointing(self) -> None:
+        """Compute parts again from now on."""
+        self.grad_checkpointing = True
 
     def run(self, part: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
         """`part(*inputs)`.

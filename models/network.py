@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
+from models.backbones.spec import MeanStd
 from models.grad_checkpointing import GradCheckpointing
 
 
@@ -23,6 +24,7 @@ class Network(GradCheckpointing):
     Attributes:
         backbone: images to the two feature maps.
         name, backbone_name: its NET.MODEL and NET.BACKBONE, if it was built from a configuration.
+        mean_std: what its images are normalised by (see `BackboneSpec`).
     """
 
     #: an entry of ours → all names it is published under, in their order
@@ -34,6 +36,7 @@ class Network(GradCheckpointing):
         super().__init__()
         self.backbone = backbone
         self.name = self.backbone_name = ""
+        self.mean_std: MeanStd | None = None
         self._compiled: Callable[[Tensor], Tensor] | None = None
 
     def forward_dense(self, images: Tensor) -> Tensor:
@@ -58,10 +61,13 @@ class Network(GradCheckpointing):
         """Store fewer activations in training, and compute them again in the backward pass.
 
         Outputs, gradients, running statistics and names stay as they are.
+
+        Raises:
+            UserError: the backbone cannot.
         """
         for module in self.modules():
             if isinstance(module, GradCheckpointing):
-                module.grad_checkpointing = True
+                module.set_grad_checkpointing()
 
     def published_constants(self) -> dict[str, Tensor]:
         """Entries of published snapshots that hold nothing learnt, under attributes of ours."""

@@ -18,6 +18,7 @@ from core.devices import out_of_memory
 from core.inference.samples import Sample
 from core.inference.tta import Size, TTAView, cut_views, size_text, tta_views
 from core.precision import tf32
+from datasets.transforms import MeanStd
 from utils.ahead import one_ahead
 from utils.errors import UserError
 
@@ -50,10 +51,18 @@ class Predictor:
         model: images (B×3×H×W, normalised) → raw class scores (B×(C−1)) and masks (B×C×H×W).
         test: the configuration's TEST section.
         device: where the model is.
+        mean_std: what the model's images are normalised by; ImageNet's if None.
     """
 
-    def __init__(self, model: nn.Module, test: InferenceConfig, device: torch.device) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        test: InferenceConfig,
+        device: torch.device,
+        mean_std: MeanStd | None = None,
+    ) -> None:
         self.model = model
+        self.mean_std = mean_std
         self.test = test
         self.device = device
         # of all views that run at a time
@@ -87,7 +96,7 @@ class Predictor:
             for window, alike in groupby(views, key=attrgetter("window")):
                 size = max(1, min(test.BATCH_SIZE, self._budget // math.prod(window)))
                 for group in _split(list(alike), size):
-                    yield numbered, group, cut_views(group, sample.image, pinned)
+                    yield numbered, group, cut_views(group, sample.image, pinned, self.mean_std)
 
     def _predict_sample(
         self, sample: Sample, groups: Iterable[tuple[object, list[TTAView], Tensor]]

@@ -59,7 +59,8 @@ class Segmenter:
 
     Args:
         model: images (B×3×H×W, normalised) → raw class scores (B×(C−1)) and masks (B×C×H×W), on
-            `device`; TEST.AMP and TEST.COMPILE change how it computes.
+            `device`; TEST.AMP and TEST.COMPILE change how it computes. Images are normalised by its
+            `mean_std`, or by ImageNet's if it has none.
         test: the settings.
         device: where the model is.
         info: names the classes.
@@ -75,7 +76,8 @@ class Segmenter:
         self.test = test
         self.device = device
         self.info = info
-        self._predictor = Predictor(self.model, test, device)
+        mean_std = getattr(model, "mean_std", None)
+        self._predictor = Predictor(self.model, test, device, mean_std)
 
     @classmethod
     def from_snapshot(

@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from core.config import InferenceConfig
-from datasets.transforms import normalise, to_unit_tensor
+from datasets.transforms import MeanStd, normalise, to_unit_tensor
 from utils.errors import UserError
 
 Size = tuple[int, int]  # height, width
@@ -153,17 +153,23 @@ class TTAView:
         return (..., *in_image), (..., *in_window)
 
 
-def cut_views(views: Sequence[TTAView], image: Image.Image, pinned: bool = False) -> Tensor:
+def cut_views(
+    views: Sequence[TTAView],
+    image: Image.Image,
+    pinned: bool = False,
+    mean_std: MeanStd | None = None,
+) -> Tensor:
     """The network's input: B×3×(window) float32, normalised, zeros outside the RGB `image`.
 
     Nothing else makes the network's input. The image is resized once for neighbouring views of one
-    size. In `pinned` memory, the copy to a GPU need not be waited for.
+    size. In `pinned` memory, the copy to a GPU need not be waited for. `mean_std` is as for
+    `normalise`.
     """
     inputs = torch.zeros(len(views), 3, *views[0].window, pin_memory=pinned)
     for size, pairs in groupby(zip(views, inputs, strict=True), key=lambda pair: pair[0].size):
         height, width = size
         resized = image.resize((width, height), Image.Resampling.BICUBIC)
-        pixels = normalise(to_unit_tensor(resized))
+        pixels = normalise(to_unit_tensor(resized), mean_std)
         for view, window in pairs:
             view.cut(pixels, window)
     return inputs

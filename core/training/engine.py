@@ -27,7 +27,7 @@ from core.training.data import Batches
 from core.training.errors import NotFiniteError
 from core.training.losses import Criterion
 from core.training.optimizer import build_optimizer, rate_factor, set_learning_rates
-from datasets.transforms import normalise
+from datasets.transforms import MeanStd, normalise
 from models.network import Network
 from utils.metrics import average_precision, best_threshold
 from utils.signals import StoppedError, StopRequest
@@ -69,11 +69,15 @@ def run_batch(
     batch: tuple[Tensor, Tensor],
     device: torch.device,
     with_masks: bool = False,
+    mean_std: MeanStd | None = None,
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Bring a batch to the device and through the model; returns the outputs and the labels."""
+    """Bring a batch to the device and through the model; returns the outputs and the labels.
+
+    Images are normalised by `mean_std` (see `normalise`).
+    """
     raw_images, labels = (tensor.to(device, non_blocking=True) for tensor in batch)
     # by position: DataParallel gives a keyword to GPUs that have no images left
-    return model(normalise(raw_images), raw_images, labels, with_masks), labels
+    return model(normalise(raw_images, mean_std), raw_images, labels, with_masks), labels
 
 
 @dataclass(frozen=True)
@@ -150,6 +154,7 @@ class Trainer:
             network.compile_layers()
         amp = settled_amp(config.TRAIN.AMP, gpus_used(device, spread=group.size == 1))
         self.network = network
+        self.mean_std = network.mean_std
         self.device = device
         self.group = group
         self.stop = stop or StopRequest()
@@ -200,7 +205,7 @@ class Trainer:
             # all processes stop before the same step, or one would wait for the others for ever
             self.end_if_requested()
             self.schedule(epoch, step, len(batches))
-            outputs, labels = run_batch(self.model, batch, self.device)
+            outputs, labels = run_batch(self.model, batch, self.device, mean_std=self.mean_std)
             losses = self.criterion(outputs, labels, epoch)
             where = f"epoch {epoch}, step {step}{self.precision.caution}"
             _require_finite(losses["loss"], batches, epoch, step, where)
@@ -231,7 +236,7 @@ class Trainer:
         for step, batch in enumerate(self._track(batches, 0, description=title)):
             if self.stop.signal is not None:
                 break
-            outputs, labels = run_batch(self.eval_model, batch, self.device)
+            outputs, labels = run_batch(self.eval_model, batch, self.device, mean_std=self.mean_std)
             losses = self.criterion(outputs, labels, epoch)
             where = f"{title}, epoch {epoch}, step {step}"
             _require_finite(losses["loss"], batches, 0, step, where)

@@ -21,6 +21,7 @@ from torch import Tensor
 from core.checkpoint import (
     Snapshot,
     find_snapshot,
+    how_to_get,
     list_snapshots,
     load_all_but_classes,
     load_file,
@@ -291,6 +292,11 @@ def load_weights(
         print(f"starting from {load_all_but_classes(network, init_from)}", flush=True)
     elif net.PRE_WEIGHTS_PATH:
         print(load_pretrained(network, backbone, net.PRE_WEIGHTS_PATH), flush=True)
+    elif net.FREEZE_BN and backbone.weights is None:
+        raise UserError(
+            f"NET.PRE_WEIGHTS_PATH is empty: {how_to_get(backbone)}; or train from scratch with "
+            "--set NET.FREEZE_BN False"
+        )
     elif net.FREEZE_BN:
         raise UserError(
             "NET.PRE_WEIGHTS_PATH is empty: get ImageNet weights with `bash "

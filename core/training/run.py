@@ -261,7 +261,10 @@ class TrainingRun:
     def _log_picture(self, epoch: int) -> None:
         """Log the masks of the same few images, and the learning rates."""
         if self.group.is_rank_zero:
-            image = draw_batch(self.trainer.eval_model, self.pictured, self.info, self.device)
+            trainer = self.trainer
+            image = draw_batch(
+                trainer.eval_model, self.pictured, self.info, self.device, trainer.mean_std
+            )
             self.tensorboard.pictures(image, epoch)
             self.tensorboard.learning_rates(self.trainer.optimizer, epoch)
             self.tensorboard.flush()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from core.precision import tf32
 from core.training.engine import Validation, run_batch
 from datasets.info import DatasetInfo
+from datasets.transforms import MeanStd
 from utils.drawing import blend, colorize, legend, picture
 from utils.event_files import EventWriter
 
@@ -79,16 +80,20 @@ def discard_logs(folder: Path) -> None:
 @tf32(False)
 @torch.inference_mode()
 def draw_batch(
-    model: nn.Module, batch: tuple[Tensor, Tensor], info: DatasetInfo, device: torch.device
+    model: nn.Module,
+    batch: tuple[Tensor, Tensor],
+    info: DatasetInfo,
+    device: torch.device,
+    mean_std: MeanStd | None = None,
 ) -> np.ndarray:
     """The model's masks for a fixed batch, one row per image, as an H×W×3 uint8 picture.
 
     Columns: the input, the masks, and where the model has them the refined masks and the pseudo
     labels; masks of objects that the image does not have are left out. Below are the names of the
-    batch's classes beside their colours.
+    batch's classes beside their colours. The model's input is normalised by `mean_std`.
     """
     model.eval()
-    outputs, _ = run_batch(model, batch, device, with_masks=True)
+    outputs, _ = run_batch(model, batch, device, with_masks=True, mean_std=mean_std)
     images = (batch[0] * 255).round().byte().permute(0, 2, 3, 1).numpy()
 
     columns = {"input": list(images)}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
+
+MeanStd = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,13 @@ class BackboneSpec:
         frozen: prefixes of the parameters that are not trained on top of ImageNet weights.
         lr_multipliers: of the learning rate, for pretrained weights, pretrained biases, new
             weights and new biases.
-        weights: the ImageNet weights.
+        weights: the ImageNet weights; None where another package has them, which `convert` gets.
         ignored_weights: prefixes of that file's entries that belong to its classifier.
+        mean_std: of the images that the weights were trained on, each channel's in [0, 1]; None for
+            ImageNet's.
+        convert: makes the backbone's entries of a weights file's; None where the names are the
+            same. Given None, it gets the package's own weights. Raises `ConversionError` for
+            entries of another network, and `UserError` where there are no weights to be had.
     """
 
     name: str
@@ -58,5 +65,11 @@ class BackboneSpec:
     conv6: FeatureInfo
     frozen: tuple[str, ...]
     lr_multipliers: tuple[float, float, float, float]
-    weights: WeightsFile
-    ignored_weights: tuple[str, ...]
+    weights: WeightsFile | None
+    ignored_weights: tuple[str, ...] = ()
+    mean_std: MeanStd | None = None
+    convert: Callable[[Mapping[str, Tensor] | None], dict[str, Tensor]] | None = None
+
+
+class ConversionError(ValueError):
+    """Weights that are not those of the backbone; the text says what does not fit."""

@@ -54,6 +54,7 @@ DEFAULTS = {
     "NET": {
         "MODEL": "ae",
         "BACKBONE": "resnet50",
+        "OUTPUT_STRIDE": 16,
         "PRE_WEIGHTS_PATH": "",
         "FREEZE_BN": True,
         "OPT": "SGD",

@@ -4,6 +4,7 @@ import argparse
 import gzip
 import io
 import json
+import sys
 import tarfile
 import zipfile
 
@@ -154,10 +155,9 @@ def safetensors():
         (tarred(), "tar archive"),
         (zipped("model.pth"), "ZIP archive"),
         (zipped("m/constants.pkl"), "TorchScript"),
-        (safetensors(), "safetensors.torch.load_file"),
     ],
     # the bytes, which hold times, would be other names in each process that runs tests
-    ids=range(12),
+    ids=range(11),
 )
 def test_something_else_is_named(tmp_path, data, words):
     path = tmp_path / "model.pth"
@@ -165,6 +165,31 @@ def test_something_else_is_named(tmp_path, data, words):
     line = message(load_model, SmallNetwork(), path)
     assert line.startswith(f"{path} ") and words in line.partition(str(path))[2]
     assert "damaged" not in line
+
+
+def test_safetensors_are_read(tmp_path):
+    path = tmp_path / "model.pth"  # whatever it is called
+    path.write_bytes(safetensors())
+    content = load_file(path)
+    assert list(content) == ["w"] and torch.equal(content["w"], torch.zeros(1))
+
+
+def test_damaged_safetensors(tmp_path):
+    path = tmp_path / "model.safetensors"
+    whole = safetensors()
+    for length in range(11, len(whole)):
+        path.write_bytes(whole[:length])
+        line = message(load_model, SmallNetwork(), path)
+        assert line.startswith(f"{path} is a damaged safetensors file; ")
+
+
+def test_safetensors_without_the_package(tmp_path, monkeypatch):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(safetensors())
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    monkeypatch.setitem(sys.modules, "safetensors.torch", None)
+    line = message(load_file, path)
+    assert str(path) in line and line.endswith("`pip install safetensors`")
 
 
 @pytest.mark.parametrize("zipped", [True, False])
