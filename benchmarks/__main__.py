@@ -9,11 +9,11 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import file_cases, inference_cases, pamr_cases, training_cases
+from benchmarks import bf16_cases, file_cases, inference_cases, pamr_cases, training_cases
 from benchmarks.case import Builders
 from benchmarks.measure import DifferentResultsError, Row, measure
 from benchmarks.report import head, line, machine, split_readme, write_json, write_readme
-from core.devices import select_device
+from core.devices import keep_memory, select_device
 from utils.errors import UserError, run_command
 from utils.files import require_writable_file, user_path
 from utils.streams import go_on_unread
@@ -25,6 +25,7 @@ CASES: Mapping[str, Builders] = {
         **training_cases.CPU_CASES,
         **inference_cases.CPU_CASES,
         **file_cases.CPU_CASES,
+        **bf16_cases.cases_here(),
     },
     "cuda": {
         **pamr_cases.CUDA_CASES,
@@ -46,7 +47,10 @@ def main() -> None:
     if args.readme:
         split_readme(README, device)
     torch.set_num_threads(args.threads)
+    keep_memory(device)
     builders = _choose(CASES.get(device.type, {}), args.only)
+    if device.type == "cpu" and not bf16_cases.cases_here():
+        print(f"left out, without AMX: {', '.join(bf16_cases.CPU_CASES)}", file=sys.stderr)
     print(f"{machine(device)}\n\n{head()}", flush=True)
     rows, failures = _measure_all(builders, device, args.seconds)
     if args.json:

@@ -12,7 +12,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import growth_inference
-from benchmarks.measure import median_seconds
+from benchmarks.measure import arithmetic, median_seconds
 from benchmarks.pamr_cases import pamr_inputs
 from benchmarks.training_cases import our_step, step_config
 from core.devices import select_device
@@ -21,8 +21,6 @@ from utils.errors import run_command
 
 COPIED = 2**28
 """Bytes of the tensor that memory is measured with: more than caches hold."""
-MATRIX = 2048
-"""Rows and columns of the matrices that arithmetic is measured with."""
 ELEMENT = 4
 """Bytes of a float32, and of a neighbour's number."""
 
@@ -32,14 +30,6 @@ def bandwidth(device: torch.device, copied: int = COPIED) -> float:
     source = torch.zeros(copied // ELEMENT, device=device)
     target = torch.empty_like(source)
     return 2 * copied / median_seconds(lambda: target.copy_(source), 7)
-
-
-def arithmetic(
-    device: torch.device, side: int = MATRIX, dtype: torch.dtype = torch.float32
-) -> float:
-    """Operations a second of a product of square matrices, a multiply-add counting as 2."""
-    matrix = torch.rand(side, side, device=device).to(dtype)
-    return 2 * side**3 / median_seconds(lambda: matrix @ matrix, 7)
 
 
 def pamr_bytes(pamr: PAMR, pixels: int, classes: int) -> int:

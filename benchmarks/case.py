@@ -56,6 +56,9 @@ class Case:
             that can be compared: one works on a sample, or draws other random numbers.
         baseline_scale: how much more work ours does, where the baseline is timed on a sample.
         meter: runs a call and says how much memory it took on top.
+        precision: what a network's convolutions are computed in on our side, for the share of the
+            machine's peak in that precision; None where there is no network.
+        repetitions: timed calls of each side at least.
     """
 
     name: str
@@ -67,6 +70,8 @@ class Case:
     check: tuple[Callable[[], Any], Callable[[], Any]] | None = None
     baseline_scale: float = 1.0
     meter: Meter = tensor_peak
+    precision: torch.dtype | None = None
+    repetitions: int = 3
 
 
 Builders = Mapping[str, Callable[[torch.device], Case]]

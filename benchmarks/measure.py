@@ -5,15 +5,20 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.case import Case
 
 FEWEST, MOST = 3, 50
-"""Repetitions of each side of a case."""
+"""Repetitions of each side of a case, unless it says otherwise."""
+MATRIX = 2048
+"""Rows and columns of the matrices that arithmetic is measured with."""
 
 
 class DifferentResultsError(Exception):
@@ -31,6 +36,9 @@ class Row:
         target: how many times faster it is to be, or None.
         baseline_mb, ours_mb: megabytes (10⁶ bytes) that a call takes on top.
         difference: the largest difference of results.
+        gflop: 10⁹ operations of a call's convolutions and products, a multiply-add counting as 2;
+            None without a network.
+        peak_share: how near ours comes to the speed of a product of large matrices.
     """
 
     case: str
@@ -41,6 +49,8 @@ class Row:
     baseline_mb: float
     ours_mb: float
     difference: float
+    gflop: float | None = None
+    peak_share: float | None = None
 
 
 def measure(case: Case, budget: float) -> Row:
@@ -53,7 +63,8 @@ def measure(case: Case, budget: float) -> Row:
         DifferentResultsError: results differ by more than the case's tolerance.
     """
     expected, baseline_bytes = case.meter(case.baseline)
-    found, our_bytes = case.meter(case.ours)
+    with FlopCounterMode(display=False) if case.precision else nullcontext() as counter:
+        found, our_bytes = case.meter(case.ours)
     if case.check:
         expected, found = (side() for side in case.check)
     difference = case.difference(found, expected)
@@ -64,6 +75,10 @@ def measure(case: Case, budget: float) -> Row:
         )
     del expected, found
     baseline_s, ours_s = _time_in_turn(case, budget)
+    gflop = share = None
+    if case.precision:
+        gflop = counter.get_total_flops() / 1e9
+        share = 1e9 * gflop / ours_s / arithmetic(torch.device("cpu"), dtype=case.precision)
     return Row(
         case.name,
         baseline_s,
@@ -73,13 +88,24 @@ def measure(case: Case, budget: float) -> Row:
         baseline_bytes / 1e6,
         our_bytes / 1e6,
         difference,
+        gflop,
+        share,
     )
+
+
+@cache
+def arithmetic(
+    device: torch.device, side: int = MATRIX, dtype: torch.dtype = torch.float32
+) -> float:
+    """Operations a second of a product of square matrices, a multiply-add counting as 2."""
+    matrix = torch.rand(side, side, device=device).to(dtype)
+    return 2 * side**3 / median_seconds(lambda: matrix @ matrix, 7)
 
 
 def _time_in_turn(case: Case, budget: float) -> tuple[float, float]:
     baseline, ours = [], []
     end = time.perf_counter() + budget
-    while len(ours) < FEWEST or (len(ours) < MOST and time.perf_counter() < end):
+    while len(ours) < case.repetitions or (len(ours) < MOST and time.perf_counter() < end):
         baseline.append(case.baseline_scale * _seconds(case.baseline))
         ours.append(_seconds(case.ours))
     return statistics.median(baseline), statistics.median(ours)

@@ -27,6 +27,7 @@ _HEAD = (
     "memory, straightforward",
     "memory, ours",
     "largest difference",
+    "work, share of peak",
 )
 _BEGIN, _END = "<!-- table of {}: begin -->", "<!-- table of {}: end -->"
 
@@ -47,6 +48,7 @@ def line(row: Row) -> str:
         f"{row.baseline_mb:.1f} MB",
         f"{row.ours_mb:.1f} MB",
         f"{row.difference:.2g}",
+        "" if row.gflop is None else f"{row.gflop:.0f} GFLOP, {row.peak_share:.0%}",
     )
     return f"| {' | '.join(cells)} |"
 

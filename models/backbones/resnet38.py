@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.backbones.spec import BackboneSpec, FeatureInfo, WeightsFile
+from models.dilated import DilatedConv2d
 from models.grad_checkpointing import GradCheckpointing
 from models.layers import init_from_scratch
 
@@ -76,7 +77,7 @@ class Bottleneck(nn.Module):
         self.conv_branch2a = _conv(inputs, outputs // 4, 1)
         self.bn_branch2b1 = norm_layer(outputs // 4)
         self.dropout_2b1 = nn.Dropout2d(dropout)
-        self.conv_branch2b1 = _conv(outputs // 4, outputs // 2, 3, dilation=dilation)
+        self.conv_branch2b1 = DilatedConv2d(outputs // 4, outputs // 2, dilation)
         self.bn_branch2b2 = norm_layer(outputs // 2)
         self.dropout_2b2 = nn.Dropout2d(dropout)
         self.conv_branch2b2 = _conv(outputs // 2, outputs, 1)

@@ -11,7 +11,8 @@ import torch
 from layer_checks import check_dropout, dropouts
 from torch import Tensor, nn
 
-from models.heads.aspp import ASPP, AtrousBranch, shifted_products
+from models.dilated import shifted_products
+from models.heads.aspp import ASPP, AtrousBranch
 from models.heads.gate import StochasticGate
 from models.heads.gci import GlobalCueInjection
 from models.heads.ngwp import normalised_global_weighted_pooling, size_focal_penalty
@@ -309,7 +310,7 @@ def test_aspp_uses_shifted_products_where_16_bits_flow_on_a_cpu(lowered: str, mo
         calls.append((x.dtype, weight.dtype, dilation))
         return shifted_products(x, weight, dilation)
 
-    monkeypatch.setattr("models.heads.aspp.shifted_products", counted)
+    monkeypatch.setattr("models.dilated.shifted_products", counted)
     head, maps = ASPP(FixedStatsBatchNorm2d, 8, 4).eval(), random_maps(2, 8, 40, 41).float()
     expected = head(maps)
     assert not calls
