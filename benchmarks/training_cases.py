@@ -23,10 +23,12 @@ from models.network import Network
 Call = Callable[[], dict[str, Tensor]]
 
 
-def without_convolutions(device: torch.device, batch: int = 16, size: int = 321) -> Case:
+def without_convolutions(
+    device: torch.device, batch: int = 16, size: int = 321, num_classes: int = 21
+) -> Case:
     """From mask logits to losses, and back to the logits' gradient."""
     config = load_config()
-    labels = random_labels(batch)
+    labels = random_labels(batch, num_classes)
     logits = plausible_logits(labels, -(-size // 4)).to(device).requires_grad_()
     raw_images, labels = random_images(batch, size).to(device), labels.to(device)
     criterion = Criterion(config)
@@ -43,7 +45,7 @@ def without_convolutions(device: torch.device, batch: int = 16, size: int = 321)
     return Case(
         f"a training step but for its convolutions, {batch}×{size}×{size}",
         baseline=through(straightforward_supervision(config)),
-        ours=through(get_model(config.NET).supervise),
+        ours=through(get_model(config.NET, num_classes).supervise),
         difference=largest_relative_difference,
         tolerance=1e-3,
         target=10,
@@ -121,16 +123,18 @@ def step_config(backbone: str, *options: str) -> Config:
     return load_config(None, ["NET.BACKBONE", backbone, *options])
 
 
-def our_step(config: Config, device: torch.device, batch: int, size: int) -> Step:
+def our_step(
+    config: Config, device: torch.device, batch: int, size: int, num_classes: int = 21
+) -> Step:
     """Training steps as training takes them."""
     torch.manual_seed(0)
-    network = get_model(config.NET)
+    network = get_model(config.NET, num_classes)
     if config.TRAIN.COMPILE:
         network.compile_layers()
     amp = config.TRAIN.AMP
     in_precision = AutocastNetwork(network, amp, device, training_only=True)
     model = parallelise(in_precision, device, low_precision=amp != "off")
-    return Step(config, network, model, batch, size)
+    return Step(config, network, model, batch, size, num_classes)
 
 
 class Step:
@@ -141,13 +145,20 @@ class Step:
         network: to be trained.
         model: `network` on its device, and in the precision of training.
         batch, size: images and their height and width.
+        num_classes: of the network.
     """
 
     def __init__(
-        self, config: Config, network: Network, model: nn.Module, batch: int, size: int
+        self,
+        config: Config,
+        network: Network,
+        model: nn.Module,
+        batch: int,
+        size: int,
+        num_classes: int = 21,
     ) -> None:
         device = next(network.parameters()).device
-        labels = random_labels(batch)
+        labels = random_labels(batch, num_classes)
         cue = plausible_logits(labels, -(-size // 4))[:, 1:].to(device)
         network.last_conv.register_forward_hook(lambda _module, _inputs, output: output + cue)
         self.network = network

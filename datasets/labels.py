@@ -12,7 +12,7 @@ from datasets.files import MISPAIRED, find_misfit, find_strange, read_mask
 from datasets.image_labels import find_labels
 from datasets.info import DatasetInfo
 from datasets.lists import ListEntry
-from utils.errors import UserError
+from utils.errors import UserError, first_few
 
 FEW_WITH_OBJECTS = 0.05
 """Below this fraction of images with objects, the masks are most likely wrong."""
@@ -126,7 +126,7 @@ def doubts(lists: Sequence[tuple[str, np.ndarray]], info: DatasetInfo) -> list[s
             f"values are class indices, 0 to {info.num_classes - 1}"
         )
     if lacking := [info.classes[1 + index] for index in np.flatnonzero(~labels.any(axis=0))]:
-        found.append(f"no image of {training} has {' or '.join(lacking)}, which cannot be learnt")
+        found.append(f"no image of {training} has {first_few(lacking)}, which cannot be learnt")
     found += [
         f"no image of {name} has an object, so that its mAP is nan"
         for name, of_list in others

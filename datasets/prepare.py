@@ -19,8 +19,8 @@ from datasets.dataset_file import KNOWN
 from datasets.voc import PASCAL_VOC
 from datasets.voc.check import check
 from datasets.voc.errors import how_to_restore, is_mini_voc, missing
-from datasets.voc.layout import SBD, VOC, VOC_TEST
-from datasets.voc.lists import ListLines, build_lists
+from datasets.voc.layout import SBD, SBD_AUG, VOC, VOC_TEST
+from datasets.voc.lists import ListLines, build_lists, has_aug
 from datasets.voc.sbd_masks import convert_masks
 from utils.errors import UserError, os_errors_end_in, run_command
 from utils.files import only_process, remove_leftovers, user_path, write_text
@@ -96,7 +96,7 @@ def prepare(root: Path, workers: int = 1) -> None:
 
 
 def _make(root: Path, lists: Mapping[str, ListLines], workers: int) -> None:
-    converted = convert_masks(root, workers)
+    converted = 0 if has_aug(root) else convert_masks(root, workers)
     if converted:
         print(f"converted {converted} SBD masks to {root / SBD.mask('ID')}")
     remove_leftovers(root, "|".join(map(re.escape, lists)))
@@ -116,8 +116,8 @@ def _os_errors_named(root: Path) -> AbstractContextManager[None]:
 
 
 def require_folders(root: Path) -> None:
-    """Raise `DataError` unless VOC and SBD are under `root`."""
-    for data_set in (VOC, SBD):
+    """Raise `UserError` unless VOC and SBD, or SegmentationClassAug in its place, are in `root`."""
+    for data_set in (VOC, SBD_AUG if has_aug(root) else SBD):
         if not (root / data_set.path).is_dir():
             raise missing(root, data_set.path)
 

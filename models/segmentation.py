@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from models.heads.pamr import published_stencils
 from models.layers import at_least_float32, init_from_scratch, resize_corners
-from models.network import Network, drop_absent, label_mean
+from models.network import Network, label_mean
 from models.present import PresentClasses
 from models.self_supervision import make_pseudo_labels
 
@@ -136,8 +136,9 @@ class SegmentationNetwork(Network):
                 [make_pseudo_labels(resize_corners(x, size), numbers) for x, numbers in images]
             )
             if with_masks:
-                outputs["masks"] = drop_absent(resize_corners(masks, size), labels)
-                outputs["refined_masks"] = resize_corners(classes.spread(refined), size)
+                present = resize_corners(classes.select(masks), size)
+                outputs["masks"] = classes.spread(present)
+                outputs["refined_masks"] = classes.spread(resize_corners(refined, size))
         outputs["loss_mask"] = self.mask_loss(logits, outputs["pseudo_labels"], labels)
         return outputs
 

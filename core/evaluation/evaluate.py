@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,9 @@ from utils.processes import available_cpus
 MISSING = "missing"
 UNREADABLE = "unreadable"
 WRONG_SIZE = "wrongly sized"
+
+AT_ONCE = 256
+"""Images whose counts may wait to be added: with 81 classes, those of one are 53 kB."""
 
 Predict = Callable[[ListEntry, np.ndarray], np.ndarray]
 
@@ -108,7 +112,9 @@ def evaluate(
     result = Evaluation(np.zeros(shape, dtype=np.int64), [], [])
     with ThreadPoolExecutor(max_workers=min(8, available_cpus())) as pool:
         # tqdm's disable=None: a progress bar on a terminal only
-        counted = tqdm(pool.map(count, entries), total=len(entries), unit="image", disable=None)
+        parts = (entries[start : start + AT_ONCE] for start in range(0, len(entries), AT_ONCE))
+        counts_of_all = chain.from_iterable(pool.map(count, part) for part in parts)
+        counted = tqdm(counts_of_all, total=len(entries), unit="image", disable=None)
         for entry, counts in zip(entries, counted, strict=True):
             if isinstance(counts, UnusableMaskError):
                 result.left_out.append(counts)

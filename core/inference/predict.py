@@ -206,7 +206,11 @@ class Predictor:
             if self.test.AMP == "fp16":
                 cause = "TEST.AMP fp16 overflows beyond 65504; set TEST.AMP bf16, or off"
             raise UserError(f"the network's answer to {sample.id} is not finite: {cause}")
-        return Prediction(sample, merged.cpu().numpy(), merger.scores.cpu().numpy())
+        # the others are 0, and need not come from the GPU
+        kept = _with_background(labels).nonzero().flatten()
+        whole = np.zeros(tuple(merged.shape), dtype=np.float32)
+        whole[kept.cpu().numpy()] = merged[kept].cpu().numpy()
+        return Prediction(sample, whole, merger.scores.cpu().numpy())
 
 
 def _split(views: list[TTAView], size: int) -> Iterator[list[TTAView]]:

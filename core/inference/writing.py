@@ -214,10 +214,13 @@ def result_writer(outputs: Outputs, workers: int) -> Iterator[Callable[..., None
             wait(pending, return_when=FIRST_COMPLETED)
 
     def submit(image_id: str, image: np.ndarray, merged: np.ndarray, *more: Any) -> None:
-        collect(2 * workers - 1, MAX_BYTES - merged.nbytes)
+        # masks of absent objects, most of 81, are not worth their way to the process
+        present = np.flatnonzero(merged.any(axis=(1, 2)))
+        packed = merged[present], present, len(merged)
+        collect(2 * workers - 1, MAX_BYTES - packed[0].nbytes)
         with interrupts_held_back():  # this may start a process
-            future = pool.submit(write_result, outputs, image_id, image, merged, *more)
-            pending[future] = image_id, merged.nbytes
+            future = pool.submit(_write_packed, outputs, image_id, image, packed, *more)
+            pending[future] = image_id, packed[0].nbytes
 
     try:
         yield submit
@@ -231,6 +234,24 @@ def result_writer(outputs: Outputs, workers: int) -> Iterator[Callable[..., None
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _write_packed(
+    outputs: Outputs,
+    image_id: str,
+    image: np.ndarray,
+    packed: tuple[np.ndarray, np.ndarray, int],
+    *more: Any,
+) -> None:
+    """`write_result` of masks that came as those present, their classes and the number of all."""
+    write_result(outputs, image_id, image, _whole(*packed), *more)
+
+
+def _whole(masks: np.ndarray, classes: np.ndarray, num_classes: int) -> np.ndarray:
+    """K×H×W masks of K `classes` as C×H×W, absent classes 0."""
+    whole = np.zeros((num_classes, *masks.shape[1:]), dtype=np.float32)
+    whole[classes] = masks
+    return whole
 
 
 def save_probabilities(path: str | Path, merged: np.ndarray) -> None:
@@ -258,9 +279,7 @@ def load_probabilities(path: str | Path) -> np.ndarray:
     """
     try:
         with np.load(path) as file:
-            masks, classes = file["masks"], file["classes"]
-            whole = np.zeros((int(file["num_classes"]), *masks.shape[1:]), dtype=np.float32)
-            whole[classes] = masks
+            return _whole(file["masks"], file["classes"], int(file["num_classes"]))
     except FileNotFoundError as error:
         raise UserError(
             f"{path} does not exist; infer_val.py --save-probabilities writes such files"
@@ -271,4 +290,3 @@ def load_probabilities(path: str | Path) -> np.ndarray:
             f"{path} cannot be read as merged masks ({error}); infer this image again with "
             "--save-probabilities"
         ) from error
-    return whole

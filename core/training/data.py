@@ -37,6 +37,8 @@ from utils.progress import LINES_IN_A_LOG, track
 from utils.signals import StoppedError, StopRequest
 from utils.workers import Workers
 
+MOST_OF_TRAIN = 5000
+"""Images of the training list that are validated too, where the data set does not say which."""
 SMALLER_BATCHES = "lower TRAIN.BATCH_SIZE or DATASET.CROP_SIZE, and go on with --resume auto"
 FEWER_WORKERS = "lower TRAIN.NUM_WORKERS (--workers), and go on with --resume auto"
 
@@ -184,7 +186,7 @@ def validation_batches(
     if info.val_train_list:
         of_train = read_training_list(config, info, info.val_train_list)
     else:
-        of_train = _sample(training, len(val))
+        of_train = _sample(training, min(len(val), MOST_OF_TRAIN))
     batches = {}
     for writer, entries in (("train", of_train), ("val", val)):
         samples = ImageLevelSamples(entries, transform, 0)

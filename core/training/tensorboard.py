@@ -117,6 +117,7 @@ def draw_batch(
 
 def _mix(masks: np.ndarray, palette: tuple[int, ...]) -> np.ndarray:
     """Soft C×H×W masks as the mixture of their classes' colours, H×W×3 uint8."""
-    colours = np.asarray(palette, dtype=np.float32).reshape(256, 3)[: len(masks)]
-    mixture = np.einsum("chw,cr->hwr", masks, colours)
+    present = np.flatnonzero(masks.any(axis=(1, 2)))  # few, however many classes there are
+    colours = np.asarray(palette, dtype=np.float32).reshape(256, 3)[present]
+    mixture = np.einsum("chw,cr->hwr", masks[present], colours)
     return np.clip(np.rint(mixture), 0, 255).astype(np.uint8)

@@ -20,15 +20,17 @@ from datasets.voc.errors import (
     is_mini_voc,
     missing,
 )
-from datasets.voc.layout import SBD, VOC_TEST
+from datasets.voc.layout import SBD, SBD_AUG, VOC_TEST
 from datasets.voc.lists import (
     TEST_LIST,
     ListRule,
     describe_difference,
+    has_aug,
     list_rules,
     read_ids,
     read_lines,
 )
+from datasets.voc.sbd_aug import SBD_AUG_MASKS, aug_ids
 from datasets.voc.sbd_masks import mat_ids, read_sbd_mask
 from utils.errors import UserError, os_errors_end_in, reason
 from utils.processes import process_map
@@ -56,7 +58,7 @@ class Finding:
 
 @dataclass
 class Part:
-    """What has a row in the table: a list, or SBD's masks.
+    """What has a row in the table: a list, or the masks of SBD or SegmentationClassAug.
 
     Attributes:
         name: the list's, or a word for the masks.
@@ -95,7 +97,8 @@ def check(root: Path, workers: int, official: bool) -> None:
     with os_errors_end_in(f"{root} and what it links to must be readable"):
         parts = [check_list(root, name, rule, official) for name, rule in list_rules(root).items()]
         parts += check_test_list(root)
-        parts.append(find_sbd_masks(root, parts))
+        find_masks = find_aug_masks if has_aug(root) else find_sbd_masks
+        parts.append(find_masks(root, parts))
         samples = list(dict.fromkeys(sample for part in parts for sample in part.samples or ()))
         findings = check_samples(root, samples, workers)
 
@@ -168,6 +171,15 @@ def find_sbd_masks(root: Path, lists: Sequence[Part]) -> Part:
         masks = [SBD.mask(image_id) for image_id in sorted(ids)]
         part.samples = [listed.get(mask, Sample(mask=mask)) for mask in masks]
     return part
+
+
+def find_aug_masks(root: Path, lists: Sequence[Part]) -> Part:
+    """The part of all masks of SegmentationClassAug, those of VOC's val, in no list, too."""
+    ids = sorted(aug_ids(root / SBD_AUG.path))
+    listed = {sample.mask: sample for each in lists for sample in each.samples or ()}
+    own = [Sample(SBD_AUG.image(image_id), SBD_AUG.mask(image_id)) for image_id in ids]
+    samples = [listed.get(sample.mask, sample) for sample in own]
+    return Part(SBD_AUG_MASKS.name, len(ids), samples, of_masks=True)
 
 
 def check_samples(root: Path, samples: Sequence[Sample], workers: int) -> dict[Sample, Finding]:

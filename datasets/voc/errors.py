@@ -7,6 +7,7 @@ from pathlib import Path
 from datasets.voc import PASCAL_VOC
 from datasets.voc.archives import SBD_TRAINVAL, VOC_TEST_IMAGES, VOC_TRAINVAL, ShippedDataset
 from datasets.voc.layout import MINI_VOC_MARKER, SBD
+from datasets.voc.sbd_aug import SBD_AUG_MASKS
 from utils.errors import UserError, python_command
 
 
@@ -88,5 +89,5 @@ def _get_command(root: Path, dataset: ShippedDataset) -> str:
 
 
 def _dataset_of(path: Path) -> ShippedDataset:
-    shipped = (VOC_TRAINVAL, SBD_TRAINVAL, VOC_TEST_IMAGES)
+    shipped = (VOC_TRAINVAL, SBD_TRAINVAL, SBD_AUG_MASKS, VOC_TEST_IMAGES)
     return next(each for each in shipped if path.is_relative_to(each.path))

@@ -1,8 +1,9 @@
 """`python -m datasets.voc.get_data`: VOC 2012 and SBD under a data root, ready and verified.
 
 Each is downloaded and unpacked, or taken from a copy: linked if that is a folder, unpacked if it is
-an archive. Then SBD's masks are converted, the lists written, and everything checked. What is there
-already stays; after an interruption the same command goes on.
+an archive. SegmentationClassAug, a folder of PNG masks, may take SBD's place. Then SBD's masks are
+converted, the lists written, and everything checked. What is there already stays; after an
+interruption the same command goes on.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from datasets.staging import DOWNLOADS, STAGING, clear_staging, staged
 from datasets.voc.archives import SBD_TRAINVAL, VOC_TEST_IMAGES, VOC_TRAINVAL, ShippedDataset
 from datasets.voc.check import check
 from datasets.voc.layout import MINI_VOC_MARKER
+from datasets.voc.sbd_aug import SBD_AUG_MASKS
 from utils.archives import ArchiveError, unpack
 from utils.download import Checksum, discard_download, download, verify
 from utils.errors import UserError, os_errors_end_in, run_command
@@ -32,7 +34,7 @@ def main() -> None:
     args = parse_args()
     wanted = [
         (_with_mirror(VOC_TRAINVAL, args.voc, args.voc_url, args.voc_md5), args.voc),
-        (_with_mirror(SBD_TRAINVAL, args.sbd, args.sbd_url, args.sbd_md5), args.sbd),
+        _sbd_or_aug(args),
     ]
     official = args.official
     if official is None:
@@ -52,6 +54,27 @@ def main() -> None:
     print(f"{root} is ready")
 
 
+def _sbd_or_aug(args: argparse.Namespace) -> tuple[ShippedDataset, Path | None]:
+    """SBD, or SegmentationClassAug where that is given or there, and the copy that is named."""
+    sbd = _with_mirror(SBD_TRAINVAL, args.sbd, args.sbd_url, args.sbd_md5)
+    aug, root = args.sbd_aug, args.root
+    if aug and (args.sbd or args.sbd_url):
+        raise UserError("SBD_AUG takes the place of SBD: give SBD_AUG alone, or SBD or SBD_URL")
+    if aug and not aug.is_dir():
+        raise UserError(f"SBD_AUG={aug}: there is no such folder; name that of the PNG masks")
+    tops = {each: root / each.top for each in (SBD_TRAINVAL, SBD_AUG_MASKS)}
+    there = [each for each, top in tops.items() if top.is_symlink() or top.exists()]
+    wants_sbd = args.sbd or args.sbd_url or there != [SBD_AUG_MASKS]
+    wanted = SBD_TRAINVAL if wants_sbd and not aug else SBD_AUG_MASKS
+    for other in there:
+        if other != wanted:
+            raise UserError(
+                f"{tops[other]} is there already, whose place {wanted.name} would take; remove the "
+                f"former, or leave {wanted.variable} out"
+            )
+    return (wanted, aug) if wanted == SBD_AUG_MASKS else (sbd, args.sbd)
+
+
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m datasets.voc.get_data", description=__doc__, allow_abbrev=False
@@ -59,6 +82,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--root", type=user_path, default=Path("data"), help="the data root")
     for name, what in (("voc", "VOC 2012"), ("sbd", "SBD"), ("voc-test", "VOC 2012's test set")):
         parser.add_argument(f"--{name}", type=_copy, help=f"a copy of {what}: folder or archive")
+    parser.add_argument("--sbd-aug", type=_copy, help="SegmentationClassAug, a folder of PNG masks")
     for name in ("voc", "sbd"):
         parser.add_argument(f"--{name}-url", default="", help="another address of its archive")
         parser.add_argument(f"--{name}-md5", default="", help="the MD5 of its archive, if another")

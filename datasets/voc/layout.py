@@ -61,9 +61,25 @@ class SbdFolder:
         return self.path / f"{split}.txt"
 
 
+@dataclass(frozen=True)
+class AugFolder:
+    """SegmentationClassAug: SBD's masks and VOC's as PNGs, of images that VOC has."""
+
+    path: Path
+
+    def image(self, image_id: str) -> Path:
+        """VOC's JPEG of `image_id`."""
+        return VOC.image(image_id)
+
+    def mask(self, image_id: str) -> Path:
+        """The PNG with the class indices of `image_id`."""
+        return self.path / f"{image_id}.png"
+
+
 VOC = VocFolder(Path("voc/VOCdevkit/VOC2012"))
 VOC_TEST = VocFolder(Path("voc_test/VOCdevkit/VOC2012"))
 SBD = SbdFolder(Path("sbd/benchmark_RELEASE/dataset"))
+SBD_AUG = AugFolder(Path("sbd_aug"))
 
 # In a data root that mini-VOC was drawn into: with what settings, and whether all of it.
 MINI_VOC_MARKER = Path("mini_voc.json")

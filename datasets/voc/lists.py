@@ -9,8 +9,9 @@ from types import MappingProxyType
 
 from datasets.lists import list_columns
 from datasets.voc.errors import DataError, how_to_restore, missing
-from datasets.voc.layout import SBD, VOC, VOC_TEST, parse_ids
-from utils.errors import reason
+from datasets.voc.layout import SBD, SBD_AUG, VOC, VOC_TEST, parse_ids
+from datasets.voc.sbd_aug import aug_ids
+from utils.errors import UserError, reason
 
 # A file list before it is written: (image, mask) or (image,), relative to the data root, by id.
 ListLines = list[tuple[Path, ...]]
@@ -22,7 +23,7 @@ class ListRule:
     """How a list comes from id lists.
 
     Attributes:
-        id_lists: relative to the data root.
+        id_lists: relative to the data root; a folder of masks, which has the ids in their names.
         lines: from the ids in each of these, in this order, to the list.
     """
 
@@ -44,18 +45,24 @@ def augmented_lines(
     return [(source.image(i), source.mask(i)) for i, source in sorted(sources.items())]
 
 
+def lines_with_aug(voc_train: set[str], voc_val: set[str], aug: set[str]) -> ListLines:
+    """(SegmentationClassAug ∪ VOC train) without VOC val; its masks wherever it has the id."""
+    sources = {i: SBD_AUG if i in aug else VOC for i in (aug | voc_train) - voc_val}
+    return [(source.image(i), source.mask(i)) for i, source in sorted(sources.items())]
+
+
 def voc_test_lines(ids: set[str]) -> ListLines:
     """The images of VOC's test set, which has no masks."""
     return [(VOC_TEST.image(i),) for i in sorted(ids)]
 
 
-TEST_LIST = "test.txt"
+TEST_LIST, AUGMENTED_LIST = "test.txt", "train_augvoc.txt"
 _VOC_TRAIN, _VOC_VAL = VOC.id_list("train"), VOC.id_list("val")
 LIST_RULES: Mapping[str, ListRule] = MappingProxyType(
     {
         "train_voc.txt": ListRule((_VOC_TRAIN,), voc_lines),
         "val_voc.txt": ListRule((_VOC_VAL,), voc_lines),
-        "train_augvoc.txt": ListRule(
+        AUGMENTED_LIST: ListRule(
             (_VOC_TRAIN, _VOC_VAL, SBD.id_list("train"), SBD.id_list("val")), augmented_lines
         ),
         TEST_LIST: ListRule((VOC_TEST.id_list("test"),), voc_test_lines),
@@ -63,10 +70,30 @@ LIST_RULES: Mapping[str, ListRule] = MappingProxyType(
 )
 
 
+_WITH_AUG = ListRule((_VOC_TRAIN, _VOC_VAL, SBD_AUG.path), lines_with_aug)
+
+
 def list_rules(root: Path) -> dict[str, ListRule]:
-    """The rules of the lists that should be in `root`: test.txt only where there is a voc_test."""
+    """The rules of the lists that should be in `root`.
+
+    test.txt is there only where there is a voc_test; sbd_aug takes the place of sbd. Raises
+    `UserError` where both are.
+    """
     has_test = (root / VOC_TEST.path).is_dir()
-    return {name: rule for name, rule in LIST_RULES.items() if name != TEST_LIST or has_test}
+    rules = {name: rule for name, rule in LIST_RULES.items() if name != TEST_LIST or has_test}
+    return rules | ({AUGMENTED_LIST: _WITH_AUG} if has_aug(root) else {})
+
+
+def has_aug(root: Path) -> bool:
+    """Whether `root` has SegmentationClassAug in SBD's place; `UserError` where it has both."""
+    if not (root / SBD_AUG.path).is_dir():
+        return False
+    if (root / SBD.path).is_dir():
+        raise UserError(
+            f"{root} has both {SBD.path.parts[0]} and {SBD_AUG.path}, whose masks differ; remove "
+            "the one that is not to be trained on"
+        )
+    return True
 
 
 def build_lists(root: Path) -> dict[str, ListLines]:
@@ -81,13 +108,13 @@ def build_lists(root: Path) -> dict[str, ListLines]:
 
 
 def read_ids(root: Path, file: Path) -> set[str]:
-    """The ids in `root`/`file`, one a line.
+    """The ids in `root`/`file`, one a line, or by the names of masks in a folder.
 
     Raises `DataError` if it is missing, has none or one that is no file name; `PermissionError` if
     it may not be read.
     """
     try:
-        return parse_ids(root / file)
+        return aug_ids(root / file) if file == SBD_AUG.path else parse_ids(root / file)
     except FileNotFoundError as error:
         raise missing(root, file) from error
     except PermissionError:

@@ -80,6 +80,8 @@ def test_what_is_odd():
     [lacking, no_map] = doubts([("a.txt", every[1:]), ("b.txt", none)], PASCAL_VOC)
     assert "a.txt" in lacking and "aeroplane" in lacking and "bicycle" not in lacking
     assert "b.txt" in no_map and "nan" in no_map
+    [lacking] = doubts([("a.txt", every[12:])], PASCAL_VOC)
+    assert "aeroplane, bicycle, bird and 9 more" in lacking and "boat" not in lacking
     few = np.concatenate([none, none[:8], every[:1], every[:1]])
     assert not [line for line in doubts([("a.txt", few)], PASCAL_VOC) if "only" in line]
     few = np.concatenate([none, none, every[:1], every[:1]])

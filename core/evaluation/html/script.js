@@ -34,6 +34,14 @@ for (const figure of document.querySelectorAll(".matrix")) {
     cell.classList.add("current");
     readout.textContent = cell.querySelector("title").textContent;
   };
+  // A large matrix fits the page, too small to be read, until it is enlarged; its box scrolls then.
+  const zoom = figure.querySelector(".zoom");
+  const centre = () => current?.scrollIntoView({ block: "center", inline: "center", behavior: "instant" });
+  zoom?.addEventListener("click", () => {
+    const zoomed = figure.classList.toggle("zoomed");
+    zoom.setAttribute("aria-pressed", zoomed);
+    if (zoomed) centre();
+  });
   drawing.addEventListener("pointerover", (event) => {
     const cell = event.target.closest(".cell");
     if (cell && cell !== current) show(cell);
@@ -43,7 +51,9 @@ for (const figure of document.querySelectorAll(".matrix")) {
     if (!step) return;
     event.preventDefault();
     const next = current ? neighbour(cells, current, step) : cells[0];
-    if (next) show(next);
+    if (!next) return;
+    show(next);
+    if (figure.classList.contains("zoomed")) centre();
   });
 }
 

@@ -223,7 +223,7 @@ def test_nothing_usable_is_an_error_even_when_missing_is_allowed(data):
         (["--filelist", "twice.txt", "--masks", "out"], "same result a.png"),
         (["--filelist", "list.txt", "--oracle-from", "8"], "--oracle-from 8: expected HxW"),
         (["--filelist", "list.txt", "--oracle-from", "0x8"], "expected HxW"),
-        (["--filelist", "list.txt", "--masks", "out", "--dataset", "coco"], "pascal_voc"),
+        (["--filelist", "list.txt", "--masks", "out", "--dataset", "ade"], "pascal_voc"),
         (["--filelist", "list.txt", "--masks", "out", "--log-scores", "gt"], "--log-scores gt"),
     ],
 )
@@ -280,3 +280,28 @@ def test_oracle_command_takes_the_place_of_the_masks(data):
         # at full size all that counts is right: 3 present classes of 21, 2 objects of 20
         assert re.findall(r"^mIoU: .*$", done.stdout, flags=re.M) == ["mIoU: 10.00", "mIoU: 14.29"]
         assert "taken to 2x4 and back" in done.stdout
+
+
+def test_counts_are_added_part_by_part(data, monkeypatch):
+    """However many images there are, few of their counts wait."""
+    monkeypatch.setattr("core.evaluation.evaluate.AT_ONCE", 2)
+    entries = read_list(data / "list.txt", data, PASCAL_VOC)
+    seen, added = [], []
+    read = masks_from(data / "out", PASCAL_VOC)
+
+    def predict(entry, ground_truth):
+        seen.append(entry.id)
+        return read(entry, ground_truth)
+
+    add = Evaluation.add
+
+    def watch(self, image_id, counts):
+        added.append((image_id, len(seen)))
+        add(self, image_id, counts)
+
+    monkeypatch.setattr(Evaluation, "add", watch)
+    result = evaluate(entries, predict, PASCAL_VOC)
+    # the third image is not read before the first two are added
+    assert added[0][0] == "a" and added[0][1] <= 2 and added[1] == ("b", 2)
+    assert [image.id for image in result.images] == ["a", "b", "c"]
+    assert result.histogram.sum() == 22

@@ -109,6 +109,55 @@ def test_matrix_tells_a_cell_under_the_pointer_or_the_keys(page):
     assert readout.inner_text().startswith("tv/monitor predicted as aeroplane: ")
 
 
+@pytest.fixture(scope="module")
+def large_address(tmp_path_factory):
+    """The page of a data set with 81 classes."""
+    data = make_data(tmp_path_factory.mktemp("large"), NAMES)
+    done = eval_seg(data, "--dataset", "coco", "--masks", "out", "--report", "page")
+    assert done.returncode == 0, done.stderr
+    return (data / "page/index.html").as_uri()
+
+
+def test_a_matrix_of_81_classes_is_enlarged_where_one_points(browser, large_address):
+    page = browser.new_page(viewport=WIDE)
+    page.goto(large_address, wait_until="load")
+    figure = page.locator(".matrix").first
+    drawing, box, button = (figure.locator(what) for what in ("svg", ".scroll", ".zoom"))
+    cell = figure.locator(".cell[data-row='20'][data-column='75']")
+    # it has the page's width, and all of it is in sight
+    assert drawing.bounding_box()["width"] > 1100
+    assert box.evaluate("box => box.scrollWidth - box.clientWidth") <= 0
+    small = cell.bounding_box()["width"]
+
+    cell.hover()
+    title = cell.locator("title").text_content()
+    button.focus()
+    page.mouse.move(0, 0)  # or another cell would come under it
+    page.keyboard.press("Enter")
+    assert button.get_attribute("aria-pressed") == "true"
+    assert cell.bounding_box()["width"] > 1.8 * small
+    inner, outer = cell.bounding_box(), box.bounding_box()
+    assert outer["x"] < inner["x"] < outer["x"] + outer["width"]
+    assert outer["height"] < 900 and page.evaluate("document.body.scrollWidth") <= 1280
+    assert figure.locator("output").inner_text() == title
+
+    page.keyboard.press("Enter")
+    assert cell.bounding_box()["width"] == pytest.approx(small, rel=0.1)
+    page.close()
+
+
+def test_the_images_of_81_classes_are_folded(browser, large_address):
+    from playwright.sync_api import expect
+
+    page = browser.new_page(viewport=WIDE)
+    page.goto(large_address, wait_until="load")
+    assert page.locator("details.class").count() == 4
+    assert page.locator("details.class[open]").count() == 0
+    page.locator("#classes a[href='#class-20']").click()
+    expect(page.locator("#class-20[open]")).to_be_in_viewport()
+    page.close()
+
+
 def test_a_class_leads_to_its_images_and_unfolds_them(page):
     from playwright.sync_api import expect
 

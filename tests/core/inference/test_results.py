@@ -106,8 +106,6 @@ def test_an_error_of_the_caller_passes(tmp_path):
 class Deadly:
     """Ends the process that receives it."""
 
-    nbytes = 0
-
     def __reduce__(self):
         return os._exit, (3,)
 
@@ -117,7 +115,7 @@ def test_a_dead_process_is_told(tmp_path):
         pytest.raises(UserError, match=r"died.* at work on a; .*--workers 0"),
         result_writer(outputs(tmp_path), 1) as write,
     ):
-        write("a", Deadly(), Deadly(), None)
+        write("a", Deadly(), np.ones((2, 1, 1), np.float32), None)
 
 
 def test_processes_end_with_a_main_one_that_is_killed(tmp_path):

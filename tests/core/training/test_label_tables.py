@@ -74,7 +74,7 @@ def entries_of(info, data, writer):
     return [entry.image.name for entry in found.entries]
 
 
-def test_what_of_the_training_list_is_validated(tmp_path):
+def test_what_of_the_training_list_is_validated(tmp_path, monkeypatch):
     info = read_dataset(make_dataset(tmp_path / "data"))
     train_list = [e.image.name for e in read_list(info.path / "train.csv", info.path)]
     sample = entries_of(info, info.path, "train")
@@ -86,6 +86,9 @@ def test_what_of_the_training_list_is_validated(tmp_path):
     short = replace(info, train_list="val.csv", val_list="train.csv")
     assert len(entries_of(short, info.path, "train")) == 4
     given = replace(info, val_train_list="val.csv")
+    assert entries_of(given, info.path, "train") == entries_of(info, info.path, "val")
+    monkeypatch.setattr("core.training.data.MOST_OF_TRAIN", 3)
+    assert len(entries_of(info, info.path, "train")) == 3
     assert entries_of(given, info.path, "train") == entries_of(info, info.path, "val")
 
 
