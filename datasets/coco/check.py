@@ -21,7 +21,7 @@ from datasets.files import INDEX_MODES, find_strange
 from datasets.images import decode_whole
 from datasets.voc import check as report
 from datasets.voc.errors import DataError
-from utils.errors import UserError, os_errors_end_in, reason
+from utils.errors import os_errors_end_in, reason
 from utils.processes import process_map
 from utils.progress import LINES_IN_A_LOG, track
 
@@ -61,13 +61,7 @@ def check_coco(
     report.print_table(rows, findings, published)
     for part in parts:
         _note_leaving(part)
-    errors = [error for row in rows for error in row.all_errors(findings)]
-    for error in errors:
-        print(f"error: {error}")
-    if errors:
-        number = "1 error" if len(errors) == 1 else f"{len(errors)} errors"
-        raise UserError(f"{number} in the data under {root}, named above, each with its remedy")
-    print(f"the data under {root} is whole")
+    report.end_in_errors(root, rows, findings)
 
 
 def _note_leaving(part: Part) -> None:
