@@ -4,10 +4,11 @@
 #     bash ./launch/get_coco.sh
 #     COCO=/datasets/coco bash ./launch/get_coco.sh
 # What is there already stays; interrupted, the same command goes on. Each archive is removed once
-# it is unpacked: about 27.5 GB of room at most, of which 21 stay. The official checksums and numbers of images
-# are demanded unless COCO_URL is set; --official and --no-official say so outright. Further
-# arguments go to datasets/coco/get_data.py (--help lists them), as --train-masks, which paints
-# masks of the training images too. Relative paths start at the repository's root.
+# it is unpacked: about 27.5 GB of room at most, of which 21 stay. The official checksums and
+# numbers of images are demanded unless COCO_URL is set; --official and --no-official say so
+# outright. Further arguments go to datasets/coco/get_data.py (--help lists them), as
+# --train-masks, which paints masks of the training images, too. Relative paths start at the
+# repository's root.
 
 DATA_ROOT=${DATA_ROOT:-data}
 COCO=${COCO:-}                              # a copy: train2014, val2014 and annotations are in it

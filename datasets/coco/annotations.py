@@ -15,8 +15,8 @@ from datasets.coco.errors import broken
 from datasets.coco.layout import Split
 from utils.errors import reason
 
-OUTSIDE = 5
-"""Pixels by which a polygon may leave its image; annotators' tools are not exact at the edge."""
+EDGE = 5
+"""Pixels by which polygons leave images and nothing is said; outlines are not exact at the edge."""
 
 
 class Rle(NamedTuple):
@@ -89,6 +89,8 @@ def read_annotations(root: Path, split: Split, shapes: bool) -> list[CocoImage]:
         raise error("missing") from failure
     except PermissionError:
         raise
+    except _ShapeError as failure:
+        raise error(str(failure)) from failure
     except (OSError, ValueError, RecursionError) as failure:
         problem = f"it is cut short or no JSON ({reason(failure)})"
         raise error(problem) from failure
@@ -105,6 +107,10 @@ def read_annotations(root: Path, split: Split, shapes: bool) -> list[CocoImage]:
         what = f"{failure} is missing" if isinstance(failure, KeyError) else str(failure)
         raise error(f"it is not like COCO's ({what})") from failure
     return sorted(images.values(), key=lambda image: image.name)
+
+
+class _ShapeError(Exception):
+    """An annotation, which the text names, is no object of an image."""
 
 
 class _Annotation(NamedTuple):
@@ -124,14 +130,14 @@ def _compact(item: dict[str, Any], shapes: bool) -> Any:
         instance = Instance(number, 0, crowd, shape if shapes else None, extent)
         return _Annotation(item["image_id"], item["category_id"], instance)
     except KeyError as error:
-        raise ValueError(f"annotation {number} has no {error}") from error
+        raise _ShapeError(f"annotation {number} has no {error}") from error
     except (TypeError, ValueError) as error:
-        raise ValueError(f"annotation {number} has no polygons and no runs, {error}") from error
+        raise _ShapeError(f"annotation {number} has no polygons and no runs, {error}") from error
 
 
 def _shape(found: Any) -> tuple[list[np.ndarray] | Rle, tuple[float, float, float, float]]:
     if isinstance(found, dict):
-        height, width = found["size"]
+        height, width = map(int, found["size"])
         counts = found["counts"]
         runs = _unpacked(counts) if isinstance(counts, str) else counts
         return Rle((height, width), np.array(runs, dtype=np.int64)), (0, 0, width, height)
@@ -193,17 +199,33 @@ def _deal_out(
 
 
 def find_outside(image: CocoImage) -> str:
-    """What of an image's objects lies outside of it, in words; "" if nothing does."""
+    """What of an image's objects is not in it, in words; "" if all are.
+
+    That is one all of which is beyond the edge, or that goes on for another width or height there.
+    What leaves an image by less is cut off, see `leaving`.
+    """
+    width, height = image.width, image.height
     for instance in image.instances:
         left, top, right, bottom = instance.extent
+        touches = max(left - width, top - height, -right, -bottom) <= EDGE
         # written so that nan is outside, too
-        inside = min(left, top) >= -OUTSIDE and right <= image.width + OUTSIDE
-        if not (inside and bottom <= image.height + OUTSIDE):
+        near = left >= -width and right <= 2 * width and top >= -height and bottom <= 2 * height
+        if not (touches and near):
             return (
-                f"a polygon of annotation {instance.id} lies outside of its image {image.name} "
-                f"({image.width}×{image.height} pixels)"
+                f"annotation {instance.id} lies outside of its image {image.name} "
+                f"({width}×{height} pixels)"
             )
     return ""
+
+
+def leaving(image: CocoImage) -> list[Instance]:
+    """The objects that leave an image by more than `EDGE`, as some of published ones may."""
+
+    def excess(instance: Instance) -> float:
+        left, top, right, bottom = instance.extent
+        return max(-left, -top, right - image.width, bottom - image.height)
+
+    return [instance for instance in image.instances if excess(instance) > EDGE]
 
 
 def lacking_files(root: Path, split: Split, images: Sequence[CocoImage]) -> list[str]:

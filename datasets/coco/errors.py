@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from datasets.coco import COCO
-from datasets.coco.layout import MASKS, TOP, is_mini_coco
+from datasets.coco.archives import HOST
+from datasets.coco.layout import MASKS, SPLITS, TOP, is_mini_coco
 from datasets.voc.errors import DataError
 from utils.errors import python_command
 
@@ -29,8 +31,13 @@ def how_to_restore(root: Path, path: Path) -> str:
         command = python_command("datasets.mini_voc", "--layout", "coco", "--out", str(root))
         return f"{'delete it and ' if there else ''}draw mini-COCO again: {command}"
     part = root.joinpath(*path.parts[:2])
+    one = ""
+    if path.parent in (split.images for split in SPLITS):
+        # one image of 13 GB; COCO's server has each by itself
+        address = f"{HOST}/{path.relative_to(TOP)}"
+        one = f"fetch it with `{shlex.join(['curl', '-fo', str(root / path), address])}`; or "
     gone = f"remove {part} and " if path != TOP and part.exists() else ""
     return (
-        f"{gone}run `{COCO.get_command(root)}`, which links the copy that COCO=PATH before it "
+        f"{one}{gone}run `{COCO.get_command(root)}`, which links the copy that COCO=PATH before it "
         "names, or else downloads it"
     )

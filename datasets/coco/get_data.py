@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,6 +28,9 @@ from utils.errors import UserError, os_errors_end_in, run_command
 from utils.files import only_process, require_writable_folder, user_path
 from utils.processes import available_cpus
 from utils.transfer import AddressError, held_bytes, require_http
+
+Images = dict[Split, list[CocoImage]]
+"""What the annotations say, filled when they are looked at: to read them takes a while."""
 
 OTHERWISE = "name a mirror with COCO_URL=ADDRESS, or a copy with COCO=PATH"
 
@@ -110,9 +113,9 @@ def obtain(root: Path, given: Path | None, mirror: str, official: bool) -> None:
     # all of the copy before the first step
     found = {archive: _find_copy(root, given, archive) for archive in ARCHIVES} if given else {}
     lacking = [archive for archive in ARCHIVES if not is_there(root, archive)]
-    if lacking and not given and official:
-        require_room(root, lacking)
-    images: Mapping[Split, Sequence[CocoImage]] = {}
+    if lacking and not given:
+        require_room(root, lacking, official)
+    images: Images = {}
     with os_errors_end_in(
         f"see that there is room, and that {root} can be written to; the same command goes on "
         "from here"
@@ -123,7 +126,7 @@ def obtain(root: Path, given: Path | None, mirror: str, official: bool) -> None:
                 _discard(root, archive)  # a killed run had no time for it
                 continue
             if archive.split and not images:
-                images = {split: read_annotations(root, split, shapes=False) for split in SPLITS}
+                images |= {split: read_annotations(root, split, shapes=False) for split in SPLITS}
             if given:
                 _link(root, archive, found[archive], images)
             else:
@@ -142,8 +145,11 @@ def is_there(root: Path, archive: Archive) -> bool:
     return folder.exists()
 
 
-def require_room(root: Path, lacking: Sequence[Archive]) -> None:
-    """Say what room downloading and unpacking takes; raise `UserError` if there is less."""
+def require_room(root: Path, lacking: Sequence[Archive], official: bool = True) -> None:
+    """Say what room downloading and unpacking takes; raise `UserError` if there is less.
+
+    A mirror may have less than the `official` archives, so that there it is only said.
+    """
     kept = needed = 0.0
     for archive in lacking:
         held = root / DOWNLOADS / archive.filename
@@ -153,7 +159,7 @@ def require_room(root: Path, lacking: Sequence[Archive]) -> None:
         kept += archive.unpacked - (archive.size - still)
     free = shutil.disk_usage(root).free
     text = f"{root} has {free / GB:.1f} GB free; COCO takes {needed / GB:.1f} GB more at most"
-    if free < needed:
+    if free < needed and official:
         raise UserError(f"{text}; make room there, choose another DATA_ROOT, or {OTHERWISE}")
     print(f"{text}, of which {max(kept, 0) / GB:.1f} GB stay, and its masks", flush=True)
 
@@ -176,9 +182,7 @@ def _find_copy(root: Path, given: Path, archive: Archive) -> Path:
     return found
 
 
-def _link(
-    root: Path, archive: Archive, found: Path, images: Mapping[Split, Sequence[CocoImage]]
-) -> None:
+def _link(root: Path, archive: Archive, found: Path, images: Images) -> None:
     with staged(root) as staging:
         (staging / archive.path).parent.mkdir(parents=True)
         (staging / archive.path).symlink_to(found)
@@ -192,7 +196,7 @@ def _download_and_unpack(
     archive: Archive,
     mirror: str,
     official: bool,
-    images: Mapping[Split, Sequence[CocoImage]],
+    images: Images,
 ) -> None:
     """Bring a part; its archive is removed when it is in place, and when it is of no use."""
     file = root / DOWNLOADS / archive.filename
@@ -228,9 +232,7 @@ def _require_zip(file: Path) -> None:
         raise UserError(f"it is no zip archive, or cut off ({error})") from error
 
 
-def _unpack_into_place(
-    root: Path, archive: Archive, file: Path, images: Mapping[Split, Sequence[CocoImage]]
-) -> None:
+def _unpack_into_place(root: Path, archive: Archive, file: Path, images: Images) -> None:
     remedy = f"it is removed; {OTHERWISE}"
     with staged(root) as staging:
         try:
@@ -256,11 +258,14 @@ def _unpack_into_place(
 def _require_whole(
     staging: Path,
     archive: Archive,
-    images: Mapping[Split, Sequence[CocoImage]],
+    images: Images,
     problem: str,
     remedy: str,
 ) -> None:
-    """Raise `UserError`, of this problem and remedy, unless what is staged is whole."""
+    """Raise `UserError`, of this problem and remedy, unless what is staged is whole.
+
+    Annotations fill `images`.
+    """
     if archive.split:
         lacking = lacking_files(staging, archive.split, images[archive.split])
         if lacking:
@@ -269,7 +274,7 @@ def _require_whole(
         return
     for split in SPLITS:
         try:
-            read_annotations(staging, split, shapes=False)
+            images[split] = read_annotations(staging, split, shapes=False)
         except DataError as error:
             raise UserError(
                 f"{problem}: {split.annotations.name}, {error.problem}; {remedy}"

@@ -103,14 +103,7 @@ def check(root: Path, workers: int, official: bool) -> None:
         findings = check_samples(root, samples, workers)
 
     print_table(parts, findings, PASCAL_VOC.expected_counts if not is_mini_voc(root) else {})
-    # a list may share files with one before it
-    errors = dict.fromkeys(error for part in parts for error in part.all_errors(findings))
-    for error in errors:
-        print(f"error: {error}")
-    if errors:
-        number = "1 error" if len(errors) == 1 else f"{len(errors)} errors"
-        raise UserError(f"{number} in the data under {root}, named above, each with its remedy")
-    print(f"the data under {root} is whole")
+    end_in_errors(root, parts, findings)
 
 
 def check_list(root: Path, name: str, rule: ListRule, official: bool) -> Part:
@@ -236,6 +229,18 @@ def _decode(root: Path, path: Path) -> Image.Image:
     except OSError as error:
         problem = f"it cannot be read ({reason(error)})"
         raise DataError(root / path, problem, how_to_restore(root, path)) from error
+
+
+def end_in_errors(root: Path, parts: Sequence[Part], findings: Mapping[Sample, Finding]) -> None:
+    """Print the errors and raise `UserError`, or say that the data under `root` is whole."""
+    # a list may share files with one before it
+    errors = dict.fromkeys(error for part in parts for error in part.all_errors(findings))
+    for error in errors:
+        print(f"error: {error}")
+    if errors:
+        number = "1 error" if len(errors) == 1 else f"{len(errors)} errors"
+        raise UserError(f"{number} in the data under {root}, named above, each with its remedy")
+    print(f"the data under {root} is whole")
 
 
 def print_table(

@@ -5,7 +5,7 @@ import pytest
 from coco_case import edit, prepare
 from PIL import Image
 
-from datasets.coco.layout import TRAIN, VAL
+from datasets.coco.layout import MINI_COCO_MARKER, TRAIN, VAL
 
 
 def first(folder):
@@ -94,6 +94,14 @@ def test_damaged_files(coco_copy, kind):
     damage(path)
     line = only_error(coco_copy)
     assert (str(path) in line and problem in line and "run `" in line) or "draw mini" in line
+
+
+def test_a_single_image_of_coco_s_own_is_fetched_by_itself(coco_copy):
+    (coco_copy / MINI_COCO_MARKER).unlink()
+    path = first(coco_copy / TRAIN.images)
+    cut(path)
+    address = f"http://images.cocodataset.org/train2014/{path.name}"
+    assert f"`curl -fo {path} {address}`; or remove {path.parent} and run" in only_error(coco_copy)
 
 
 @pytest.mark.parametrize(

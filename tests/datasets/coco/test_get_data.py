@@ -13,6 +13,7 @@ from get_data_case import assert_done, assert_refused, tree
 from in_process import run_main
 
 from datasets.coco import get_data as module
+from datasets.coco.annotations import read_annotations
 from datasets.coco.archives import ARCHIVES, HOST
 from datasets.coco.layout import SPLITS, TRAIN, VAL
 
@@ -47,6 +48,21 @@ def test_one_command_makes_the_whole_tree(coco_server, prepared_coco, tmp_path):
     assert before == {path: path.stat().st_mtime_ns for path in root.rglob("*")}
 
 
+def test_annotations_are_read_once_to_look_at_them_and_once_to_paint(
+    coco_server, tmp_path, monkeypatch
+):
+    read = []
+
+    def note(root, split, shapes):
+        read.append((split, shapes))
+        return read_annotations(root, split, shapes)
+
+    monkeypatch.setattr(module, "read_annotations", note)
+    monkeypatch.setattr("datasets.coco.prepare.read_annotations", note)
+    assert_done(call(tmp_path / "data", COCO_URL=coco_server.url))
+    assert read == [(TRAIN, False), (VAL, False), (TRAIN, False), (VAL, True)]
+
+
 def test_a_mirror_may_have_the_archives_side_by_side(
     coco_server, coco_archives, prepared_coco, tmp_path
 ):
@@ -67,7 +83,7 @@ def test_a_connection_that_breaks_is_gone_on_with(coco_server, prepared_coco, tm
 
 def test_a_killed_run_is_gone_on_with(coco_server, prepared_coco, tmp_path):
     root = tmp_path / "data"
-    coco_server.bytes_per_second = 100_000
+    coco_server.bytes_per_second = 300_000
     with subprocess.Popen(
         **get_coco(root, COCO_URL=coco_server.url),
         stdout=subprocess.DEVNULL,
@@ -153,6 +169,14 @@ class TestRoom:
         result = call(tmp_path / "data", "--official", COCO_URL=coco_server.url)
         assert_refused(result, "27.0 GB free", "27.5 GB", "COCO=PATH")
         assert coco_server.requests == []
+
+    def test_a_mirror_that_may_have_less_is_asked_all_the_same(
+        self, coco_server, tmp_path, monkeypatch
+    ):
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=27 * 10**9))
+        result = call(tmp_path / "data", COCO_URL=coco_server.url)
+        assert_done(result)
+        assert "27.0 GB free; COCO takes 27.5 GB" in result.stdout
 
     def test_it_is_said_and_what_is_held_counts(self, tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=28 * 10**9))

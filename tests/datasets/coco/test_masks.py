@@ -11,7 +11,7 @@ from pycocotools import coco
 from pycocotools import mask as rasters
 
 from datasets.coco import COCO
-from datasets.coco.annotations import read_annotations
+from datasets.coco.annotations import EDGE, read_annotations
 from datasets.coco.layout import VAL
 from datasets.coco.masks import pixels_of
 from datasets.files import read_mask
@@ -121,6 +121,41 @@ class TestOrder:
         assert np.array_equal(mask, 80 * inside)
 
 
+class TestEdges:
+    """Published polygons leave their images by fractions, some perhaps by several pixels."""
+
+    SIZE = (10, 12)
+
+    @pytest.mark.parametrize(
+        ("shape", "inside"),
+        [
+            (box(-0.4, 2, 12.3, 8), np.s_[2:8, :]),
+            (box(-9.5, 2, 5, 8), np.s_[2:8, :5]),
+            (box(3, -8, 20.6, 17), np.s_[:, 3:]),
+            (box(12, 2, 12.4, 8), np.s_[:0]),  # of a line at the edge nothing is in the image
+            (box(3, 3, 3, 3), np.s_[:0]),
+        ],
+    )
+    def test_what_is_outside_is_cut_off(self, tmp_path, shape, inside):
+        root = write_root(tmp_path / "data", [annotation(1, 1, "cat", shape)], self.SIZE)
+        assert prepare(root).returncode == 0
+        wanted = np.zeros(self.SIZE, np.uint8)
+        wanted[inside] = COCO.classes.index("cat")
+        assert np.array_equal(val_mask(root), wanted)
+        annotations = coco.COCO(str(root / VAL.annotations))
+        assert np.array_equal(wanted > 0, annotations.annToMask(annotations.anns[1]))
+        checked = prepare(root, "--check")
+        assert checked.returncode == 0
+        beyond = max(-min(shape[0]), max(shape[0][::2]) - 12, max(shape[0][1::2]) - 10)
+        assert ("annotation 1 of COCO_val2014" in checked.stdout) == (beyond > EDGE)
+
+    @pytest.mark.parametrize("shape", [box(18, 2, 20, 8), box(0, 0, 25, 5), box(0, 0, np.nan, 5)])
+    def test_what_cannot_be_meant_is_refused(self, tmp_path, shape):
+        root = write_root(tmp_path / "data", [annotation(123, 1, "cat", shape)], self.SIZE)
+        line = prepare(root).stderr.splitlines()[-1]
+        assert "annotation 123 lies outside" in line
+
+
 def test_masks_have_voc_s_palette_and_hold_each_images_labels(prepared_coco):
     for image in read_annotations(prepared_coco, VAL, shapes=False):
         path = prepared_coco / VAL.masks / f"{Path(image.name).stem}.png"
@@ -136,6 +171,7 @@ def test_masks_have_voc_s_palette_and_hold_each_images_labels(prepared_coco):
         {"size": [10, 12], "counts": [-3, 123]},
         {"size": [12, 10], "counts": [120]},
         {"size": [10, 12], "counts": "zz"},
+        {"size": ["a", "b"], "counts": [120]},
         {"size": [10, 12]},
         [[1, 1, 4, 4]],
         [[1, 1, 4, 4, 5]],
@@ -151,6 +187,7 @@ def test_a_shape_that_is_none_is_named(tmp_path, shape):
     assert result.returncode == 2 and "Traceback" not in result.stderr
     line = result.stderr.splitlines()[-1]
     assert "annotation 123" in line and str(root / VAL.annotations) in line
+    assert "cut short" not in line
 
 
 class TestRestart:
