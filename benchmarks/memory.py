@@ -88,7 +88,7 @@ def take_steps(config: Config, device: torch.device, restart: Callable[[], None]
         network = get_model(config.NET)
     if config.TRAIN.CHECKPOINT:
         network.checkpoint_activations()
-    model = AutocastNetwork(network, config.TRAIN.AMP, device, training_only=True).train()
+    model = AutocastNetwork(network, config.TRAIN.AMP, device, eval_kind="off").train()
     optimizer = build_optimizer(network, config.NET)
     criterion = Criterion(config)
     for _ in range(2):

@@ -132,7 +132,7 @@ def our_step(
     if config.TRAIN.COMPILE:
         network.compile_layers()
     amp = config.TRAIN.AMP
-    in_precision = AutocastNetwork(network, amp, device, training_only=True)
+    in_precision = AutocastNetwork(network, amp, device, eval_kind="off")
     model = parallelise(in_precision, device, low_precision=amp != "off")
     return Step(config, network, model, batch, size, num_classes)
 

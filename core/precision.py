@@ -85,22 +85,20 @@ class AutocastNetwork(nn.Module):
         network: any; it gets what the wrapper is called with.
         kind: off, bf16 or fp16.
         device: where the network is.
-        training_only: passes in eval mode stay float32.
+        eval_kind: the same for passes in eval mode; `kind` if None.
     """
 
     def __init__(
-        self, network: nn.Module, kind: str, device: torch.device, *, training_only: bool = False
+        self, network: nn.Module, kind: str, device: torch.device, eval_kind: str | None = None
     ) -> None:
         super().__init__()
         self.network = network
         self.kind = kind
         self.device = device
-        self.training_only = training_only
+        self.eval_kind = kind if eval_kind is None else eval_kind
 
     def forward(self, *inputs: Any) -> Any:
-        if self.training_only and not self.training:
-            return self.network(*inputs)
-        with autocast(self.kind, self.device):
+        with autocast(self.kind if self.training else self.eval_kind, self.device):
             return self.network(*inputs)
 
 

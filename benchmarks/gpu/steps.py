@@ -39,7 +39,7 @@ def training_step(config: Config, device: torch.device, batch: int, size: int) -
 def in_precision(network: Network, amp: str, device: torch.device) -> nn.Module:
     """The network as training runs it under TRAIN.AMP; a `UserError` if PyTorch cannot."""
     require_amp("TRAIN.AMP", amp, device, trains=True)
-    return AutocastNetwork(network, amp, device, training_only=True)
+    return AutocastNetwork(network, amp, device, eval_kind="off")
 
 
 def network_without_chance(backbone: str, model: str = "ae") -> Network:

@@ -152,7 +152,8 @@ class Trainer:
         if config.TRAIN.COMPILE:
             require_compiler("TRAIN.COMPILE", device)
             network.compile_layers()
-        amp = settled_amp(config.TRAIN.AMP, gpus_used(device, spread=group.size == 1))
+        devices = gpus_used(device, spread=group.size == 1)
+        amp, eval_amp = (settled_amp(kind, devices) for kind in (config.TRAIN.AMP, config.TEST.AMP))
         self.network = network
         self.mean_std = network.mean_std
         self.device = device
@@ -160,10 +161,11 @@ class Trainer:
         self.stop = stop or StopRequest()
         self.criterion = Criterion(config)
         self.precision = Precision(amp, device)
-        in_precision = AutocastNetwork(network, amp, device, training_only=True)
+        # models are chosen as inference will use them
+        in_precision = AutocastNetwork(network, amp, device, eval_amp)
         self.model = parallelise(in_precision, device, group, low_precision=amp != "off")
         # validation has no gradients for the processes to share, and parts of unequal size
-        self.eval_model = network if group.size > 1 else self.model
+        self.eval_model = in_precision if group.size > 1 else self.model
         self.optimizer = build_optimizer(network, config.NET)
         self.train_config = config.TRAIN
 

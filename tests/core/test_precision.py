@@ -66,7 +66,7 @@ def loss_and_gradients(network: Network, precision: Precision) -> tuple[Tensor, 
     raw, labels = torch.rand(2, 3, 49, 57), torch.zeros(2, 20)
     labels[0, 3] = labels[1, 7] = 1
     network.zero_grad()
-    in_precision = AutocastNetwork(network, precision.kind, CPU, training_only=True).train()
+    in_precision = AutocastNetwork(network, precision.kind, CPU, eval_kind="off").train()
     outputs = in_precision(4 * raw - 2, raw, labels)
     assert {value.dtype for value in outputs.values()} <= {torch.float32, torch.int64}
     losses = Criterion(load_config())(outputs, labels, epoch=0)
@@ -180,12 +180,12 @@ class Layer(nn.Module):
 
 
 def test_training_passes_are_low_in_any_thread_and_others_are_not():
-    module = AutocastNetwork(Layer(), "bf16", CPU, training_only=True)
+    module = AutocastNetwork(Layer(), "bf16", CPU, eval_kind="off")
     x = torch.rand(1, 3, 4, 4)
     with ThreadPoolExecutor(1) as threads:  # as DataParallel has them
         assert threads.submit(module.train(), x).result() == torch.bfloat16
         assert threads.submit(module.eval(), x).result() == torch.float32
-    off = AutocastNetwork(Layer(), "off", CPU, training_only=True).train()
+    off = AutocastNetwork(Layer(), "off", CPU, eval_kind="off").train()
     assert off(x) == torch.float32
 
 
