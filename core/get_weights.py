@@ -48,6 +48,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--url", default="", help="a mirror: the folder that holds the files")
     args = parser.parse_args()
     for name in args.names:
+        if name.startswith("timm/"):
+            raise UserError(
+                f"{name}: timm fetches its weights itself; train with --set NET.BACKBONE {name} "
+                "NET.PRE_WEIGHTS_PATH timm"
+            )
         if name not in NAMES:
             raise UserError(f"there are no weights called {name!r}; there are: {', '.join(NAMES)}")
     if args.url:

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core.config import Config
+from core.config import Config, load_config
 from core.published import class_entries, published_state
+from core.snapshot_settings import CONFIG_FILE
 from models import get_model
-from models.backbones import BACKBONES
+from models.backbones import BACKBONES, TIMM
 from models.builder import MODELS
 from utils.errors import UserError, first_few
 
@@ -139,6 +140,8 @@ def require_match(
     differing = [text for name in both if (text := _difference(name, found[name], expected[name]))]
     if missing or unknown or differing:
         closest = closest_architecture(found, {needed: expected} if needed else None)
+        if closest is None and needed and needed.model:
+            closest = _kept_architecture(Path(path).parent)
         if needed and closest == needed and (counts := _objects_of_both(found, expected)):
             raise WeightsError(
                 path,
@@ -160,6 +163,21 @@ def require_match(
             ", or ".join(filter(None, [_changes(closest, needed), remedy])),
         )
     require_finite(path, {name: found[name] for name in both}, remedy)
+
+
+def _kept_architecture(folder: Path) -> Architecture | None:
+    """What the config.yaml beside a snapshot says that it is, if its backbone is one of timm's.
+
+    Those of the published ones are known by their entries.
+    """
+    path = folder / CONFIG_FILE
+    if not path.exists():
+        return None
+    try:
+        net = load_config(path).NET
+    except UserError:  # which is not what is wrong with the weights
+        return None
+    return Architecture(net.BACKBONE, net.MODEL) if net.BACKBONE.startswith(TIMM) else None
 
 
 def describe_misfit(found: Mapping[str, Tensor], needed: Architecture, difference: str) -> str:

@@ -12,6 +12,8 @@ from models.backbones import get_backbone_spec
 from models.network import Network
 
 STRIDES = {
+    "timm/test_efficientnet": (8, 16, 32),
+    "timm/test_convnext": (8, 16, 32),
     "timm/resnet18": (8, 16, 32),
     "timm/convnext_atto": (8, 16, 32),
     "timm/efficientnet_lite0": (8, 16, 32),
@@ -20,14 +22,20 @@ STRIDES = {
 }
 """The deepest strides that they can have."""
 NAMES = list(STRIDES)
-WITH_BATCH_NORM = [NAMES[index] for index in (0, 2, 3)]
+SMALL_NAMES = NAMES[:2]
+SWIN = NAMES[-1]
+WITH_BATCH_NORM = [NAMES[index] for index in (0, 2, 4, 5)]
 
 
-SWIN = NAMES[4]
-EACH = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == SWIN)) for name in NAMES]
-)
-"""A test of each; the largest takes seconds."""
+def each_of(names: list[str]) -> pytest.MarkDecorator:
+    """A test of each; those of the small ones are fast."""
+    marked = [
+        pytest.param(name, marks=[pytest.mark.slow] * (name not in SMALL_NAMES)) for name in names
+    ]
+    return pytest.mark.parametrize("name", marked)
+
+
+EACH = each_of(NAMES)
 
 
 def stride_of(name: str) -> int:

@@ -9,11 +9,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pytest
 import torch
 from in_process import one_thread, run_main
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from thin_train import thin_networks
 
+from core.training.run import TrainingRun
 from train import main
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -127,3 +129,11 @@ def flatten(content: object, name: str = "") -> dict[str, object]:
     else:
         return {name: content}
     return {k: v for key, value in pairs for k, v in flatten(value, f"{name}/{key}").items()}
+
+
+def stop_before(epoch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have runs end, as if killed, before this epoch is trained."""
+    real = TrainingRun._train
+    monkeypatch.setattr(
+        TrainingRun, "_train", lambda run, e: sys.exit(9) if e == epoch else real(run, e)
+    )

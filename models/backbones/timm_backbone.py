@@ -5,37 +5,24 @@ Imported only where NET.BACKBONE begins with `timm/`, since timm is optional.
 
 from __future__ import annotations
 
-import difflib
-import logging
-import re
 import threading
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import timm
-import torch
 import torch.nn.functional as F
 from timm.layers import BatchNormAct2d, set_reentrant_ckpt
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from models.backbones.spec import BackboneSpec, ConversionError, FeatureInfo
+from models.backbones.spec import BackboneSpec
+from models.backbones.timm_plan import Plan, create_features, find_plan
+from models.backbones.timm_weights import convert_weights
 from models.grad_checkpointing import GradCheckpointing
 from models.layers import FixedStatsBatchNorm2d
-from utils.errors import UserError, first_few
-
-OUTPUT_STRIDES = (8, 16, 32)
-"""What NET.OUTPUT_STRIDE may say."""
-SKIP_STRIDE = 4
-CLASSES = 1000  # of ImageNet
-ANY_SIZE = {"strict_img_size": False, "dynamic_img_size": True}
-"""What makes those transformers that are built for one size of images take others."""
-
-_UNEXPECTED = re.compile(r"unexpected keyword argument\S* (.*)")
+from utils.errors import UserError
 
 
 def timm_spec(name: str, output_stride: int | None = None) -> BackboneSpec:
@@ -52,11 +39,7 @@ def timm_spec(name: str, output_stride: int | None = None) -> BackboneSpec:
         UserError: there is no such model, or it cannot serve: it has no maps of this stride, none
             at all, or none of images of any size.
     """
-    _require_known(name)
-    asked = (16, 32, 8) if output_stride is None else (output_stride,)
-    plan = next((plan for stride in asked if (plan := _plan(name, stride))), None)
-    if plan is None:
-        raise _no_such_stride(name, output_stride)
+    plan = find_plan(name, output_stride)
     config = timm.get_pretrained_cfg(name)
     return BackboneSpec(
         name=f"timm/{name}",
@@ -67,134 +50,8 @@ def timm_spec(name: str, output_stride: int | None = None) -> BackboneSpec:
         lr_multipliers=(1, 1, 10, 10),
         weights=None,
         mean_std=(tuple(config.mean), tuple(config.std)),
-        convert=partial(_convert, name, plan),
+        convert=partial(convert_weights, name, plan),
     )
-
-
-def _require_known(name: str) -> None:
-    try:
-        if timm.is_model(name):
-            timm.get_pretrained_cfg(name, allow_unregistered=False)
-            return
-    except RuntimeError:  # the model has no weights of this tag
-        pass
-    known = timm.list_models()
-    if "." in name:
-        known += timm.list_pretrained()
-    nearest = difflib.get_close_matches(name, known, n=3, cutoff=0)
-    raise UserError(
-        f"NET.BACKBONE: timm {timm.__version__} has no model {name!r}; the nearest: "
-        f"{', '.join(f'timm/{each}' for each in nearest)}"
-    )
-
-
-def _no_such_stride(name: str, output_stride: int | None) -> UserError:
-    if possible := [stride for stride in OUTPUT_STRIDES if _plan(name, stride)]:
-        words = " or ".join(map(str, possible))
-        return UserError(
-            f"NET.OUTPUT_STRIDE: timm/{name} cannot have {output_stride}; set it to {words}"
-        )
-    try:
-        strides = _measure(name, {}).strides
-        reason = f"its deepest map has stride {strides[-1]}, not 8, 16 or 32"
-    except _UnfitError as error:
-        reason = str(error)
-    return UserError(
-        f"NET.BACKBONE: timm/{name} cannot serve, {reason}; choose another, as timm/convnext_atto"
-    )
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How a model of timm's is built and which of its maps are used.
-
-    Attributes:
-        options: of `timm.create_model`, as pairs.
-        strides: of all maps.
-        skip: the index of the map for the skip connection; the decoder takes the last.
-        conv3, conv6: these two.
-        channels_last: whether maps are B×h×w×C.
-        unused: parameters that neither map depends on.
-    """
-
-    options: tuple[tuple[str, Any], ...]
-    strides: tuple[int, ...]
-    skip: int
-    conv3: FeatureInfo
-    conv6: FeatureInfo
-    channels_last: bool
-    unused: frozenset[str]
-
-
-class _UnfitError(Exception):
-    """A model that gives no two maps; the text says why."""
-
-
-@cache
-def _plan(name: str, output_stride: int) -> Plan | None:
-    """How to get a deepest map of that stride; None if there is no way."""
-    for options in ({"output_stride": output_stride}, {}):
-        try:
-            plan = _measure(name, options)
-        except _UnfitError:
-            continue
-        if plan.conv6.stride == output_stride:
-            return plan
-    return None
-
-
-def _measure(name: str, options: Mapping[str, Any]) -> Plan:
-    """Build a model without memory and look at its maps, since not all models are as they say."""
-    try:
-        with torch.device("meta"):
-            features, options = _create(name, {**ANY_SIZE, **options})
-    except Exception as error:  # models refuse what they cannot do in many ways
-        raise _UnfitError("it gives no feature maps") from error
-    strides = tuple(features.feature_info.reduction())
-    size = (5 * strides[-1], 4 * strides[-1])
-    try:
-        maps = features(torch.empty(2, 3, *size, device="meta"))
-    except Exception as error:
-        raise _UnfitError("it takes no images of any size") from error
-    skip = next((i for i, stride in enumerate(strides) if stride >= SKIP_STRIDE), None)
-    if skip is None:
-        raise _UnfitError(f"its maps have strides below {SKIP_STRIDE}")
-    used = (maps[skip], maps[-1])
-    channels = [features.feature_info.channels()[index] for index in (skip, -1)]
-    grids = [tuple(length // strides[index] for length in size) for index in (skip, -1)]
-    shapes = [tuple(each.shape) for each in used]
-    channels_last = shapes == [(2, *g, c) for g, c in zip(grids, channels, strict=True)]
-    if not channels_last and shapes != [(2, c, *g) for g, c in zip(grids, channels, strict=True)]:
-        raise _UnfitError("its maps do not cover the image in steps of their strides")
-    sum(each.sum() for each in used).backward()
-    return Plan(
-        tuple(options.items()),
-        strides,
-        skip,
-        FeatureInfo(channels[0], strides[skip]),
-        FeatureInfo(channels[1], strides[-1]),
-        channels_last,
-        frozenset(each for each, p in features.named_parameters() if p.grad is None),
-    )
-
-
-def _create(
-    name: str, options: Mapping[str, Any], **others: Any
-) -> tuple[nn.Module, dict[str, Any]]:
-    """A model that gives feature maps, with those of the options that it knows, and these."""
-    options = dict(options)
-    while True:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of initialisation on the meta device
-                model = timm.create_model(name, features_only=True, **options, **others)
-            return model, options
-        except TypeError as error:
-            found = _UNEXPECTED.search(str(error))
-            unknown = [option for option in options if found and option in found[1]]
-            if not unknown:
-                raise
-            options = {key: value for key, value in options.items() if key not in unknown}
 
 
 class FixedStatsBatchNormAct2d(FixedStatsBatchNorm2d):
@@ -279,7 +136,7 @@ def _cut(maps: Tensor, height: int, width: int, stride: int) -> Tensor:
 
 
 def _build(name: str, plan: Plan, norm_layer: type[nn.BatchNorm2d]) -> TimmBackbone:
-    features, _ = _create(name, dict(plan.options))
+    features, _ = create_features(name, dict(plan.options))
     for each, parameter in features.named_parameters():
         if each in plan.unused:
             parameter.requires_grad_(False)
@@ -325,110 +182,3 @@ def _lend_copies(norm: nn.Module, inputs: Any) -> None:
 def _put_back(norm: nn.Module, inputs: Any, output: Any) -> None:
     for name, value in norm.__dict__.pop("kept_statistics", {}).items():
         setattr(norm, name, value)
-
-
-def _convert(name: str, plan: Plan, state: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
-    """Let timm load weights as it does, and give them under the backbone's names.
-
-    timm renames what comes from elsewhere, and cuts off what the maps do not need.
-
-    Args:
-        state: entries of a weights file of timm's or of one that it knows, or None for its own,
-            from its hub or cache.
-
-    Raises:
-        ConversionError: entries are missing or of another network; a classifier may be missing.
-        UserError: the weights cannot be downloaded, or there are none.
-    """
-    if state is None and not timm.is_model_pretrained(name):
-        raise UserError(
-            f"NET.PRE_WEIGHTS_PATH timm: timm has no weights of {name}; train from scratch with "
-            '--set NET.FREEZE_BN False NET.PRE_WEIGHTS_PATH ""'
-        )
-    overlay = None if state is None else {"state_dict": dict(state)}
-    loads: list[tuple[Mapping[str, Tensor], Any]] = []
-    try:
-        with _watched_loads(loads):
-            features, _ = _create(
-                name, dict(plan.options), pretrained=True, pretrained_cfg_overlay=overlay
-            )
-    except Exception as error:  # of the hub, of requests, of the renaming, of loading
-        if state is None:
-            raise UserError(_how_to_fetch(name, error)) from error
-        # the first line of PyTorch's says only that there are more
-        lines = [line.strip() for line in str(error).splitlines()]
-        raise ConversionError(first_few(lines[1:] or lines) or type(error).__name__) from error
-    for loaded, result in loads:
-        try:
-            # of its own, timm knows what to leave out
-            unexpected = [] if state is None else result.unexpected_keys
-            _require_all(name, loaded, result.missing_keys, unexpected)
-        except ConversionError as error:
-            if state is not None:
-                raise
-            raise UserError(
-                f"NET.PRE_WEIGHTS_PATH timm: timm's weights of {name} are not its model's "
-                f"({error}); name a file, or choose another NET.BACKBONE"
-            ) from error
-    return {f"timm.{each}": value for each, value in features.state_dict().items()}
-
-
-def _how_to_fetch(name: str, error: Exception) -> str:
-    config = timm.get_pretrained_cfg(name)
-    file = f"model.safetensors of {config.hf_hub_id}" if config.hf_hub_id else config.url
-    return (
-        f"NET.PRE_WEIGHTS_PATH timm: no weights of {name} could be had ({type(error).__name__}); "
-        f"mend the network, or fetch {file} yourself and name that file"
-    )
-
-
-def _require_all(
-    name: str, loaded: Mapping[str, Tensor], missing: list[str], unexpected: list[str]
-) -> None:
-    """Raise `ConversionError` for missing and unexpected entries other than a classifier's.
-
-    What the whole model has behind the deepest map is not unexpected.
-    """
-    classifiers = timm.get_pretrained_cfg(name).classifier or ()
-    if isinstance(classifiers, str):
-        classifiers = (classifiers,)
-    prefixes = tuple(f"{each}." for each in classifiers)
-    missing = [each for each in missing if not each.startswith(prefixes)]
-    if unexpected:
-        with torch.device("meta"):
-            whole = timm.create_model(name).state_dict()
-        # others call the classifier otherwise, but it has this number of classes
-        unexpected = [
-            each
-            for each in unexpected
-            if each not in whole and loaded[each].shape[:1] != (CLASSES,)
-        ]
-    faults = [
-        f"it lacks {first_few(missing)}" if missing else "",
-        f"the network does not have {first_few(unexpected)}" if unexpected else "",
-    ]
-    if any(faults):
-        raise ConversionError("; ".join(filter(None, faults)))
-
-
-@contextmanager
-def _watched_loads(loads: list[tuple[Mapping[str, Tensor], Any]]) -> Iterator[None]:
-    """Note what modules load in the body and what PyTorch says of it.
-
-    timm goes on without missing and unexpected entries where only maps are wanted.
-    """
-    load, logger = nn.Module.load_state_dict, logging.getLogger("timm")
-    level = logger.level
-
-    def watched(self: nn.Module, state_dict: Mapping[str, Tensor], *args: Any, **kwargs: Any):
-        result = load(self, state_dict, *args, **kwargs)
-        loads.append((state_dict, result))
-        return result
-
-    nn.Module.load_state_dict = watched
-    logger.setLevel(logging.ERROR)  # it warns of the classifier, which nobody wants
-    try:
-        yield
-    finally:
-        nn.Module.load_state_dict = load
-        logger.setLevel(level)

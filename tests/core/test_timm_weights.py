@@ -11,11 +11,12 @@ import torchvision
 from golden_recipe import golden_config
 from safetensors.torch import save_file
 from small_network import message, save_shapes
-from timm_networks import EACH, build, stride_of
+from timm_networks import EACH, SMALL_NAMES, build, stride_of
 from torch import Tensor, nn
 
 from core.checkpoint import load_all_but_classes, load_model, load_pretrained, save_model
 from core.config import load_config
+from core.get_weights import parse_args
 from core.published import published_state
 from core.training.resume import load_weights
 from models import get_model
@@ -59,11 +60,10 @@ def plain(name: str) -> str:
     return name.removeprefix("timm.").replace("_", ".")
 
 
-@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
 @EACH
-def test_a_file_of_timms(tmp_path, name, suffix):
+def test_a_file_of_timms(tmp_path, name):
     state = imagenet(name)
-    path = write(state, tmp_path / f"model{suffix}")
+    path = write(state, tmp_path / "model.safetensors")
     network = network_of(name)
     line = load(path, name, network)
     entries = network.backbone.state_dict()
@@ -161,7 +161,7 @@ def fill(hub: Path, name: str) -> dict[str, Tensor]:
     return state
 
 
-@EACH
+@pytest.mark.parametrize("name", SMALL_NAMES)
 def test_timms_own_weights(hub, name):
     state = fill(hub, name)
     network = network_of(name)
@@ -208,10 +208,9 @@ def test_training_starts_from_a_file(tmp_path, capsys):
     assert torch.equal(network.backbone.timm.conv1[0].weight, state["conv1.0.weight"])
 
 
-@pytest.mark.parametrize("model", ["ae", "bsl"])
 @EACH
-def test_snapshots_come_back(tmp_path, name, model):
-    network, other = build(name, model), build(name, model, FREEZE_BN=False)
+def test_snapshots_come_back(tmp_path, name):
+    network, other = build(name), build(name, FREEZE_BN=False)
     with torch.no_grad():
         for parameter in other.parameters():
             parameter += 1
@@ -255,3 +254,24 @@ def test_snapshots_of_another_backbone(tmp_path):
     save_model(build(SMALL, "bsl"), path)
     with pytest.raises(UserError, match="needed is a snapshot of bsl with timm/test_efficientnet"):
         load_model(network_of("timm/test_efficientnet"), path)
+
+
+def test_snapshots_of_a_backbone_that_their_config_names(tmp_path):
+    """Which no list of entries knows."""
+    path = tmp_path / "model.pth"
+    save_model(build(SMALL, "bsl"), path)
+    other = network_of("timm/test_convnext")
+    words = ["NET.MODEL", "bsl", "NET.BACKBONE", SMALL]
+    (tmp_path / "config.yaml").write_text(load_config(None, words).to_yaml())
+    line = message(load_model, other, path)
+    assert f"it looks like a snapshot of bsl with {SMALL}, needed is" in line
+    assert f"NET.BACKBONE {SMALL}" in line and "lacks" not in line
+    # a snapshot that is none of its configuration's
+    (tmp_path / "config.yaml").write_text("NET: {BACKBONE: ")
+    assert "of no network known here" in message(load_model, other, path)
+
+
+def test_get_weights_leaves_those_of_timm_to_timm(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["get_weights", "resnet50", "timm/convnext_atto"])
+    line = message(parse_args)
+    assert "NET.BACKBONE timm/convnext_atto NET.PRE_WEIGHTS_PATH timm" in line

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 import torch
 from training_command import (
@@ -12,11 +10,11 @@ from training_command import (
     snapshot_folder,
     snapshots,
     state_of,
+    stop_before,
     train,
 )
 
 from core.training.optimizer import SCHEDULES, rate_factor
-from core.training.run import TrainingRun
 
 # three epochs of two steps; a snapshot may be taken before each
 STEPS = 2
@@ -35,14 +33,6 @@ def rates(folder, schedule: str, epochs: int) -> None:
         assert logged[f"lr/enc_group_{index:02d}"] == [
             (epoch, pytest.approx(rate)) for epoch, rate in expected
         ]
-
-
-def stop_before(epoch: int, monkeypatch) -> None:
-    """Have runs end, as if killed, before this epoch is trained."""
-    real = TrainingRun._train
-    monkeypatch.setattr(
-        TrainingRun, "_train", lambda run, e: sys.exit(9) if e == epoch else real(run, e)
-    )
 
 
 @pytest.mark.slow

@@ -7,14 +7,15 @@ import pytest
 import torch
 from golden_recipe import golden_config
 from PIL import Image
-from timm_networks import EACH, stride_of
+from timm_networks import EACH, build, stride_of
 from torch import Tensor, nn
-from training_command import snapshot_folder, snapshots, state_of, train
+from training_command import snapshot_folder, snapshots, state_of, stop_before, train
 
-from core.checkpoint import save_model
+from core.checkpoint import load_model, save_model
 from core.config import load_config
 from core.inference.segmenter import Segmenter
 from core.training.engine import Trainer
+from core.training.optimizer import optimizer_state, restore_optimizer
 from core.training.tensorboard import draw_batch
 from datasets.transforms import normalise
 from datasets.voc import PASCAL_VOC
@@ -26,32 +27,106 @@ SMALL = "timm/test_resnet"
 """Its weights want pixels in [-1, 1]."""
 
 
-@pytest.mark.slow
+class SomeBatches:
+    """The same batches in every epoch."""
+
+    def __init__(self, *batches: tuple[Tensor, Tensor]) -> None:
+        self.batches = batches
+        self.images_of_all = sum(len(raw) for raw, _ in batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def epoch(self, epoch: int):
+        return iter(self.batches)
+
+    def names(self, epoch: int, step: int) -> list[str]:
+        return ["one", "other"]
+
+
+def random_batch(seed: int) -> tuple[Tensor, Tensor]:
+    random = torch.Generator().manual_seed(seed)
+    labels = torch.zeros(2, 20)
+    labels[:, 3 + seed] = 1
+    return torch.rand(2, 3, 32, 40, generator=random), labels
+
+
+def bits_of(trainer: Trainer) -> dict[str, Tensor]:
+    """All that training has changed: the network's tensors and SGD's momentum."""
+    momentum = trainer.optimizer.state_dict()["state"]
+    buffers = {f"momentum {key}": value["momentum_buffer"] for key, value in momentum.items()}
+    assert len(buffers) == sum(p.requires_grad for p in trainer.network.parameters())
+    return trainer.network.state_dict() | buffers
+
+
 @EACH
-def test_a_resumed_run_is_the_same_bit_for_bit(mini_voc, tmp_path, name):
+def test_training_goes_on_from_a_snapshot_bit_for_bit(name, tmp_path):
+    frozen = name == "timm/resnet18"
+    words = ["NET.BACKBONE", name, "NET.MODEL", "bsl", "TRAIN.SCHEDULE", "poly"]
+    config = load_config(None, [*words, "TRAIN.NUM_EPOCHS", "1", "NET.LR", "0.01"])
+    batches = SomeBatches(random_batch(0), random_batch(1))
+
+    def trainer() -> Trainer:
+        trainer = Trainer(build(name, "bsl", FREEZE_BN=frozen), config, CPU)
+        assert all(group["fused"] for group in trainer.optimizer.param_groups)
+        return trainer
+
+    def train_epoch(trainer: Trainer, epoch: int) -> None:
+        torch.manual_seed(epoch)
+        trainer.train_one_epoch(batches, epoch)
+
+    whole, resumed = trainer(), trainer()
+    train_epoch(whole, 0)
+    path, optimizer_path = tmp_path / "model.pth", tmp_path / "opt.pth"
+    save_model(whole.network, path)
+    torch.save(optimizer_state(whole.optimizer), optimizer_path)
+    train_epoch(whole, 1)
+    load_model(resumed.network, path)
+    restore_optimizer(
+        resumed.optimizer, torch.load(optimizer_path, weights_only=True), optimizer_path
+    )
+    train_epoch(resumed, 1)
+    expected, found = bits_of(whole), bits_of(resumed)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[each], value) for each, value in expected.items())
+
+
+@pytest.mark.slow
+def test_a_resumed_run_is_the_same_bit_for_bit(mini_voc, tmp_path):
+    name = "timm/test_efficientnet"
     settings = {
         "NET__BACKBONE": name,
-        "NET__OUTPUT_STRIDE": str(stride_of(name)),
-        "NET__MODEL": "ae",
         "TRAIN__PRETRAIN": "0",
         "TRAIN__VAL_INTERVAL": "1",
+        "TRAIN__SCHEDULE": "poly",
+        "TRAIN__WARMUP": "2",
+        "TRAIN__NUM_EPOCHS": "1",
     }
-    for place in ("whole", "halves"):
-        (tmp_path / place).mkdir()
-    train(mini_voc, tmp_path / "whole", "--run", "x", TRAIN__NUM_EPOCHS="1", **settings)
-    halves = tmp_path / "halves"
-    train(mini_voc, halves, "--run", "x", TRAIN__NUM_EPOCHS="0", **settings)
-    train(mini_voc, halves, "--run", "x", "--resume", "last", TRAIN__NUM_EPOCHS="1", **settings)
-    whole, resumed = (state_of(tmp_path / place, "x") for place in ("whole", "halves"))
-    assert whole["last.pth"] == resumed["last.pth"]
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    whole.mkdir(), halves.mkdir()
+    train(mini_voc, whole, "--run", "x", **settings)
+    with pytest.MonkeyPatch.context() as patch:
+        stop_before(1, patch)
+        train(mini_voc, halves, "--run", "x", status=9, **settings)
+    train(mini_voc, halves, "--run", "x", "--resume", "last", **settings)
+    assert state_of(whole, "x")["last.pth"] == state_of(halves, "x")["last.pth"]
 
     folder = snapshot_folder(halves, "x")
     assert name == load_config(folder / "config.yaml").NET.BACKBONE
     for snapshot in snapshots(halves, "x").values():
         segmenter = Segmenter.from_snapshot(snapshot, device="cpu")
-        image = Image.fromarray(np.zeros((50, 61, 3), dtype=np.uint8))
-        found = segmenter.predict(image)
+        found = segmenter.predict(Image.fromarray(np.zeros((50, 61, 3), dtype=np.uint8)))
         assert found.mask.shape == (50, 61) and found.probabilities.shape == (21, 50, 61)
+
+
+@EACH
+def test_inference_with_a_snapshot(name, tmp_path):
+    words = ["NET.BACKBONE", name, "NET.OUTPUT_STRIDE", str(stride_of(name))]
+    config = load_config(None, [*words, "TEST.PAD_SIZE", "[64, 64]", "TEST.CRF", "False"])
+    save_model(build(name), tmp_path / "model.pth")
+    segmenter = Segmenter.from_snapshot(tmp_path / "model.pth", config, "cpu", PASCAL_VOC)
+    found = segmenter.predict(np.zeros((21, 30, 3), dtype=np.uint8))
+    assert found.mask.shape == (21, 30) and found.probabilities.shape == (21, 21, 30)
 
 
 class Watched(nn.Module):
@@ -67,21 +142,6 @@ class Watched(nn.Module):
         return self.network(images, *others)
 
 
-class OneBatch:
-    """The same batch in every epoch."""
-
-    images_of_all = 2
-
-    def __init__(self, raw: Tensor, labels: Tensor) -> None:
-        self.batch = (raw, labels)
-
-    def epoch(self, epoch: int):
-        return iter([self.batch])
-
-    def names(self, epoch: int, step: int) -> list[str]:
-        return ["one", "other"]
-
-
 @pytest.mark.parametrize(
     ("backbone", "mean_std"), [(SMALL, HALF), ("timm/test_efficientnet", None)]
 )
@@ -90,10 +150,9 @@ def test_all_that_sees_images_normalises_as_the_weights_want(backbone, mean_std)
     config = load_config(None, ["NET.BACKBONE", backbone, "NET.FREEZE_BN", "False"])
     trainer = Trainer(network, config, CPU)
     trainer.model = trainer.eval_model = watched = Watched(network)
-    raw, labels = torch.rand(2, 3, 40, 40), torch.zeros(2, 20)
-    labels[:, 3] = 1
+    raw, labels = random_batch(0)
     expected = (raw - 0.5) / 0.5 if mean_std else normalise(raw)
-    batches = OneBatch(raw, labels)
+    batches = SomeBatches((raw, labels))
 
     seen = []
     trainer.train_one_epoch(batches, 0)
