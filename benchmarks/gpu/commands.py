@@ -196,8 +196,8 @@ def benchmarks(check: Check) -> None:
 def what_a_line_says(line: str) -> tuple[str, str] | None:
     """The case of a line of the benchmarks' table, and its result; None for other lines."""
     cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
-    if len(cells) != 8 or cells[0] == "case" or cells[0].startswith("---"):
+    if len(cells) != 9 or cells[0] == "case" or cells[0].startswith("---"):
         return None
-    name, baseline, ours, ratio, target, _, _, difference = cells
+    name, baseline, ours, ratio, target, _, _, difference, _ = cells
     result = f"{baseline} -> {ours}, {ratio} (target {target or 'none'}), off by {difference}"
     return name[:70], result

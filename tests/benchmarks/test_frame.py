@@ -13,13 +13,17 @@ import pytest
 import torch
 
 from benchmarks import __main__ as command
-from benchmarks import growth
+from benchmarks import bf16_cases, growth
 from benchmarks.case import Case, largest_difference
 from benchmarks.measure import FEWEST, DifferentResultsError, measure
 from benchmarks.meters import python_peak, tensor_peak
+from benchmarks.report import line
 from utils.errors import UserError
 
-KEYS = ["case", "baseline_s", "ours_s", "ratio", "target", "baseline_mb", "ours_mb", "difference"]
+KEYS = [
+    *("case", "baseline_s", "ours_s", "ratio", "target", "baseline_mb", "ours_mb", "difference"),
+    *("gflop", "peak_share"),
+]
 
 
 def ones_case() -> Case:
@@ -46,6 +50,22 @@ def test_different_results_are_no_row(wrong):
     case = replace(ones_case(), ours=lambda: torch.full((25_000,), wrong))
     with pytest.raises(DifferentResultsError, match="ones: results differ by"):
         measure(case, budget=0)
+
+
+def test_the_work_of_a_network_is_beside_its_row():
+    matrix = torch.rand(64, 64)
+    case = Case("product", lambda: matrix @ matrix, lambda: matrix @ matrix, 0, repetitions=1)
+    assert measure(case, budget=0).gflop is None
+    row = measure(replace(case, precision=torch.float32), budget=0)
+    assert row.gflop == pytest.approx(2 * 64**3 / 1e9)
+    assert row.peak_share > 0
+    assert line(row).endswith(f" GFLOP, {row.peak_share:.0%} |")
+
+
+def test_cases_in_16_bits_are_left_out_without_units_for_them(monkeypatch):
+    for native in (True, False):
+        monkeypatch.setattr(bf16_cases, "multiplies_bf16", lambda _, native=native: native)
+        assert bf16_cases.cases_here() == (bf16_cases.CPU_CASES if native else {})
 
 
 def test_sides_take_turns():

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import file_cases, growth_inference, inference_cases, straightforward_inference
+from benchmarks import (
+    bf16_cases,
+    file_cases,
+    growth_inference,
+    inference_cases,
+    straightforward_inference,
+)
 from benchmarks.meters import tensor_peak
 from benchmarks.voc_like import blobs, photograph, write_samples
 from core.config import InferenceConfig
@@ -42,6 +48,20 @@ def test_memory_of_merging_does_not_grow_with_the_views():
 def test_inference_of_all_views(thin_vgg16):
     case = inference_cases.eight_views(torch.device("cpu"), "vgg16", (40, 48), (96, 96))
     assert case.difference(case.ours(), case.baseline()) <= case.tolerance
+
+
+def test_rows_in_16_bits(thin_vgg16):
+    cpu = torch.device("cpu")
+    cases = [
+        bf16_cases.aspp(cpu, channels=32, side=20),
+        bf16_cases.view(cpu, "vgg16", side=64),
+        bf16_cases.own_image(cpu, "vgg16", (40, 48), (96, 96)),
+    ]
+    for case in cases:
+        baseline, ours = case.check or (case.baseline, case.ours)
+        assert case.precision == torch.bfloat16
+        assert case.difference(ours(), baseline()) <= case.tolerance
+    assert cases[2].baseline_scale == 8 and cases[2].baseline().shape[-2:] == (96, 96)
 
 
 @pytest.mark.slow
