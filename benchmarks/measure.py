@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.case import Case
 
 FEWEST, MOST = 3, 50
-"""Repetitions of each side of a case, unless it says otherwise."""
+"""Repetitions of a call, unless a case says otherwise; and the most of a side."""
 MATRIX = 2048
 """Rows and columns of the matrices that arithmetic is measured with."""
 
@@ -57,7 +57,8 @@ def measure(case: Case, budget: float) -> Row:
     """Measure both sides of a case.
 
     The first call of each side, not timed, warms it up, and gives its result and its memory.
-    Then both are called in turn, at least `FEWEST` times each, until `budget` seconds are over.
+    Then both are called in turn, at least `case.repetitions` times each, until `budget` seconds are
+    over.
 
     Raises:
         DifferentResultsError: results differ by more than the case's tolerance.

@@ -120,10 +120,12 @@ def keep_memory(device: torch.device) -> None:
     page by page, takes longer than many a layer that is no product. The process then stays as large
     as it once was. Other C libraries are left as they are.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    if device.type == "cpu" and mallopt:
-        mallopt(_M_MMAP_MAX, 0)
-        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    if device.type != "cpu" or os.name != "posix":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt:
+        mallopt(_M_MMAP_MAX, 0)  # blocks of any size come from the heap,
+        mallopt(_M_TRIM_THRESHOLD, -1)  # whose end is never cut off
 
 
 def _cpu_facts() -> str:

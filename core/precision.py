@@ -49,8 +49,8 @@ def settle_training(
     kind = here if kept in (None, AUTO) else kept
     if kind == "bf16" != here:
         raise UserError(
-            f"TRAIN.AMP auto: the run was begun in bf16, which {devices[0].type} here has no units "
-            "for; go on where it began, or give --set TRAIN.AMP off"
+            f"TRAIN.AMP auto: the run began in bf16, for which this {devices[0].type.upper()} has "
+            "no units; go on where it began, or give --set TRAIN.AMP bf16 (slow) or off"
         )
     again = "as before" if kept == kind else _reason(kind, devices)
     config = replace(config, TRAIN=replace(config.TRAIN, AMP=kind))
@@ -102,6 +102,11 @@ class AutocastNetwork(nn.Module):
             return self.network(*inputs)
 
 
+def caution(key: str, kind: str) -> str:
+    """A hint for errors about losses that are not finite: fp16 may be the cause."""
+    return f" ({key} fp16 overflows beyond 65504, bf16 does not)" if kind == "fp16" else ""
+
+
 class Precision:
     """How backward passes and steps of training are computed.
 
@@ -125,9 +130,7 @@ class Precision:
     @property
     def caution(self) -> str:
         """A hint for errors about losses that are not finite: fp16 may be the cause."""
-        if self.kind != "fp16":
-            return ""
-        return " (TRAIN.AMP fp16 overflows beyond 65504, bf16 does not)"
+        return caution("TRAIN.AMP", self.kind)
 
     def step(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
         """Take the gradients of `loss`, let the optimizer step, and free the gradients."""

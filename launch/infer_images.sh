@@ -18,7 +18,7 @@ DATASET=${DATASET:-}                        # default: that of the snapshot
 CONFIG=${CONFIG:-}                          # default: that of the snapshot, as in training
 LABELS=${LABELS:-}                          # a file that says what is in the images, if you know
 WINDOW=${WINDOW:-}                          # of views: fit (default), their own size; or pad: PAD_SIZE
-OVERSIZE=${OVERSIZE:-}                      # images larger than PAD_SIZE are seen: shrink or grow
+OVERSIZE=${OVERSIZE:-}                      # with WINDOW=pad, images larger than that: shrink or grow
 OUTPUT=${OUTPUT:-}                          # default: results/images and the folder's name
 EXTRA_ARGS=${EXTRA_ARGS:-}                  # as "--device cpu"
 NPROC=${NPROC:-}                            # processes that share the images, one a GPU; empty: one
@@ -62,7 +62,7 @@ OUTPUT=${OUTPUT:-results/images/$name}
 [ -z "$CONFIG" ] || require_config
 [ -z "$LABELS" ] || [ -e "$LABELS" ] ||
     fail "LABELS: there is no file $LABELS (relative paths start at $ROOT)"
-[ -n "$WINDOW" ] || case $OVERSIZE in "") WINDOW=fit ;; *) WINDOW=pad ;; esac
+[ -n "$WINDOW" ] || case $OVERSIZE in grow) WINDOW=pad ;; *) WINDOW=fit ;; esac
 OVERSIZE=${OVERSIZE:-shrink}
 [[ $WINDOW == fit || $WINDOW == pad ]] || fail "WINDOW must be fit or pad, found $WINDOW"
 [[ $OVERSIZE == shrink || $OVERSIZE == grow ]] ||

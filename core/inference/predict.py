@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from core.config import InferenceConfig, cut_score
 from core.devices import out_of_memory
 from core.inference.samples import Sample
-from core.inference.tta import Size, TTAView, cut_views, size_text, tta_views
+from core.inference.tta import Size, TTAView, cut_views, fits_windows, size_text, tta_views
 from core.precision import tf32
 from datasets.transforms import MeanStd
 from utils.ahead import one_ahead
@@ -126,7 +126,7 @@ class Predictor:
         self, sample: Sample, groups: Iterable[tuple[object, list[TTAView], Tensor]]
     ) -> Prediction | None:
         """The prediction; None if memory was short, and the next attempt takes smaller groups."""
-        merger, largest, waits = Merger(sample.size), 1, self._waits(sample)
+        merger, waits = Merger(sample.size), self._waits(sample)
         if sample.labels is not None:
             merger.expect(self._labels(sample, merger))
         answers: list[tuple[list[TTAView], Tensor]] = []
@@ -135,7 +135,6 @@ class Predictor:
         for _, group, inputs in groups:
             window = group[0].window
             size = min(len(group), self._max_views(window))
-            largest = max(largest, size)
             try:
                 for views, part in zip(_split(group, size), inputs.split(size), strict=True):
                     scores, masks = self.model(part.to(self.device, non_blocking=True))
@@ -145,12 +144,12 @@ class Predictor:
                     if not waits:
                         merger.add_masks(*answers.pop())
             except RuntimeError as error:
-                self._halve_groups(error, sample, largest, window, waits)
+                self._halve_groups(error, sample, size, window, waits)
                 return None
         try:
             return self._finish(sample, merger, answers)
         except RuntimeError as error:
-            self._halve_groups(error, sample, largest, window, waits)
+            self._halve_groups(error, sample, size, window, waits)
             return None
 
     def _waits(self, sample: Sample) -> bool:
@@ -164,18 +163,21 @@ class Predictor:
         return max(1, int(min(views, sys.maxsize)))
 
     def _halve_groups(
-        self, error: RuntimeError, sample: Sample, largest: int, window: Size, waits: bool
+        self, error: RuntimeError, sample: Sample, size: int, window: Size, waits: bool
     ) -> None:
-        """Halve the group that memory was short for; raise where that does not help."""
+        """Halve the group of `size` that memory was short for; raise where that does not help."""
         if not out_of_memory(error):
             raise error
-        if largest == 1 and not waits:
+        if size == 1 and not waits:
+            smaller = "set TEST.OVERSIZE shrink where windows exceed TEST.PAD_SIZE"
+            if fits_windows(self.test):
+                smaller = "lower TEST.PAD_SIZE"
             raise UserError(
                 f"the GPU's memory does not hold a view of {size_text(window)} for {sample.id}, "
-                f"{size_text(sample.size)}; set TEST.OVERSIZE shrink where windows exceed "
-                "TEST.PAD_SIZE, or give --device cpu"
+                f"{size_text(sample.size)}; {smaller}, or give --device cpu"
             ) from error
-        self._max_pixels = max(1, largest // 2) * math.prod(window)
+        # 0: one view at a time, and no masks wait for others
+        self._max_pixels = size // 2 * math.prod(window)
 
     def _labels(self, sample: Sample, merger: Merger) -> Tensor:
         """Which objects keep their masks, C−1 zeros and ones.

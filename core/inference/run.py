@@ -77,12 +77,8 @@ def run_inference(args: argparse.Namespace, group: Group, device: torch.device) 
                     outputs, entries, made_from, args.skip_existing or args.renew, args.renew
                 )
                 _check_images(left, cfg, info, root)
-        left, snapshot, amp = group.gather((left, snapshot, cfg.TEST.AMP))[0]
-        if amp != cfg.TEST.AMP:
-            raise UserError(
-                f"TEST.AMP auto is {amp} in process 0 and {cfg.TEST.AMP} in process {group.rank}; "
-                "set TEST.AMP off, or use machines of one kind"
-            )
+        _require_one_precision(cfg, group)
+        left, snapshot = group.gather((left, snapshot))[0]
         if left:
             if not group.is_rank_zero:
                 segmenter = Segmenter.from_snapshot(snapshot, cfg, device, info)
@@ -126,6 +122,16 @@ def run_inference(args: argparse.Namespace, group: Group, device: torch.device) 
             if outputs.page:
                 origins = {"images": images, "snapshot": snapshot, "labels": source}
                 print(f"page: {write_page(outputs, entries, info, _about(origins, cfg, info))}")
+
+
+def _require_one_precision(cfg: Config, group: Group) -> None:
+    """Raise `UserError`, in every process, where TEST.AMP auto is not the same for all."""
+    kinds = group.gather(cfg.TEST.AMP)
+    if len(set(kinds)) > 1:
+        raise UserError(
+            f"TEST.AMP is {' and '.join(sorted(set(kinds)))} in different processes; set it to "
+            "off, or use machines of one kind"
+        )
 
 
 def _about(origins: dict[str, Path | None], cfg: Config, info: DatasetInfo) -> dict[str, str]:

@@ -26,7 +26,7 @@ from utils.errors import UserError
 Size = tuple[int, int]  # height, width
 
 STEP = 16
-"""Sides of fitting windows are multiples of it, as of the strides in networks."""
+"""Sides of fitting windows are multiples of it, and so of the published networks' stride of 8."""
 
 
 def tta_views(image_size: Size, test: InferenceConfig) -> list[TTAView]:
@@ -184,8 +184,8 @@ class Layout:
     that takes; or "shrink": all `sizes` are smaller by the same factor.
 
     With TEST.WINDOW fit, a multiscale view's window is its own size, rounded up to multiples of
-    `STEP`, and none has more pixels than PAD_SIZE: all `sizes` of an image that would exceed it are
-    smaller by the same factor.
+    `STEP`. But for rounding, no view has more pixels than PAD_SIZE: all `sizes` of an image that
+    would exceed it are smaller by the same factor.
 
     Attributes:
         sizes: height and width of the resized image, one pixel at least, scale by scale.

@@ -6,7 +6,7 @@ import torch
 
 from core.config import Config
 from core.distributed import Group
-from core.precision import require_speed
+from core.precision import require_speed, settled_amp
 from core.training.resume import LastState, Start
 from utils.errors import UserError
 
@@ -14,6 +14,7 @@ from utils.errors import UserError
 def check_config(config: Config, start: Start, device: torch.device, group: Group) -> None:
     """Raise `UserError` if the configuration, the start and the machine do not fit together."""
     require_speed("TRAIN.AMP", config.TRAIN.AMP, device)
+    require_speed("TEST.AMP", settled_amp(config.TEST.AMP, [device]), device)  # validation's
     last = config.TRAIN.NUM_EPOCHS
     # of a last state, the validation that ends the run may be all that is left
     if start and start.epoch > last + isinstance(start, LastState):

@@ -22,7 +22,15 @@ from core.distributed import (
     sync_batch_norm,
     track_group,
 )
-from core.precision import AutocastNetwork, Precision, require_compiler, settled_amp, tf32
+from core.precision import (
+    AutocastNetwork,
+    Precision,
+    caution,
+    require_amp,
+    require_compiler,
+    settled_amp,
+    tf32,
+)
 from core.training.data import Batches
 from core.training.errors import NotFiniteError
 from core.training.losses import Criterion
@@ -161,6 +169,8 @@ class Trainer:
         self.stop = stop or StopRequest()
         self.criterion = Criterion(config)
         self.precision = Precision(amp, device)
+        require_amp("TEST.AMP", eval_amp, device, trains=False)
+        self.eval_amp = eval_amp
         # models are chosen as inference will use them
         in_precision = AutocastNetwork(network, amp, device, eval_amp)
         self.model = parallelise(in_precision, device, group, low_precision=amp != "off")
@@ -240,7 +250,7 @@ class Trainer:
                 break
             outputs, labels = run_batch(self.eval_model, batch, self.device, mean_std=self.mean_std)
             losses = self.criterion(outputs, labels, epoch)
-            where = f"{title}, epoch {epoch}, step {step}"
+            where = f"{title}, epoch {epoch}, step {step}{caution('TEST.AMP', self.eval_amp)}"
             _require_finite(losses["loss"], batches, 0, step, where)
             for key, values in {**losses, "labels": labels, "scores": outputs["cls"]}.items():
                 parts[key].append(values.float().cpu())

@@ -213,14 +213,15 @@ class TrainingRun:
             "--init-from": str(self.init_from),
             "seed": str(self.seed),
             "TRAIN.AMP": self.config.TRAIN.AMP,
+            "TEST.AMP": self.trainer.eval_amp,
             "configuration": self.config.to_yaml(),
             "data set": dataset_yaml(self._located()),
         }
         for rank, others in enumerate(self.group.gather(facts)):
             if differing := [name for name in facts if facts[name] != others[name]]:
                 remedy = "give all machines the same arguments and shared folders"
-                if "TRAIN.AMP" in differing:
-                    remedy = "set it to bf16 or off, for auto depends on the machine"
+                if any(name.endswith("AMP") for name in differing):
+                    remedy = "set AMP to bf16 or off, for auto depends on the machine"
                 raise UserError(
                     f"process {rank} and process {self.group.rank} differ in their "
                     f"{' and '.join(differing)}; {remedy}"
@@ -254,6 +255,7 @@ class TrainingRun:
             discard_logs(self.logs)
         mark = f"_e{self.first_epoch:03d}" if self.start_path else ""
         facts = {"seed": self.seed, "processes": self.group.size, "tf32": self.config.TRAIN.TF32}
+        facts["validation"] = f"TEST.AMP {self.trainer.eval_amp}"
         write_run_info(self.logs, self.config, self._located(), self._devices(), mark, **facts)
         self.tensorboard = TensorBoardLog(self.logs, self.info, self.first_epoch)
         self.pictured = self.val_batches["train"].first(PICTURED_IMAGES)

@@ -254,3 +254,17 @@ def test_what_tells_of_memory_that_is_short():
     assert all(out_of_memory(RuntimeError(f"{text} (more)\nand more")) for text in told)
     assert out_of_memory(torch.cuda.OutOfMemoryError())
     assert not out_of_memory(RuntimeError("shapes do not match"))
+
+
+def test_memory_is_kept_on_a_cpu_alone(monkeypatch):
+    """What glibc's malloc is told; other C libraries have no mallopt, and are told nothing."""
+    told = []
+    library = SimpleNamespace(mallopt=lambda *option: told.append(option))
+    monkeypatch.setattr("core.devices.ctypes.CDLL", lambda _: library)
+    devices.keep_memory(torch.device("cuda"))
+    assert told == []
+    devices.keep_memory(torch.device("cpu"))
+    assert told == [(-4, 0), (-1, -1)]  # M_MMAP_MAX: none; M_TRIM_THRESHOLD: never
+    monkeypatch.setattr("core.devices.ctypes.CDLL", lambda _: SimpleNamespace())
+    devices.keep_memory(torch.device("cpu"))
+    assert len(told) == 2

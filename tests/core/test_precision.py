@@ -275,7 +275,7 @@ class TestAuto:
         )
         assert settle_training(other, kept, [CPU]) == (other, "")
         if kept == "bf16" and not amx:
-            with pytest.raises(UserError, match=r"TRAIN\.AMP auto.*bf16.*--set TRAIN\.AMP off"):
+            with pytest.raises(UserError, match=r"TRAIN\.AMP auto.*bf16.*--set TRAIN\.AMP bf16"):
                 settle_training(config, kept, [CPU])
             return
         settled, line = settle_training(config, kept, [CPU])

@@ -121,13 +121,15 @@ def test_processes_share_the_images(with_images: Checkout) -> None:
     assert call[-len(SETTINGS) :] == SETTINGS
 
 
-@pytest.mark.parametrize("oversize", ["grow", "shrink"])
-def test_oversize_is_a_matter_of_padded_windows(with_images: Checkout, oversize: str) -> None:
+@pytest.mark.parametrize(("oversize", "window"), [("grow", "pad"), ("shrink", "fit")])
+def test_windows_that_grow_are_padded_ones(
+    with_images: Checkout, oversize: str, window: str
+) -> None:
     with_images.write(PUBLISHED)
     with_images.run("infer_images.sh", "my photos", OVERSIZE=oversize)
     (call,) = with_images.calls()
     begin = call.index("--set") + 1
-    assert call[begin : begin + 4] == ["TEST.WINDOW", "pad", "TEST.OVERSIZE", oversize]
+    assert call[begin : begin + 4] == ["TEST.WINDOW", window, "TEST.OVERSIZE", oversize]
 
 
 @pytest.mark.parametrize(

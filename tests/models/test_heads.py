@@ -11,12 +11,12 @@ import torch
 from layer_checks import check_dropout, dropouts
 from torch import Tensor, nn
 
-from models.dilated import shifted_products
+from models.dilated import DilatedConv2d, shifted_products
 from models.heads.aspp import ASPP, AtrousBranch
 from models.heads.gate import StochasticGate
 from models.heads.gci import GlobalCueInjection
 from models.heads.ngwp import normalised_global_weighted_pooling, size_focal_penalty
-from models.layers import FixedStatsBatchNorm2d
+from models.layers import FixedStatsBatchNorm2d, GlobalAveragePool
 
 
 def random_maps(*shape: int, seed: int = 0) -> Tensor:
@@ -321,3 +321,32 @@ def test_aspp_uses_shifted_products_where_16_bits_flow_on_a_cpu(lowered: str, mo
         found = head.bfloat16()(maps.bfloat16())
     assert calls == [(torch.bfloat16, torch.bfloat16, dilation) for dilation in (12, 24, 36)]
     torch.testing.assert_close(found.float(), expected, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "dilation", "gradients", "products"),
+    [(8, 12, False, 1), (8, 4, True, 0), (1024, 4, False, 0), (1024, 4, True, 1)],
+)
+def test_which_dilated_convolutions_are_products_in_16_bits(
+    inputs: int, dilation: int, gradients: bool, products: int, monkeypatch
+) -> None:
+    calls = []
+    monkeypatch.setattr(
+        "models.dilated.shifted_products", lambda *given: calls.append(shifted_products(*given))
+    )
+    maps = torch.zeros(1, inputs, 13, 14, dtype=torch.bfloat16, requires_grad=gradients)
+    DilatedConv2d(inputs, 2, dilation).bfloat16()(maps)
+    assert len(calls) == products
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_mean_over_space_has_a_gradient_in_the_layout_of_its_input(layout) -> None:
+    maps = random_maps(2, 3, 5, 7).contiguous(memory_format=layout).requires_grad_()
+    output_gradient = random_maps(2, 3, 1, 1, seed=1)
+    found, expected = GlobalAveragePool()(maps), nn.AdaptiveAvgPool2d(1)(maps)
+    torch.testing.assert_close(found, expected)
+    gradient, reference = (
+        torch.autograd.grad(pooled, maps, output_gradient)[0] for pooled in (found, expected)
+    )
+    torch.testing.assert_close(gradient, reference)
+    assert gradient.is_contiguous(memory_format=layout)

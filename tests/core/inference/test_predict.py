@@ -404,6 +404,32 @@ def test_a_view_too_large_for_the_gpu_names_the_keys():
     assert model.tried == [5, 2, 1]
 
 
+@pytest.mark.parametrize(
+    ("keys", "smaller"),
+    [
+        ({"WINDOW": "fit"}, "lower TEST.PAD_SIZE"),
+        ({"WINDOW": "fit", "FLIP": False}, "lower TEST.PAD_SIZE"),
+        ({"SCALES": (1.0,), "FLIP": False}, "TEST.OVERSIZE shrink"),
+    ],
+)
+def test_the_largest_of_views_that_differ_is_tried_alone_once(keys, smaller):
+    """Smaller views go on in groups, and masks that wait for others may be what fills it."""
+    largest = max(math.prod(view.window) for view in tta_views((20, 24), settings(**keys)))
+    tried = []
+
+    class TooSmall(StandIn):
+        def forward(self, images):
+            tried.append((len(images), math.prod(images.shape[2:])))
+            if tried[-1][1] == largest:
+                raise torch.OutOfMemoryError
+            return super().forward(images)
+
+    with pytest.raises(UserError, match=rf"does not hold a view of .*{smaller}.*--device cpu"):
+        run(make_sample(20, 24), settings(**keys), TooSmall())
+    assert [size for size, pixels in tried if pixels == largest][-1] == 1
+    assert len(tried) < 20
+
+
 def test_other_errors_of_the_network_are_left_as_they_are():
     class Broken(StandIn):
         def forward(self, images):

@@ -14,7 +14,9 @@ from torch.nn.parallel import scatter_gather
 
 from core.checkpoint import list_snapshots
 from core.config import Config, load_config
+from core.distributed import Group
 from core.precision import Precision
+from core.training import engine
 from core.training.checkpoint_manager import MAX_KEPT, CheckpointManager
 from core.training.engine import MeanLosses, Trainer
 from core.training.losses import Criterion, require_usable_loss
@@ -96,6 +98,20 @@ def criterion(**overrides: object) -> Criterion:
 
 def trainer_of(model: Network, **overrides: object) -> Trainer:
     return Trainer(model, config_of(**overrides), CPU)
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_validation_computes_as_inference_will(size, monkeypatch):
+    """In TEST.AMP, whatever training computes in, and in processes of a group too."""
+    monkeypatch.setattr(engine, "parallelise", lambda model, *_, **__: model)
+    config = config_of(TRAIN__AMP="off", TEST__AMP="bf16")
+    trainer = Trainer(TinyNetwork(), config, CPU, Group(0, size))
+    kinds = []
+    trainer.network.forward = lambda *_: kinds.append(torch.is_autocast_enabled("cpu"))
+    trainer.model.train()(None)
+    trainer.eval_model.eval()(None)
+    assert kinds == [False, True]
+    assert trainer.eval_amp == "bf16"
 
 
 def outputs_of(scores: Tensor) -> dict[str, Tensor]:
