@@ -57,7 +57,7 @@ class Case:
         baseline_scale: how much more work ours does, where the baseline is timed on a sample.
         meter: runs a call and says how much memory it took on top.
         precision: what a network's convolutions are computed in on our side, for the share of the
-            machine's peak in that precision; None where there is no network.
+            CPU's peak in that precision; None where there is no network, and on other devices.
         repetitions: timed calls of each side at least.
     """
 

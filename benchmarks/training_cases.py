@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -54,7 +55,8 @@ def without_convolutions(
 
 def step_on_cpu(device: torch.device, batch: int = 8, size: int = 161) -> Case:
     """In float32 on both sides."""
-    return whole_step(device, "resnet50", batch, size, options=(), target=1.3)
+    case = whole_step(device, "resnet50", batch, size, options=(), target=1.3)
+    return replace(case, precision=torch.float32)
 
 
 def step_on_gpu(device: torch.device, batch: int = 16, size: int = 321) -> Case:

@@ -118,7 +118,8 @@ def keep_memory(device: torch.device) -> None:
 
     glibc gives large blocks back to the system at once, and to get fresh ones, filled with zeros
     page by page, takes longer than many a layer that is no product. The process then stays as large
-    as it once was. Other C libraries are left as they are.
+    as it once was, and it all is, so that commands do this and `Segmenter` does not. Other C
+    libraries are left as they are.
     """
     if device.type != "cpu" or os.name != "posix":
         return
