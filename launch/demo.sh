@@ -57,7 +57,8 @@ step "Set-up" bash launch/setup.sh
 export PYTHON=$ROOT/.venv/bin/python
 step "Data" "$PYTHON" -m datasets.mini_voc --out "$DATA_ROOT"
 step "Preparation" "$PYTHON" -m datasets.prepare --root "$DATA_ROOT"
-step "Training" bash launch/run_voc_resnet50.sh --overwrite
+# on two cores, a process that loads its small images is in the way of the network
+step "Training" bash launch/run_voc_resnet50.sh --overwrite --workers 0
 step "Inference" bash launch/infer_val.sh
 picture=$SAVE_DIR/picture.png
 step "Picture" "$PYTHON" -m core.evaluation.figure --data "$DATA_ROOT" --filelist "$FILELIST" \
