@@ -128,9 +128,13 @@ def require_files(root: Path, name: str, lines: ListLines) -> None:
     lacking = [path for path in needed if not (root / path).is_file()]
     if lacking:
         shown = ", ".join(str(root / path) for path in lacking[:3])
+        remedy = how_to_restore(root, lacking[0])
+        stray = root / SBD_AUG.mask(lacking[0].stem)
+        if lacking[0] == VOC.image(lacking[0].stem) and has_aug(root) and stray.is_file():
+            remedy = f"remove {stray} if VOC has no such image, or else {remedy}"
         raise UserError(
             f"{name} names files that are missing, {len(lacking)} in all: {shown}"
-            f"{', ...' if len(lacking) > 3 else ''}; {how_to_restore(root, lacking[0])}"
+            f"{', ...' if len(lacking) > 3 else ''}; {remedy}"
         )
 
 

@@ -104,7 +104,11 @@ def label_map(probabilities: np.ndarray, min_confidence: float, ignore_index: in
     Returns:
         H×W class indices; of equal classes the lowest.
     """
-    labels = probabilities.argmax(axis=0)
+    # with most of many classes absent, the argmax of all would take several times as long
+    present = np.flatnonzero(probabilities.any(axis=(1, 2)) | (np.arange(len(probabilities)) == 0))
+    if len(present) < len(probabilities):
+        probabilities = probabilities[present]
+    labels = present[probabilities.argmax(axis=0)]
     if min_confidence > 0:
         highest, total = probabilities.max(axis=0), probabilities.sum(axis=0)
         labels[(highest < min_confidence * total) | (total == 0)] = ignore_index
@@ -217,10 +221,11 @@ def result_writer(outputs: Outputs, workers: int) -> Iterator[Callable[..., None
         # masks of absent objects, most of 81, are not worth their way to the process
         present = np.flatnonzero(merged.any(axis=(1, 2)))
         packed = merged[present], present, len(merged)
-        collect(2 * workers - 1, MAX_BYTES - packed[0].nbytes)
+        # the process may need all of them, as for a CRF over all classes
+        collect(2 * workers - 1, MAX_BYTES - merged.nbytes)
         with interrupts_held_back():  # this may start a process
             future = pool.submit(_write_packed, outputs, image_id, image, packed, *more)
-            pending[future] = image_id, packed[0].nbytes
+            pending[future] = image_id, merged.nbytes
 
     try:
         yield submit

@@ -73,7 +73,8 @@ def _how_to_get(root: Path, dataset: ShippedDataset) -> str:
     in_the_way = top.exists() or top.is_symlink()
     return (
         f"{f'remove {top} and ' if in_the_way else ''}run `{_get_command(root, dataset)}`, "
-        f"which takes the folder or the archive that {dataset.variable}=PATH before it names"
+        f"which takes the folder{'' if dataset is SBD_AUG_MASKS else ' or the archive'} that "
+        f"{dataset.variable}=PATH before it names"
         + (", or else downloads it" if dataset.source else "")
     )
 

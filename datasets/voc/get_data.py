@@ -63,7 +63,12 @@ def _sbd_or_aug(args: argparse.Namespace) -> tuple[ShippedDataset, Path | None]:
     if aug and not aug.is_dir():
         raise UserError(f"SBD_AUG={aug}: there is no such folder; name that of the PNG masks")
     tops = {each: root / each.top for each in (SBD_TRAINVAL, SBD_AUG_MASKS)}
-    there = [each for each, top in tops.items() if top.is_symlink() or top.exists()]
+    # an empty folder is nothing, and makes way
+    there = [
+        each
+        for each, top in tops.items()
+        if top.is_symlink() or (top.exists() and any(top.iterdir()))
+    ]
     wants_sbd = args.sbd or args.sbd_url or there != [SBD_AUG_MASKS]
     wanted = SBD_TRAINVAL if wants_sbd and not aug else SBD_AUG_MASKS
     for other in there:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from datasets.lists import list_columns
 from datasets.voc.errors import DataError, how_to_restore, missing
 from datasets.voc.layout import SBD, SBD_AUG, VOC, VOC_TEST, parse_ids
-from datasets.voc.sbd_aug import aug_ids
+from datasets.voc.sbd_aug import listed_aug_ids
 from utils.errors import UserError, reason
 
 # A file list before it is written: (image, mask) or (image,), relative to the data root, by id.
@@ -85,8 +85,15 @@ def list_rules(root: Path) -> dict[str, ListRule]:
 
 
 def has_aug(root: Path) -> bool:
-    """Whether `root` has SegmentationClassAug in SBD's place; `UserError` where it has both."""
-    if not (root / SBD_AUG.path).is_dir():
+    """Whether `root` has SegmentationClassAug in SBD's place.
+
+    Raises `UserError` where it has both, or a link that leads nowhere.
+    """
+    folder = root / SBD_AUG.path
+    if folder.is_symlink() and not folder.exists():
+        problem = f"this link leads nowhere ({folder.readlink()})"
+        raise DataError(folder, problem, "mend it, or remove it to train on SBD")
+    if not folder.is_dir():
         return False
     if (root / SBD.path).is_dir():
         raise UserError(
@@ -114,7 +121,7 @@ def read_ids(root: Path, file: Path) -> set[str]:
     it may not be read.
     """
     try:
-        return aug_ids(root / file) if file == SBD_AUG.path else parse_ids(root / file)
+        return listed_aug_ids(root / file) if file == SBD_AUG.path else parse_ids(root / file)
     except FileNotFoundError as error:
         raise missing(root, file) from error
     except PermissionError:

@@ -19,6 +19,16 @@ def aug_ids(folder: Path) -> set[str]:
     return {path.stem for path in folder.glob("*.png") if not path.name.startswith(".")}
 
 
+def listed_aug_ids(folder: Path) -> set[str]:
+    """The same, for a list; a `ValueError` says what is wrong where it cannot have them."""
+    ids = aug_ids(folder)
+    if not ids:
+        raise ValueError("there is no ID.png")
+    if split := sorted(image_id for image_id in ids if len(image_id.split()) != 1):
+        raise ValueError(f"{split[0]}.png has a blank in its name, and is no mask of an image")
+    return ids
+
+
 @dataclass(frozen=True)
 class MaskFolder(ShippedDataset):
     """A folder of masks, which is linked as it is."""

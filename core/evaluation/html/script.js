@@ -73,4 +73,8 @@ function unfold() {
   if (target && "open" in target) target.open = true;
 }
 addEventListener("hashchange", unfold);
+// the same link again changes no hash
+addEventListener("click", (event) => {
+  if (event.target.closest?.('a[href^="#"]')) setTimeout(unfold);
+});
 unfold();

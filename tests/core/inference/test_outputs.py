@@ -136,3 +136,16 @@ def test_the_same_result_gives_the_same_bytes(tmp_path):
         write_result(settings, *make_result())
     for name in files_below(tmp_path / "first"):
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
+
+
+def test_classes_that_are_absent_change_no_label():
+    """Only the others are compared, with the background, which wins where all are 0."""
+    random = np.random.default_rng(0)
+    values = np.zeros((9, 6, 7), np.float32)
+    values[[3, 5]] = random.integers(0, 3, (2, 6, 7))  # with ties, and pixels without any
+    assert (values.max(axis=0) == 0).any() and (values[3] == values[5]).any()
+    np.testing.assert_array_equal(label_map(values, 0.0, IGNORED), values.argmax(axis=0))
+    labels = label_map(values, 0.6, IGNORED)
+    unsure = values.max(axis=0) < 0.6 * values.sum(axis=0)
+    unsure |= values.sum(axis=0) == 0
+    np.testing.assert_array_equal(labels == IGNORED, unsure)

@@ -137,3 +137,34 @@ def test_it_and_sbd_are_never_mixed(voc, copy, tmp_path):
     (root / "sbd/benchmark_RELEASE").rename(tmp_path / "away")
     (root / "sbd").rmdir()
     assert_refused(take(root, voc, None, SBD=copy), root / "sbd_aug", "SBD")
+
+
+def test_an_emptied_folder_or_a_link_that_leads_nowhere_is_no_data(voc, tmp_path):
+    """The list that is there stays as it is."""
+    root = tmp_path / "data"
+    assert_done(take(root, voc, voc / AUG))
+    before = (root / "train_augvoc.txt").read_text()
+    (voc / AUG).rename(tmp_path / "away")
+    for problem in ("leads nowhere", "no ID.png"):
+        assert_refused(run_main(prepare.main, "--root", str(root)), root / "sbd_aug", problem)
+        assert_refused(check(root), root / "sbd_aug" if problem == "leads nowhere" else "error")
+        assert (root / "train_augvoc.txt").read_text() == before
+        (voc / AUG).mkdir(exist_ok=True)
+
+
+@pytest.mark.parametrize("top", ["sbd", "sbd_aug"])
+def test_an_empty_folder_makes_way(voc, tmp_path, top):
+    root = tmp_path / "data"
+    (root / top).mkdir(parents=True)
+    assert_done(take(root, voc, voc / AUG))
+
+
+def test_a_stray_mask_is_named_and_may_be_removed(voc, tmp_path):
+    root = tmp_path / "data"
+    assert_done(take(root, voc, voc / AUG))
+    known = next((voc / AUG).glob("*.png"))
+    for name in ("2020_000001.png", f"{known.stem} (1).png"):
+        shutil.copy(known, voc / AUG / name)
+        assert_refused(run_main(prepare.main, "--root", str(root)), name)
+        (voc / AUG / name).unlink()
+    assert run_main(prepare.main, "--root", str(root)).returncode == 0
