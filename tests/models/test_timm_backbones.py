@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -278,6 +279,30 @@ def test_a_model_that_cannot_checkpoint(monkeypatch):
 
     monkeypatch.setattr(network.backbone.timm, "set_grad_checkpointing", refuse)
     assert message(network.checkpoint_activations).startswith("TRAIN.CHECKPOINT: timm/test_resnet")
+
+
+class Elsewhere(nn.Module):
+    """Its module's passes run in another thread, as DataParallel's replicas do."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *inputs):
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(self.module, *inputs).result()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL_NAMES)
+def test_a_checkpointed_step_in_another_thread(name):
+    plain = step(build(name))
+    network = build(name)
+    network.checkpoint_activations()
+    found = step(Elsewhere(network))
+    for each, value in plain.items():
+        other = each if each in ("loss", "chance") else f"module.{each}"
+        assert torch.equal(found[other], value), each
 
 
 @pytest.mark.slow
