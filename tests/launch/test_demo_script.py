@@ -48,7 +48,7 @@ def test_the_demo_goes_from_set_up_to_tables(mini: Checkout, model: str) -> None
     assert (after(train, "--exp"), after(train, "--run")) == ("demo", run)
     assert after(train, "--cfg") == CONFIG
     assert "--resume" not in train
-    assert train[9:] == [*settings, "--overwrite"]
+    assert train[9:] == [*settings, "--overwrite", "--workers", "0"]
     assert infer[0] == "infer_val.py"
     assert (after(infer, "--resume"), after(infer, "--mask-output-dir")) == ("best", masks)
     assert after(infer, "--infer-list") == f"{ROOT}/val_voc.txt"
