@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.measure import arithmetic
 from benchmarks.meters import tensor_peak
 from benchmarks.voc_like import photograph
 from core.config import Config, InferenceConfig
@@ -30,7 +31,6 @@ CLASSES = (2, 21, 41, 81)
 SIDE, NUM_CLASSES = 321, 21
 """What stays the same while the other one grows."""
 REPETITIONS = 3
-MATRIX = 2048
 
 
 def measure(device: torch.device | None = None) -> list[dict[str, float | str]]:
@@ -51,8 +51,8 @@ def bound(device: torch.device | None = None) -> dict[str, float]:
 
     Returns:
         `gflops` of one view of `SIDE` pixels (2 a multiply-add), `seconds` of the image, the
-        `peak` in GFLOPS of a product of two matrices of `MATRIX`, and `share`, the least time that
-        the view takes at this rate over that which it takes.
+        `peak` in GFLOPS of a product of large matrices (see `arithmetic`), and `share`, the least
+        time that the view takes at this rate over that which it takes.
     """
     device = device or torch.device("cpu")
     model = _network(NUM_CLASSES, device)
@@ -61,8 +61,7 @@ def bound(device: torch.device | None = None) -> dict[str, float]:
         model(torch.zeros(1, 3, SIDE, SIDE, device=device))
     gflops = counter.get_total_flops() / 1e9
     seconds = _point("side", SIDE, NUM_CLASSES, device)["seconds"]
-    matrix = torch.rand(MATRIX, MATRIX, device=device)
-    peak = 2 * MATRIX**3 / 1e9 / _seconds(lambda: matrix @ matrix, device)
+    peak = arithmetic(device) / 1e9
     return {"gflops": gflops, "seconds": seconds, "peak": peak, "share": gflops / peak / seconds}
 
 

@@ -23,7 +23,7 @@ from datasets.voc.layout import SBD, SBD_AUG, VOC, VOC_TEST
 from datasets.voc.lists import ListLines, build_lists, has_aug
 from datasets.voc.sbd_masks import convert_masks
 from utils.errors import UserError, os_errors_end_in, run_command
-from utils.files import only_process, remove_leftovers, user_path, write_text
+from utils.files import only_process, remove_leftovers, user_path, write_changed
 from utils.processes import available_cpus
 from utils.streams import go_on_unread
 
@@ -148,11 +148,9 @@ def _source(root: Path, path: Path) -> Path:
 def write_list(path: Path, lines: ListLines) -> bool:
     """Write a file list in one step unless it holds these lines already; True if written."""
     text = "".join(" ".join(map(str, columns)) + "\n" for columns in lines)
-    unchanged = path.is_file() and path.read_bytes() == text.encode()
-    if not unchanged:
-        write_text(path, text)
-    print(f"{path}: {len(lines)} lines{' (unchanged)' if unchanged else ''}")
-    return not unchanged
+    written = write_changed(path, text)
+    print(f"{path}: {len(lines)} lines{'' if written else ' (unchanged)'}")
+    return written
 
 
 def note_unusual_counts(counts: Mapping[str, int]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from golden_recipe import golden_config
+from step_case import what_is_left
 from torch import Tensor, nn
 
 from models import get_model
@@ -70,8 +71,4 @@ def loss_of(network: nn.Module, size: tuple[int, int] = (65, 70)) -> Tensor:
 
 def step(network: nn.Module) -> dict[str, Tensor]:
     """Loss, gradients and buffers of a step with dropout and gate at work."""
-    loss = loss_of(network)
-    loss.backward()
-    found = {"loss": loss.detach(), "chance": torch.rand(3)}
-    found |= {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
-    return found | {name: buffer.clone() for name, buffer in network.named_buffers()}
+    return what_is_left(network, loss_of(network))

@@ -70,6 +70,14 @@ def write_text(path: str | Path, text: str, errors: str = "surrogateescape") -> 
         temporary.write_text(text, encoding="utf-8", errors=errors)
 
 
+def write_changed(path: Path, text: str) -> bool:
+    """Write `text` in one step unless the file holds it already; True if it was written."""
+    if path.is_file() and path.read_bytes() == text.encode():
+        return False
+    write_text(path, text)
+    return True
+
+
 def file_digest(path: Path, algorithm: str) -> str:
     """The digest of a file's content, in hexadecimal digits; `algorithm` as hashlib names it."""
     digest = hashlib.new(algorithm, usedforsecurity=False)

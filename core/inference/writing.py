@@ -218,9 +218,7 @@ def result_writer(outputs: Outputs, workers: int) -> Iterator[Callable[..., None
             wait(pending, return_when=FIRST_COMPLETED)
 
     def submit(image_id: str, image: np.ndarray, merged: np.ndarray, *more: Any) -> None:
-        # masks of absent objects, most of 81, are not worth their way to the process
-        present = np.flatnonzero(merged.any(axis=(1, 2)))
-        packed = merged[present], present, len(merged)
+        packed = _packed(merged)  # most of 81 masks are not worth their way to the process
         # the process may need all of them, as for a CRF over all classes
         collect(2 * workers - 1, MAX_BYTES - merged.nbytes)
         with interrupts_held_back():  # this may start a process
@@ -248,12 +246,18 @@ def _write_packed(
     packed: tuple[np.ndarray, np.ndarray, int],
     *more: Any,
 ) -> None:
-    """`write_result` of masks that came as those present, their classes and the number of all."""
+    """`write_result` of packed masks."""
     write_result(outputs, image_id, image, _whole(*packed), *more)
 
 
+def _packed(merged: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+    """C×H×W masks as those K that are not 0 everywhere, their K classes, and C."""
+    present = np.flatnonzero(merged.any(axis=(1, 2)))
+    return merged[present], present, len(merged)
+
+
 def _whole(masks: np.ndarray, classes: np.ndarray, num_classes: int) -> np.ndarray:
-    """K×H×W masks of K `classes` as C×H×W, absent classes 0."""
+    """The C×H×W masks that `_packed` has packed."""
     whole = np.zeros((num_classes, *masks.shape[1:]), dtype=np.float32)
     whole[classes] = masks
     return whole
@@ -266,11 +270,9 @@ def save_probabilities(path: str | Path, merged: np.ndarray) -> None:
     indices) and `num_classes` (C). They stay float32: half of that would make near classes equal,
     and the argmax of what is read another one than what was written.
     """
-    present = np.flatnonzero(merged.any(axis=(1, 2)))
+    masks, classes, num_classes = _packed(merged)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(
-            file, masks=merged[present], classes=present, num_classes=np.array(len(merged))
-        )
+        np.savez_compressed(file, masks=masks, classes=classes, num_classes=np.array(num_classes))
 
 
 def load_probabilities(path: str | Path) -> np.ndarray:

@@ -20,7 +20,7 @@ from datasets.coco.masks import (
 )
 from datasets.lists import IMAGE, LABELS, MASK, csv_text
 from utils.errors import UserError, first_few, os_errors_end_in
-from utils.files import remove_leftovers, write_text
+from utils.files import remove_leftovers, write_changed
 
 
 @dataclass(frozen=True)
@@ -152,11 +152,9 @@ def require_images(root: Path, part: Part) -> None:
 
 def _write_list(path: Path, text: str) -> bool:
     """Write a list in one step unless it is there already; True if it was written."""
-    unchanged = path.is_file() and path.read_bytes() == text.encode()
-    if not unchanged:
-        write_text(path, text)
-    print(f"{path}: {text.count(chr(10)) - 1} images{' (unchanged)' if unchanged else ''}")
-    return not unchanged
+    written = write_changed(path, text)
+    print(f"{path}: {text.count(chr(10)) - 1} images{'' if written else ' (unchanged)'}")
+    return written
 
 
 def _note_counts(root: Path, parts: Sequence[Part]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from golden_recipe import golden_config
+from step_case import group_of_one, require_same_in_wrapper, what_is_left
 from torch import Tensor, nn
 
 from benchmarks.accounting import MemoryAccount
@@ -31,10 +32,7 @@ def step(network: nn.Module) -> dict[str, Tensor]:
     if "loss_mask" in outputs:
         # fresh masks are seldom worth a mask loss; the logits' squares always have gradients
         loss = loss + outputs["loss_mask"].sum() + outputs["mask_logits"].square().mean()
-    loss.backward()
-    found = {"loss": loss.detach(), "chance": torch.rand(3)}
-    found |= {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
-    return found | {name: buffer.clone() for name, buffer in network.named_buffers()}
+    return what_is_left(network, loss)
 
 
 @pytest.mark.parametrize(
@@ -55,15 +53,9 @@ def test_a_step_under_distributed_data_parallel(tmp_path, thin_vgg16):
     plain = step(build("vgg16"))
     network = build("vgg16")
     network.checkpoint_activations()
-    store = torch.distributed.FileStore(str(tmp_path / "store"), 1)
-    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
-    try:
+    with group_of_one(tmp_path):
         found = step(nn.parallel.DistributedDataParallel(network))
-    finally:
-        torch.distributed.destroy_process_group()
-    for name, value in plain.items():
-        other = name if name in ("loss", "chance") else f"module.{name}"
-        assert torch.equal(found[other], value), name
+    require_same_in_wrapper(found, plain)
 
 
 def test_running_statistics_count_a_batch_once():

@@ -13,6 +13,7 @@ import timm
 import torch
 from golden_recipe import golden_config
 from small_network import message
+from step_case import group_of_one, require_same_in_wrapper
 from timm_networks import (
     EACH,
     NAMES,
@@ -299,10 +300,7 @@ def test_a_checkpointed_step_in_another_thread(name):
     plain = step(build(name))
     network = build(name)
     network.checkpoint_activations()
-    found = step(Elsewhere(network))
-    for each, value in plain.items():
-        other = each if each in ("loss", "chance") else f"module.{each}"
-        assert torch.equal(found[other], value), each
+    require_same_in_wrapper(step(Elsewhere(network)), plain)
 
 
 @pytest.mark.slow
@@ -313,15 +311,9 @@ def test_a_step_under_distributed_data_parallel(name, checkpointed, tmp_path):
     network = build(name)
     if checkpointed:
         network.checkpoint_activations()
-    store = torch.distributed.FileStore(str(tmp_path / "store"), 1)
-    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
-    try:
+    with group_of_one(tmp_path):
         found = step(nn.parallel.DistributedDataParallel(network))
-    finally:
-        torch.distributed.destroy_process_group()
-    for each, value in plain.items():
-        other = each if each in ("loss", "chance") else f"module.{each}"
-        assert torch.equal(found[other], value), each
+    require_same_in_wrapper(found, plain)
 
 
 def test_synchronised_batch_normalisation_keeps_its_activation():

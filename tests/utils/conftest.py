@@ -1,4 +1,4 @@
-"""What tests of downloads share."""
+"""What tests of downloads and of archives share."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ from download_case import CONTENT
 from loopback_server import LoopbackServer
 
 from utils import transfer
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where archives are unpacked."""
+    return tmp_path / "un packed" / "data"
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from archive_case import files_under, refusal
 
-from utils.archives import ArchiveError, unpack
+from utils.archives import unpack
 
 ROOT = Path(__file__).parents[2]
 LONG = "long/" + "x" * 90 + "/" + "é" * 60 + ".txt"
@@ -44,35 +45,11 @@ def write_tar(path, members, mode="w", file_format=tarfile.GNU_FORMAT):
     return path
 
 
-def files_under(folder):
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return tmp_path / "un packed" / "data"
-
-
 @pytest.fixture
 def archive(tmp_path):
     """A plain archive of CONTENT; its name says otherwise."""
     members = [(member(f"./{name}"), content) for name, content in CONTENT.items()]
     return write_tar(tmp_path / "data.tgz", members)
-
-
-def refusal(archive, folder):
-    """The text of the error, after which nothing is left outside of the folder."""
-    shutil.rmtree(folder, ignore_errors=True)
-    with pytest.raises(ArchiveError) as caught:
-        unpack(archive, folder, "the data")
-    assert str(archive) in str(caught.value)
-    assert list(folder.parent.iterdir()) == [folder]
-    assert not (folder.parents[1] / "outside").exists()
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz"])

@@ -5,6 +5,7 @@ import stat
 import zipfile
 
 import pytest
+from archive_case import files_under, refusal
 
 from utils.archives import ArchiveError, unpack
 
@@ -30,33 +31,9 @@ def with_mode(name, mode):
     return info
 
 
-def files_under(folder):
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return tmp_path / "un packed" / "data"
-
-
 @pytest.fixture
 def archive(tmp_path):
     return write_zip(tmp_path / "data.tar", CONTENT.items())
-
-
-def refusal(archive, folder):
-    """The text of the error, after which nothing is left outside of the folder."""
-    shutil.rmtree(folder, ignore_errors=True)
-    with pytest.raises(ArchiveError) as caught:
-        unpack(archive, folder, "the data")
-    assert str(archive) in str(caught.value)
-    assert list(folder.parent.iterdir()) == [folder]
-    assert not (folder.parents[1] / "outside").exists()
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
