@@ -54,12 +54,10 @@ def mistakes_of(page: str, has_additions: bool = False) -> list[str]:
         found += [f"{command}: {each}" for each in mistakes_of_command(command, has_additions)]
     for code in inline_code_of(page):
         found += [f"`{code}`: {each}" for each in mistakes_of_code(code)]
-    python = re.compile(r"^```python$.*?^```$", re.M | re.S)  # it runs elsewhere
-    unknown = {key for key in KEY.findall(python.sub("", page)) if not _is_key(key)}
+    # Python runs elsewhere, and shows mistakes, too
+    prose = re.sub(r"^```python$.*?^```$", "", page, flags=re.M | re.S)
+    unknown = {key for key in KEY.findall(prose) if not _is_key(key)}
     return found + [f"there is no key {key}" for key in sorted(unknown)]
-
-
-# ---- finding
 
 
 def blocks_of(page: str) -> list[tuple[str, str]]:
@@ -108,9 +106,6 @@ def _simple_commands(line: str) -> Iterator[list[str]]:
         else:
             words.append(word)
     yield words
-
-
-# ---- checking a command
 
 
 def mistakes_of_command(line: str, has_additions: bool = False) -> list[str]:
@@ -238,9 +233,6 @@ def _unknown_options(words: Sequence[str], known: set[str]) -> list[str]:
     return [f"there is no option {option}" for option in given if option not in known]
 
 
-# ---- checking keys and inline code
-
-
 def _settings(words: Sequence[str]) -> Iterator[list[str]]:
     """The words after each --set, in the command and in its EXTRA_ARGS."""
     extra = [shlex.split(word[11:]) for word in words if word.startswith("EXTRA_ARGS=")]
@@ -301,9 +293,6 @@ def all_options() -> set[str]:
                 switches = re.findall(r'"--([\w-]+)",\s*action=argparse.Boolean', text)
                 found.update(f"--no-{name}" for name in switches)
     return found
-
-
-# ---- parsers
 
 
 class _CapturedError(Exception):
