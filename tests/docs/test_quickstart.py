@@ -62,7 +62,8 @@ def test_it_runs_with_a_network_of_a_few_steps(mini_voc, tmp_path, monkeypatch):
     (tmp_path / "data").mkdir()
     (tmp_path / "data/mini_voc").symlink_to(mini_voc)
     run = ["--exp", "demo", "--run", "mini_ae"]
-    train(mini_voc, tmp_path, *run, NET__MODEL="ae", TEST__FP_CUT_SCORE="0")
+    changes = {"TRAIN.NUM_EPOCHS": "1", "TEST.SCALES": "[1]", "TEST.FLIP": "False"}
+    train(mini_voc, tmp_path, *run, NET__MODEL="ae", **changes)
     notebook = read()
     for cell in code_cells(notebook):
         cell["outputs"] = []
