@@ -1,22 +1,37 @@
 """What PAMR, a training step and inference are bound by, and how near they come to it.
 
 `python -m benchmarks.bounds` measures what this machine's memory and arithmetic can do, and prints
-for each the least that it must move or compute over the time that it takes.
+for each the least that it must move or compute over the time that it takes; and what an image of
+one's own costs beside the network.
 """
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
+from itertools import groupby
+from operator import attrgetter
 
+import numpy as np
 import torch
+from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import growth_inference
+from benchmarks.inference_cases import CLASSES, OBJECTS, two_objects
 from benchmarks.measure import arithmetic, median_seconds
 from benchmarks.pamr_cases import pamr_inputs
 from benchmarks.training_cases import our_step, step_config
-from core.devices import select_device
+from benchmarks.voc_like import SIZE, photograph
+from core.config import Config, InferenceConfig
+from core.devices import keep_memory, select_device
+from core.distributed import place
+from core.inference.predict import Merger
+from core.inference.tta import Size, cut_views, tta_views
+from core.precision import accelerate
+from models import get_model
 from models.heads.pamr import PAMR
+from utils.crf import crf_inference
 from utils.errors import run_command
 
 COPIED = 2**28
@@ -81,6 +96,48 @@ def inference_share(device: torch.device) -> str:
     )
 
 
+def image_costs(device: torch.device, backbone: str = "resnet38", size: Size = SIZE) -> str:
+    """Seconds of each part of `infer_images.sh` for an image of two objects, one after the other.
+
+    In use the next views are cut beside the network, and CRF and files are those of other
+    processes; with two cores they take the time from it nevertheless.
+    """
+    test = InferenceConfig(AMP="auto", WINDOW="fit")
+    # from scratch, since BatchNorm with statistics of no data leaves no features
+    net = replace(Config().NET, BACKBONE=backbone, FREEZE_BN=False)
+    torch.manual_seed(0)
+    model = accelerate(place(get_model(net, CLASSES), device).eval(), test, device)
+    pixels = photograph()[: size[0], : size[1]].copy()
+    image, views = Image.fromarray(pixels), tta_views(size, test)
+    groups = [list(alike) for _, alike in groupby(views, key=attrgetter("window"))]
+    inputs = [cut_views(group, image).to(device) for group in groups]
+    labels = torch.zeros(CLASSES - 1, device=device)
+    labels[[index - 1 for index in OBJECTS]] = 1
+    probabilities = np.ascontiguousarray(two_objects()[:, : size[0], : size[1]])
+
+    with torch.inference_mode():
+        answers = [model(part)[1] for part in inputs]
+
+        def merge() -> None:
+            merger = Merger(size)
+            merger.expect(labels)
+            for group, masks in zip(groups, answers, strict=True):
+                merger.add_masks(group, masks)
+            merger.merged(labels)
+
+        seconds = {
+            "the network": median_seconds(lambda: [model(part) for part in inputs], 1, warm=0),
+            "cutting views": median_seconds(lambda: [cut_views(g, image) for g in groups], 5),
+            "merging masks": median_seconds(merge, 5),
+            "the CRF": median_seconds(
+                lambda: crf_inference(pixels, probabilities, present_only=True)
+            ),
+        }
+    total = sum(seconds.values())
+    parts = ", ".join(f"{name} {1000 * s:.0f} ms ({s / total:.1%})" for name, s in seconds.items())
+    return f"an image of {size[1]}×{size[0]}, {len(views)} views, {backbone}, AMP auto: {parts}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         "python -m benchmarks.bounds", description=__doc__, allow_abbrev=False
@@ -90,7 +147,8 @@ def main() -> None:
     args = parser.parse_args()
     device = select_device(args.device)
     torch.set_num_threads(args.threads)
-    for share in (pamr_share, step_share, inference_share):
+    keep_memory(device)  # as the commands do
+    for share in (pamr_share, step_share, inference_share, image_costs):
         print(f"- {share(device)}", flush=True)
 
 

@@ -55,19 +55,6 @@ from utils.errors import run_command
 run_command(lambda: require_unique_ids(read_list(sys.argv[1], sys.argv[2]), sys.argv[2]))' \
     "$DATA/images.csv" "$IMAGES"
 
-# the weights that the configuration starts from, where get_weights.sh has them
-net=$("$PYTHON" -c 'import sys
-from core.config import load_config
-from utils.errors import run_command
-def main():
-    net = load_config(sys.argv[1]).NET
-    print(net.BACKBONE, net.PRE_WEIGHTS_PATH)
-run_command(main)' "$CONFIG")
-read -r backbone weights <<<"$net"
-if [[ $weights == models/weights/* ]] && [ ! -e "$weights" ]; then
-    bash launch/get_weights.sh "$backbone"
-fi
-
 folders=()
 [ -z "$SNAPSHOT_DIR" ] || folders+=(--snapshot-dir "$SNAPSHOT_DIR")
 [ -z "$LOGDIR" ] || folders+=(--logdir "$LOGDIR")
@@ -85,12 +72,30 @@ refused_options=("${run_options[@]}" "--resume=it goes on by itself"
     "--overwrite=choose another RUN_ID")
 set_command train.py "${run[@]}" --cfg "$CONFIG" --resume auto
 add_further_arguments "$@"
-(start "${python_command[@]}")
+training=("${python_command[@]}")
+
+# the weights that training starts from, where get_weights.sh has them; read from its own arguments
+arguments=("${training[@]}")
+while [ "${arguments[0]}" != train.py ]; do arguments=("${arguments[@]:1}"); done
+net=$("$PYTHON" -c 'from core.config import load_config
+from train import parse_args
+from utils.errors import run_command
+def main():
+    args = parse_args()
+    net = load_config(args.cfg, args.set).NET
+    if not args.init_from:
+        print(net.BACKBONE, net.PRE_WEIGHTS_PATH)
+run_command(main)' "${arguments[@]:1}")
+read -r backbone weights <<<"$net"
+if [[ $weights == models/weights/* ]] && [ ! -e "$weights" ]; then
+    bash launch/get_weights.sh "$backbone"
+fi
+(start "${training[@]}")
 
 # of the further arguments, inference has where it computes
 machine=()
 previous=""
-for word in "${python_command[@]}"; do
+for word in "${training[@]}"; do
     case $previous in --device | --workers) machine+=("$previous" "$word") ;; esac
     case $word in --device=* | --workers=*) machine+=("$word") ;; esac
     previous=$word

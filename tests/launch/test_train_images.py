@@ -41,7 +41,7 @@ def photos(tmp_path_factory) -> Path:
     return folder
 
 
-def start(photos: Path, place: Path, *arguments: str) -> subprocess.Popen[str]:
+def start(photos: Path, place: Path, *arguments: str, **changes: str) -> subprocess.Popen[str]:
     given = {
         "PYTHON": sys.executable,
         "OMP_NUM_THREADS": "1",
@@ -49,6 +49,7 @@ def start(photos: Path, place: Path, *arguments: str) -> subprocess.Popen[str]:
         "SNAPSHOT_DIR": str(place / "snapshots"),
         "LOGDIR": str(place / "logs"),
         "OUTPUT": str(place / "out"),
+        **changes,
     }
     place.mkdir(exist_ok=True)
     checkout = Checkout(REPOSITORY, place, place, Path(sys.executable))
@@ -142,6 +143,16 @@ def test_mistakes_are_one_line(photos, tmp_path, make, words):
     [line] = [line for line in err.splitlines() if line.startswith("error: ")]
     assert words in line
     assert not (tmp_path / "place/snapshots").exists()
+
+
+def test_the_weights_are_those_of_trainings_own_arguments(photos, tmp_path):
+    images = (str(photos / "images"), str(photos / "labels.csv"))
+    gone = {"CONFIG": "configs/images_resnet50.yaml", "WEIGHTS_URL": "http://127.0.0.1:9"}
+    wanted = ("NET.BACKBONE", "vgg16", "NET.PRE_WEIGHTS_PATH", f"models/weights/{tmp_path.name}")
+    process = start(photos, tmp_path / "place", *images, "--set", *wanted, **gone)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert "vgg16_20M.pth" in out + err and "resnet50-" not in out + err
 
 
 def test_names_that_masks_would_share_are_refused_before_training(photos, tmp_path):
