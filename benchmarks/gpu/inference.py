@@ -20,7 +20,7 @@ from core.config import Config, InferenceConfig
 from core.distributed import place
 from core.inference.predict import Predictor
 from core.inference.samples import Sample
-from core.inference.tta import cut_views, tta_views
+from core.inference.tta import resize_views, show_views, tta_views
 from core.precision import accelerate
 from models import get_model
 from models.network import Network
@@ -80,9 +80,12 @@ def _make_task(check: Check) -> _Task:
     test = InferenceConfig(PAD_SIZE=(side, side), FP_CUT_SCORE=0.0, SCALES=(1, 0.5, 1.5, 2.0))
     samples = [Sample(str(number), Image.fromarray(pixels)) for number in range(count)]
     views, image = tta_views(samples[0].size, test), samples[0].image
-    cutting = check.milliseconds(lambda: cut_views(views, image, check.on_gpu), 5)
-    check.row(f"cutting {len(views)} views on the host (one thread)", f"{cutting:.0f} ms an image")
-    inputs = cut_views(views, image).to(check.device)
+    resizing = check.milliseconds(lambda: resize_views(views, image, check.on_gpu), 5)
+    check.row("resizing for views on the host (one thread)", f"{resizing:.0f} ms an image")
+    resized = resize_views(views, image, check.on_gpu)
+    showing = check.milliseconds(lambda: show_views(views, resized, check.device), 5)
+    check.row(f"making {len(views)} views on the device", f"{showing:.1f} ms an image")
+    inputs = show_views(views, resized, check.device)
     return _Task(test, samples, inputs, _network(backbone, inputs, side // 2))
 
 
