@@ -201,17 +201,39 @@ def test_where_a_steps_time_goes(monkeypatch, tmp_path, capsys):
     assert [row.what.removeprefix("float32: ") for row in rows] == [
         "before the layers",
         "layers",
-        "supervise",
+        "supervise, before PAMR",
+        "PAMR",
+        "supervise, after PAMR",
         "losses and the check for finite ones",
         "backward",
         "optimizer",
         "means",
+        "PAMR's share of a step",
         "kernels",
         "kernels under 8 us",
         "places where the host waits, in a step",
     ]
     assert rows[0].result.startswith("2.50 ms on the GPU's stream")
     assert "run_dense" not in vars(step.network)  # what was marked is as before
+
+
+@pytest.mark.parametrize(
+    "device, capability, tiny, judged",
+    [
+        ("cuda", (9, 0), False, [False, False]),
+        ("cuda", (8, 0), False, [None, False]),
+        ("cuda", (9, 0), True, [None, None]),
+        ("cpu", (9, 0), False, [None, None]),
+    ],
+)
+def test_targets_are_judged_where_they_apply(
+    monkeypatch, tmp_path, device, capability, tiny, judged
+):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    check = Check("wrn38", torch.device(device), tiny, tmp_path)
+    found = [check.meets("110 ms", False, anywhere=anywhere) for anywhere in (False, True)]
+    assert [ok for _, ok in found] == judged
+    assert [told.endswith("MISSED") for told, _ in found] == [ok is False for ok in judged]
 
 
 def test_the_benchmarks_rows_are_read():
