@@ -21,7 +21,7 @@ from core.devices import multiplies_bf16
 from core.distributed import place
 from core.inference.predict import Predictor
 from core.inference.samples import Sample
-from core.inference.tta import Size, cut_views, tta_views
+from core.inference.tta import Size, resize_views, show_views, tta_views
 from core.precision import accelerate
 from models import get_model
 from models.dilated import shifted_products
@@ -102,7 +102,7 @@ def own_image(
 
     @torch.inference_mode()
     def one_window() -> Tensor:
-        return plain(cut_views(views[:1], image).to(device))[1]
+        return plain(show_views(views[:1], resize_views(views[:1], image), device))[1]
 
     def segment(network: nn.Module) -> np.ndarray:
         [(_, merged, _)] = Predictor(network, test, device).predict([Sample("photograph", image)])

@@ -20,8 +20,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict
 from pathlib import Path
 
@@ -164,10 +164,8 @@ class Session:
             try:
                 if any(SECTIONS[name].draws_on_mini_voc for name in self.args.only):
                     self._draw_mini_voc()
-                self._run_lane(FIRST)
-                for lane in [pool.submit(self._run_lane, lane) for lane in LANES]:
-                    lane.result()
-                self._run_lane(ALONE)
+                for lanes in ((FIRST,), LANES, (ALONE,)):
+                    _finish([pool.submit(self._run_lane, lane) for lane in lanes])
             finally:
                 self._kill_all()
 
@@ -223,6 +221,16 @@ class Session:
             return {"CUDA_VISIBLE_DEVICES": "0", **os.environ}
         # threads of many processes would wait for each other; Triton's kernels run without a GPU
         return {"OMP_NUM_THREADS": "1", "TRITON_INTERPRET": "1"}
+
+
+def _finish(lanes: Sequence[Future[None]]) -> None:
+    """Wait for the end of all; raise the first error among theirs."""
+    # A signal that comes just before a wait does not end it, and Ctrl-C would do nothing until the
+    # lanes are through; so no wait is a long one.
+    while wait(lanes, timeout=0.5).not_done:
+        pass
+    for lane in lanes:
+        lane.result()
 
 
 if __name__ == "__main__":

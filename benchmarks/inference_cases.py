@@ -17,7 +17,7 @@ from core.config import Config, InferenceConfig
 from core.distributed import place
 from core.inference.predict import Merger, Predictor
 from core.inference.samples import Sample
-from core.inference.tta import Size, TTAView, cut_views, tta_views
+from core.inference.tta import Size, TTAView, resize_views, show_views, tta_views
 from core.precision import accelerate, tf32
 from models import get_model
 from utils.crf import crf_inference
@@ -98,7 +98,7 @@ def eight_views(
     @tf32(False)
     @torch.inference_mode()
     def baseline() -> np.ndarray:
-        scores, masks = models[0](cut_views(views, image).to(device))
+        scores, masks = models[0](show_views(views, resize_views(views, image), device))
         labels = (scores.sigmoid().amax(dim=0) > test.FP_CUT_SCORE).float()
         merged = straightforward_inference.merge(views, masks, labels, size)
         merged[0] **= test.BG_POW

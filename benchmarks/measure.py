@@ -14,6 +14,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.case import Case
+from core.precision import tf32
 
 FEWEST, MOST = 3, 50
 """Repetitions of a call, unless a case says otherwise; and the most of a side."""
@@ -53,8 +54,9 @@ class Row:
     peak_share: float | None = None
 
 
+@tf32(False)
 def measure(case: Case, budget: float) -> Row:
-    """Measure both sides of a case.
+    """Measure both sides of a case, without TF32 but where a side allows it for itself.
 
     The first call of each side, not timed, warms it up, and gives its result and its memory.
     Then both are called in turn, at least `case.repetitions` times each, until `budget` seconds are

@@ -1,15 +1,16 @@
-"""Peak memory of a training step, as a table: `python -m benchmarks.memory`.
+"""Peak memory of a training step and of inference, as tables: `python -m benchmarks.memory`.
 
-Steps are those of the published settings (configs/voc_*.yaml) with the mask loss on. On a GPU,
-PyTorch's allocator says what it gave out. Without one, the step is taken by tensors that have
-shapes but no values, and the bytes they would take are added up: the same operations with the same
-results, but without cuDNN's workspaces, the allocator's gaps and the CUDA context.
+Steps are those of the published settings (configs/voc_*.yaml) with the mask loss on; inference is
+an image's eight views of 1024×1024 at once. On a GPU, PyTorch's allocator says what it gave out.
+Without one, both are done by tensors that have shapes but no values, and the bytes they would take
+are added up: the same operations with the same results, but without cuDNN's workspaces, the
+allocator's gaps and the CUDA context.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
@@ -21,7 +22,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from benchmarks.accounting import MemoryAccount
 from core.config import Config, load_config
 from core.devices import select_device
-from core.precision import AutocastNetwork, Precision
+from core.precision import AutocastNetwork, Precision, tf32
 from core.training.losses import Criterion
 from core.training.optimizer import build_optimizer
 from datasets.transforms import normalise
@@ -32,6 +33,8 @@ from utils.errors import run_command
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 BACKBONES = ("resnet38", "vgg16", "resnet50", "resnet101")
 OPTIONS = [(amp, checkpoint) for checkpoint in (False, True) for amp in ("off", "bf16", "fp16")]
+VIEWS, PRECISIONS = (8, 3, 1024, 1024), ("off", "bf16")
+"""What the network sees of an image with the defaults of TEST, and in which precisions."""
 CLASSES_REFINED = 6
 """Masks that PAMR refines in an image: the background and, a rare maximum, five objects."""
 
@@ -50,6 +53,12 @@ def main() -> None:
         row = [name, str(configs[0].DATASET.CROP_SIZE), str(configs[0].TRAIN.BATCH_SIZE)]
         row += [f"{peak_of_step(config, device) / 2**30:.2f}" for config in configs]
         print("| " + " | ".join(row) + " |", flush=True)
+    views, _, height, width = VIEWS
+    print(f"\n| Backbone, {views} views of {height}×{width} | " + " | ".join(PRECISIONS) + " |")
+    print("|---|" + "---|" * len(PRECISIONS))
+    for name in args.backbones:
+        peaks = [peak_of_views(name, amp, device) / 2**30 for amp in PRECISIONS]
+        print("| " + " | ".join([name, *(f"{peak:.2f}" for peak in peaks)]) + " |", flush=True)
 
 
 def describe(device: torch.device) -> str:
@@ -79,6 +88,36 @@ def peak_of_step(config: Config, device: torch.device) -> int:
     torch.cuda.empty_cache()
     take_steps(config, device, torch.cuda.reset_peak_memory_stats)
     return torch.cuda.max_memory_allocated(device)
+
+
+def peak_of_views(
+    backbone: str, amp: str, device: torch.device, views: tuple[int, int, int, int] = VIEWS
+) -> int:
+    """The most bytes that tensors take at a time, weights included, while an image is inferred.
+
+    Args:
+        backbone: NET.BACKBONE, with the published segmentation network.
+        amp: TEST.AMP, off or bf16.
+        device: cuda, or the CPU, which adds up.
+        views: B×3×H×W, the shape of the network's input.
+    """
+    if device.type != "cuda":
+        with FakeTensorMode(), MemoryAccount() as account:
+            infer(backbone, amp, torch.device("cpu"), views)
+        return account.peak
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    infer(backbone, amp, device, views)
+    return torch.cuda.max_memory_allocated(device)
+
+
+@tf32(False)
+@torch.inference_mode()
+def infer(backbone: str, amp: str, device: torch.device, views: Sequence[int]) -> None:
+    """Bring views through a network."""
+    with device:
+        network = get_model(load_config(CONFIGS / f"voc_{backbone}.yaml").NET).eval()
+        AutocastNetwork(network, amp, device)(torch.zeros(*views))
 
 
 def take_steps(config: Config, device: torch.device, restart: Callable[[], None]) -> None:

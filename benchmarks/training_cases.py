@@ -14,7 +14,7 @@ from benchmarks.inputs import plausible_logits, random_images, random_labels
 from benchmarks.straightforward_network import straightforward_network, straightforward_supervision
 from core.config import Config, load_config
 from core.distributed import parallelise
-from core.precision import AutocastNetwork, Precision
+from core.precision import AutocastNetwork, Precision, lowers_convolutions, tf32
 from core.training.losses import Criterion
 from core.training.optimizer import build_optimizer
 from datasets.transforms import normalise
@@ -64,6 +64,11 @@ def step_on_gpu(device: torch.device, batch: int = 16, size: int = 321) -> Case:
     return whole_step(device, "resnet38", batch, size, ("TRAIN.AMP", "bf16"), target=2.5)
 
 
+def step_in_tf32(device: torch.device, batch: int = 16, size: int = 321) -> Case:
+    """In float32, and as by default on a GPU."""
+    return whole_step(device, "resnet38", batch, size, ("TRAIN.TF32", "True"), target=1.5)
+
+
 def whole_step(
     device: torch.device,
     backbone: str,
@@ -85,7 +90,8 @@ def whole_step(
     # in float32 (2⁻²⁴) that hides a wrong formula, in float64 (2⁻⁵³) it is 10⁻¹¹. bfloat16 rounds
     # to 8 bits.
     dtype, tolerance = (torch.float32, 0.5) if options else (torch.float64, 1e-8)
-    plain, config = step_config(backbone), step_config(backbone, *options)
+    plain = step_config(backbone, "TRAIN.TF32", "False")
+    config = step_config(backbone, *options)
 
     def baseline() -> Step:
         torch.manual_seed(0)
@@ -135,7 +141,8 @@ def our_step(
         network.compile_layers()
     amp = config.TRAIN.AMP
     in_precision = AutocastNetwork(network, amp, device, eval_kind="off")
-    model = parallelise(in_precision, device, low_precision=amp != "off")
+    lowers = lowers_convolutions(amp, config.TRAIN.TF32, [device])
+    model = parallelise(in_precision, device, low_precision=lowers)
     return Step(config, network, model, batch, size, num_classes)
 
 
@@ -167,6 +174,7 @@ class Step:
         self.model = model.train()
         self.labels = labels.to(device)
         self.raw_images = random_images(batch, size).to(device)
+        self.tf32 = config.TRAIN.TF32
         self.precision = Precision(config.TRAIN.AMP, device)
         self.criterion = Criterion(config)
         self.optimizer = build_optimizer(network, config.NET)
@@ -179,8 +187,9 @@ class Step:
 
     def take(self) -> dict[str, Tensor]:
         """Take a step; returns its losses."""
-        losses = self.losses()
-        self.precision.step(losses["loss"].mean(), self.optimizer)
+        with tf32(self.tf32):
+            losses = self.losses()
+            self.precision.step(losses["loss"].mean(), self.optimizer)
         return {name: values.detach() for name, values in losses.items()}
 
     def without_chance(self) -> dict[str, Tensor]:
@@ -212,4 +221,8 @@ def largest_relative_difference(found: dict[str, Tensor], expected: dict[str, Te
 
 
 CPU_CASES: Builders = {"training-rest": without_convolutions, "training-step": step_on_cpu}
-CUDA_CASES: Builders = {"training-rest": without_convolutions, "training-step": step_on_gpu}
+CUDA_CASES: Builders = {
+    "training-rest": without_convolutions,
+    "training-step": step_on_gpu,
+    "training-step-tf32": step_in_tf32,
+}

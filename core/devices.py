@@ -66,6 +66,16 @@ def make_deterministic() -> None:
     torch.backends.cudnn.benchmark = False
 
 
+def tune_convolutions(device: torch.device, sizes_vary: bool = False) -> None:
+    """Let cuDNN time its ways to compute a convolution when it meets one of a new shape.
+
+    Not after `make_deterministic`, since what it chooses differs from run to run, and not where
+    `sizes_vary`, since it would do little else.
+    """
+    fixed = torch.are_deterministic_algorithms_enabled()
+    torch.backends.cudnn.benchmark = device.type == "cuda" and not fixed and not sizes_vary
+
+
 def gpus_used(device: torch.device, spread: bool) -> list[torch.device]:
     """The devices that work goes to: `device`, or where it is to `spread`, all visible GPUs."""
     if device.type != "cuda" or device.index is not None or not spread:
@@ -215,9 +225,13 @@ def _lacking_kernels(device: torch.device, error: RuntimeError) -> str:
 
 
 def _runs_on(kernels: Sequence[str], major: int, minor: int) -> bool:
-    """Whether a GPU of this capability runs one of these kernels, as sm_86."""
+    """Whether a GPU of this capability runs one of these kernels, as sm_86 or compute_90."""
     numbers = [int(digits) for digits in re.findall(r"sm_(\d+)", " ".join(kernels))]
-    return any(number // 10 == major and number % 10 <= minor for number in numbers)
+    if any(number // 10 == major and number % 10 <= minor for number in numbers):
+        return True
+    # PTX, as compute_90, is compiled on any newer GPU
+    sources = [int(digits) for digits in re.findall(r"compute_(\d+)", " ".join(kernels))]
+    return any(number <= 10 * major + minor for number in sources)
 
 
 def _build_with_kernels(kernels: Sequence[str], major: int, minor: int) -> str:

@@ -247,14 +247,16 @@ def parallelise(
     averaged. A process alone splits every batch over all visible GPUs.
 
     Args:
-        low_precision: convolutions are to be computed in 16 bits.
+        low_precision: convolutions are to be computed in 16 bits or TF32.
 
     Raises:
         UserError: the GPU's memory does not hold it.
     """
     model = place(model, device, low_precision)
     if group.size > 1:
-        return DistributedDataParallel(model, [device] if device.type == "cuda" else None)
+        devices = [device] if device.type == "cuda" else None
+        # gradients need not be copied, and exist once
+        return DistributedDataParallel(model, devices, gradient_as_bucket_view=True)
     if device.type == "cuda" and torch.cuda.device_count() > 1:
         return nn.DataParallel(model)
     return model

@@ -181,6 +181,18 @@ def accelerate(model: nn.Module, test: InferenceConfig, device: torch.device) ->
     return AutocastNetwork(model, amp, device)
 
 
+def lowers_convolutions(amp: str, rounds: bool, devices: Sequence[torch.device]) -> bool:
+    """Whether convolutions run in what matrix units take: 16 bits, or TF32 on GPUs that have it.
+
+    Args:
+        amp: off, bf16 or fp16.
+        rounds: whether TF32 is allowed.
+        devices: those that compute.
+    """
+    # TF32 came with bf16
+    return amp != "off" or (rounds and all(multiplies_bf16(device) for device in devices))
+
+
 @contextmanager
 def tf32(allowed: bool) -> Iterator[None]:
     """Let convolutions and matrix products round float32 to TF32's ten bits in the body, or not.

@@ -58,9 +58,9 @@ def val_transform(crop_size: int, dtype: torch.dtype = torch.float32) -> v2.Tran
     return v2.Compose([resize, *_to_tensor(dtype)])
 
 
-def to_unit_tensor(image: Image.Image) -> Tensor:
-    """A PIL image as a 3×H×W float32 tensor in [0, 1]."""
-    return v2.Compose(_to_tensor(torch.float32))(image)
+def to_pixels(image: Image.Image) -> Tensor:
+    """A PIL image as a 3×H×W uint8 tensor; `unit_range` brings it to [0, 1]."""
+    return v2.Compose(_to_tensor(torch.uint8))(image)
 
 
 def _to_tensor(dtype: torch.dtype) -> list[v2.Transform]:

@@ -83,23 +83,31 @@ class Check:
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
 
+    def meets(self, target: str, met: bool, *, anywhere: bool = False) -> tuple[str, bool | None]:
+        """What a row says of a target, and its judgement: None where the target does not apply.
+
+        Args:
+            target: in words.
+            met: whether the result meets it.
+            anywhere: whether it is for every GPU, and not for an H100 alone.
+        """
+        applies = self.on_gpu and not self.tiny
+        if applies and not anywhere:
+            applies = torch.cuda.get_device_capability() == (9, 0)
+        if not applies:
+            return f"target {target}", None
+        return f"target {target}: {'met' if met else 'MISSED'}", met
+
+    def reserved(self) -> int:
+        """The most bytes that PyTorch took from the GPU since `free`."""
+        return torch.cuda.max_memory_reserved() if self.on_gpu else 0
+
     def peak_memory(self) -> str:
         """The most that was in use since `free`."""
         if not self.on_gpu:
             return "-"
         allocated, reserved = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
         return f"{allocated / GIB:.2f} GiB allocated, {reserved / GIB:.2f} reserved"
-
-
-@contextmanager
-def tf32(on: bool) -> Iterator[None]:
-    """Let cuDNN round convolutions to TF32's ten bits inside, or not."""
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = on
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = before
 
 
 def has_crf() -> bool:

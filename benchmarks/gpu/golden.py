@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.gpu.check import Check, tf32
+from benchmarks.gpu.check import Check
 from benchmarks.gpu.processes import ROOT
 from core.config import load_config
+from core.precision import tf32
 from core.published import own_state
 from models.network import Network
 

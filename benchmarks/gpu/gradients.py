@@ -7,7 +7,7 @@ from itertools import product
 import torch
 from torch import Tensor, nn
 
-from benchmarks.gpu.check import Check, tf32
+from benchmarks.gpu.check import Check
 from benchmarks.gpu.steps import (
     apart,
     fix_batch_norm,
@@ -20,6 +20,7 @@ from benchmarks.gpu.steps import (
 )
 from benchmarks.training_cases import remove_chance, step_config
 from core.distributed import parallelise
+from core.precision import tf32
 from core.training.engine import run_batch
 from models.network import Network
 
@@ -35,7 +36,7 @@ def options(check: Check) -> None:
         combinations = [(amp, checkpoint) for amp, checkpoint in combinations if amp != "fp16"]
     for fixed in (True,) if check.tiny else (True, False):
         kind = "frozen" if fixed else "from scratch"
-        words = ("NET.FREEZE_BN", str(fixed))
+        words = ("NET.FREEZE_BN", str(fixed), "TRAIN.TF32", "False")
         with tf32(False):
             expected, _ = _gradients_and_loss(check, backbone, *words)
             for amp, checkpoint in combinations:

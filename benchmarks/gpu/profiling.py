@@ -25,6 +25,8 @@ TAKEN, PROFILED = 5, 2
 """Steps whose phases are timed, and steps that are profiled."""
 SHOWN = 24
 """Kernels that are listed."""
+MOST_PAMR = 0.02
+"""The share of a step that PAMR may take, on an H100."""
 SMALL = 8
 """Microseconds below which a kernel takes no longer than its launch."""
 
@@ -78,10 +80,15 @@ def _phases(check: Check, step: Step, name: str) -> None:
         torch.cuda.synchronize()
         for what, gpu, host in marks.durations():
             durations.setdefault(what, []).append((gpu, host))
+    total = pamr = 0.0
     for what, pairs in durations.items():
         gpu, host = (statistics.median(times) for times in zip(*pairs, strict=True))
+        total += gpu
+        pamr += gpu if what == "PAMR" else 0
         result = f"{gpu:.2f} ms on the GPU's stream, {host:.2f} ms of the host"
         check.row(f"{name}: {what}", result)
+    told, ok = check.meets(f"{MOST_PAMR:.0%}", pamr < MOST_PAMR * total)
+    check.row(f"{name}: PAMR's share of a step", f"{pamr / total:.1%}, {told}", ok)
 
 
 def _marked_step(step: Step, marks: _Marks) -> None:
@@ -105,9 +112,11 @@ def _marked_network(step: Step, marks: _Marks) -> Iterator[None]:
     """Set marks around the network's layers, and behind its self-supervision."""
     network = step.network
     run_dense = _marked(network.run_dense, marks, "layers", before="before the layers")
-    supervise = _marked(network.supervise, marks, "supervise")
+    refine = _marked(network._aff.forward, marks, "PAMR", before="supervise, before PAMR")
+    supervise = _marked(network.supervise, marks, "supervise, after PAMR")
     with (
         mock.patch.object(network, "run_dense", run_dense),
+        mock.patch.object(network._aff, "forward", refine),
         mock.patch.object(network, "supervise", supervise),
     ):
         yield
@@ -185,4 +194,5 @@ def _waits(check: Check, step: Step) -> None:
             key = f"{place}:{warning.lineno}"
             found[key] = found.get(key, 0) + 1
     places = "; ".join(f"{place} ({times}x)" for place, times in found.items())
-    check.row("places where the host waits, in a step", places or "none")
+    told, ok = check.meets("none", not places, anywhere=True)
+    check.row("places where the host waits, in a step", f"{places or 'none'}, {told}", ok)

@@ -37,13 +37,13 @@ SECTIONS: Mapping[str, Section] = {
     "distributed": Section("distributed.distributed", 120, draws_on_mini_voc=True),
     "deterministic": Section("commands.deterministic", 160, draws_on_mini_voc=True),
     "demo": Section("commands.demo", 220, draws_on_mini_voc=True),
-    "wrn38": Section("training.wrn38", 150),
+    "wrn38": Section("training.wrn38", 180),
     "pamr": Section("pamr.pamr", 90),
     "inference": Section("inference.inference", 120),
     "launches": Section("profiling.launches", 90),
     "loader": Section("training.loader", 60),
     "pooling": Section("pooling.pooling", 40),
-    "compile": Section("training.compiled_step", 160),
+    "compile": Section("training.compiled_step", 200),
     "benchmarks": Section("commands.benchmarks", 150),
 }
 

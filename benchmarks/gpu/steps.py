@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from benchmarks.training_cases import Step, remove_chance, step_config
 from core.config import Config, load_config
 from core.distributed import place
-from core.precision import AutocastNetwork, require_amp
+from core.precision import AutocastNetwork, lowers_convolutions, require_amp
 from core.training.losses import Criterion
 from models import get_model
 from models.network import Network
@@ -32,7 +32,8 @@ def training_step(config: Config, device: torch.device, batch: int, size: int) -
     if config.TRAIN.COMPILE:
         network.compile_layers()
     model = in_precision(network, config.TRAIN.AMP, device)
-    model = place(model, device, low_precision=config.TRAIN.AMP != "off")
+    lowers = lowers_convolutions(config.TRAIN.AMP, config.TRAIN.TF32, [device])
+    model = place(model, device, low_precision=lowers)
     return Step(config, network, model, batch, size)
 
 

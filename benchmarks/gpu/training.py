@@ -11,7 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.file_cases import training_samples
-from benchmarks.gpu.check import Check, tf32
+from benchmarks.gpu.check import Check
 from benchmarks.gpu.steps import apart, flat, gradients_of, published_step, training_step
 from benchmarks.measure import synchronize
 from benchmarks.training_cases import Step, remove_chance, step_config
@@ -20,40 +20,54 @@ from core.distributed import SINGLE
 from core.training.data import Batches
 
 BF16, FP16 = ("TRAIN.AMP", "bf16"), ("TRAIN.AMP", "fp16")
-CHECKPOINT = ("TRAIN.CHECKPOINT", "True")
+CHECKPOINT, FLOAT32 = ("TRAIN.CHECKPOINT", "True"), ("TRAIN.TF32", "False")
 BATCH, FILES = 16, 16
+GB = 10**9
+NEEDED = 8, round(BATCH / 0.110)
+"""Workers, and the images a second that they must load to keep up with a step in bf16."""
 
 
 class Way(NamedTuple):
-    """A way to take training steps; `channels_last` is None where it is left to the project."""
+    """A way to take training steps, which the project tunes and lays out as it does by default.
+
+    Attributes:
+        name: of its row.
+        options: keys of the configuration, and their values.
+        channels_last: None where it is left to the project.
+        benchmark: of cuDNN; off as with --deterministic.
+        most_ms: the target for a step on an H100, in milliseconds.
+        most_gb: that for the memory reserved, in 10⁹ bytes.
+    """
 
     name: str
     options: tuple[str, ...] = ()
-    tf32: bool = True
     channels_last: bool | None = None
-    benchmark: bool = False
+    benchmark: bool = True
+    most_ms: float | None = None
+    most_gb: float | None = None
 
 
 WAYS = (
-    Way("float32 without TF32, as published", tf32=False),
-    Way("float32 with TF32 (the project's default)"),
-    Way("bf16 (channels last, as the project does)", BF16),
-    Way("bf16, benchmark", BF16, benchmark=True),
+    Way("float32 without TF32, as published", FLOAT32, most_gb=11),
+    Way("float32 with TF32 (the default)", most_ms=230, most_gb=11),
+    Way("bf16", BF16, most_ms=110),
+    Way("bf16, not tuned", BF16, benchmark=False),
     Way("bf16, channels first", BF16, channels_last=False),
-    Way("TF32, benchmark", benchmark=True),
-    Way("TF32, channels last", channels_last=True),
-    Way("TF32, channels last, benchmark", channels_last=True, benchmark=True),
+    Way("float32 without TF32, not tuned", FLOAT32, benchmark=False),
+    Way("TF32, not tuned", benchmark=False),
+    Way("TF32, channels first", channels_last=False),
     Way("fp16", FP16),
     Way("CHECKPOINT, TF32", CHECKPOINT),
-    Way("CHECKPOINT, bf16", (*BF16, *CHECKPOINT)),
+    Way("CHECKPOINT, bf16", (*BF16, *CHECKPOINT), most_gb=4),
 )
+"""Steps are taken with TF32 as their TRAIN.TF32 says."""
 
 
 def wrn38(check: Check) -> None:
     """The published training step in every precision: time, memory, share of the arithmetic."""
     flops = None
     for way in WAYS[: 3 if check.tiny else None]:
-        with check.guarded(way.name), tf32(way.tf32):
+        with check.guarded(way.name):
             check.free()
             torch.backends.cudnn.benchmark = way.benchmark
             step = _step(check, way)
@@ -94,12 +108,18 @@ def _time_steps(check: Check, way: Way, step: Step, flops: int) -> None:
     synchronize()
     first = time.perf_counter() - begin
     seconds = check.seconds(step.take, 6)
-    extra = f", first step {first:.0f} s" if way.benchmark else ""
-    check.row(
-        way.name,
+    result = (
         f"{1000 * seconds:.1f} ms, {batch / seconds:.0f} images/s, "
-        f"{flops / seconds / 1e12:.0f} TFLOP/s, {check.peak_memory()}{extra}",
+        f"{flops / seconds / 1e12:.0f} TFLOP/s, {check.peak_memory()}, first step {first:.0f} s"
     )
+    check.row(way.name, result)
+    if way.most_ms:
+        told, ok = check.meets(f"{way.most_ms:g} ms", 1000 * seconds <= way.most_ms)
+        check.row(f"{way.name}: time", told, ok)
+    if way.most_gb:
+        reserved = check.reserved() / GB
+        told, ok = check.meets(f"{way.most_gb:g} GB", reserved <= way.most_gb, anywhere=True)
+        check.row(f"{way.name}: memory", f"{reserved:.2f} GB reserved, {told}", ok)
 
 
 def compiled_step(check: Check) -> None:
@@ -107,12 +127,18 @@ def compiled_step(check: Check) -> None:
     if check.tiny:
         check.row("COMPILE", "left out")
         return
-    backbone, batch, size = published_step(check.tiny)
+    _compare_compiled(check, "bf16", *published_step(check.tiny))
+    for amp in ("off", "fp16"):  # a smaller network, which is compiled sooner
+        _compare_compiled(check, amp, "vgg16", 4, 161)
+
+
+def _compare_compiled(check: Check, amp: str, backbone: str, batch: int, size: int) -> None:
     expected = None
     for compiled in (False, True):
-        what = f"{backbone} bf16 without dropout, COMPILE {compiled}"
+        what = f"{backbone}, AMP {amp} without dropout, COMPILE {compiled}"
         with check.guarded(what):
-            config = step_config(backbone, *BF16, "TRAIN.COMPILE", str(compiled))
+            words = ("TRAIN.AMP", amp, "TRAIN.COMPILE", str(compiled))
+            config = step_config(backbone, *words)
             step = training_step(config, check.device, batch, size)
             remove_chance(step.network)
             begin = time.perf_counter()
@@ -148,7 +174,11 @@ def loader(check: Check) -> None:
                 begin = time.perf_counter()
                 seen = _pass(batches, 1, check.device)
                 speed = seen / (time.perf_counter() - begin)
-                check.row(f"{workers} workers", f"{speed:.0f} images/s of 321x321")
+                told = ok = None
+                if workers == NEEDED[0]:
+                    told, ok = check.meets(f"{NEEDED[1]} images/s", speed >= NEEDED[1])
+                result = f"{speed:.0f} images/s of 321x321" + (f", {told}" if told else "")
+                check.row(f"{workers} workers", result, ok)
                 del batches
 
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter, itemgetter
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -16,11 +16,23 @@ from torch import Tensor, nn
 from core.config import InferenceConfig, cut_score
 from core.devices import out_of_memory
 from core.inference.samples import Sample
-from core.inference.tta import Size, TTAView, cut_views, fits_windows, size_text, tta_views
+from core.inference.tta import (
+    Size,
+    TTAView,
+    fits_windows,
+    resize_views,
+    show_views,
+    size_text,
+    tta_views,
+)
 from core.precision import tf32
 from datasets.transforms import MeanStd
 from utils.ahead import one_ahead
 from utils.errors import UserError
+
+T = TypeVar("T")
+ViewGroup = tuple[tuple[int, Sample], list[TTAView], list[Tensor]]
+"""A numbered sample, a group of its views, and its image resized for each (`resize_views`)."""
 
 
 class Prediction(NamedTuple):
@@ -70,7 +82,7 @@ class Predictor:
         self._max_pixels: float = math.inf  # the same, finite once memory was short
 
     def predict(self, samples: Iterable[Sample]) -> Iterator[Prediction]:
-        """Predict each sample's masks; the next views are cut while the network works on others.
+        """Predict each sample's masks; images are resized while the network works on others.
 
         A sample without labels of its own has those whose score exceeds TEST.FP_CUT_SCORE.
 
@@ -87,8 +99,8 @@ class Predictor:
 
     def _inputs(
         self, samples: Iterable[tuple[int, Sample]], pinned: bool = False
-    ) -> Iterator[tuple[tuple[int, Sample], list[TTAView], Tensor]]:
-        """Each numbered sample with a group of its views and the network's input for them."""
+    ) -> Iterator[ViewGroup]:
+        """Each numbered sample with all groups of its views."""
         test = self.test
         for numbered in samples:
             _, sample = numbered
@@ -96,11 +108,9 @@ class Predictor:
             for window, alike in groupby(views, key=attrgetter("window")):
                 size = max(1, min(test.BATCH_SIZE, self._budget // math.prod(window)))
                 for group in _split(list(alike), size):
-                    yield numbered, group, cut_views(group, sample.image, pinned, self.mean_std)
+                    yield numbered, group, resize_views(group, sample.image, pinned)
 
-    def _predict_sample(
-        self, sample: Sample, groups: Iterable[tuple[object, list[TTAView], Tensor]]
-    ) -> Prediction:
+    def _predict_sample(self, sample: Sample, groups: Iterable[ViewGroup]) -> Prediction:
         """Predict with smaller and smaller groups, until the device's memory holds them."""
         before = self._max_pixels
         prediction = self._attempt(sample, groups)
@@ -122,9 +132,7 @@ class Predictor:
     # the published masks were made in float32, and pixels at object borders tell the difference
     @tf32(False)
     @torch.inference_mode()
-    def _attempt(
-        self, sample: Sample, groups: Iterable[tuple[object, list[TTAView], Tensor]]
-    ) -> Prediction | None:
+    def _attempt(self, sample: Sample, groups: Iterable[ViewGroup]) -> Prediction | None:
         """The prediction; None if memory was short, and the next attempt takes smaller groups."""
         merger, waits = Merger(sample.size), self._waits(sample)
         if sample.labels is not None:
@@ -132,12 +140,15 @@ class Predictor:
         answers: list[tuple[list[TTAView], Tensor]] = []
         # the next group is fetched outside of `try`: errors in preparing it are not those of the
         # device's memory
-        for _, group, inputs in groups:
+        for _, group, resized in groups:
             window = group[0].window
             size = min(len(group), self._max_views(window))
             try:
-                for views, part in zip(_split(group, size), inputs.split(size), strict=True):
-                    scores, masks = self.model(part.to(self.device, non_blocking=True))
+                for views, pixels in zip(_split(group, size), _split(resized, size), strict=True):
+                    # the model alone is to hold its input
+                    scores, masks = self.model(
+                        show_views(views, pixels, self.device, self.mean_std)
+                    )
                     merger.add_scores(scores)
                     answers.append((views, masks))
                     del masks  # merged, it is to leave the memory
@@ -215,9 +226,9 @@ class Predictor:
         return Prediction(sample, whole, merger.scores.cpu().numpy())
 
 
-def _split(views: list[TTAView], size: int) -> Iterator[list[TTAView]]:
-    for start in range(0, len(views), size):
-        yield views[start : start + size]
+def _split(items: list[T], size: int) -> Iterator[list[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
 
 
 class Merger:

@@ -13,13 +13,14 @@ import torch
 from core.arguments import existing_run_folder, with_workers
 from core.checkpoint import find_snapshot
 from core.config import Config, cut_score, data_root, load_config
+from core.devices import tune_convolutions
 from core.distributed import Group, interruptible, rank_zero_first, track_group
 from core.inference.manifest import origin, plan_results, prepare_folder
 from core.inference.page import write_page
 from core.inference.predict import Prediction
 from core.inference.samples import check_samples, find_images, known_labels, load_sample
 from core.inference.segmenter import Segmenter
-from core.inference.tta import describe_oversize
+from core.inference.tta import describe_oversize, fits_windows
 from core.inference.writing import KINDS, PAGE_FOLDER, Outputs, result_writer
 from core.precision import settle_inference
 from core.run_info import write_run_info
@@ -80,6 +81,7 @@ def run_inference(args: argparse.Namespace, group: Group, device: torch.device) 
         _require_one_precision(cfg, group)
         left, snapshot = group.gather((left, snapshot))[0]
         if left:
+            tune_convolutions(device, sizes_vary=fits_windows(cfg.TEST))
             if not group.is_rank_zero:
                 segmenter = Segmenter.from_snapshot(snapshot, cfg, device, info)
             stop = StopRequest()

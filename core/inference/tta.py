@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from core.config import InferenceConfig
-from datasets.transforms import MeanStd, normalise, to_unit_tensor
+from datasets.transforms import MeanStd, normalise, to_pixels, unit_range
 from utils.errors import UserError
 
 Size = tuple[int, int]  # height, width
@@ -153,25 +154,45 @@ class TTAView:
         return (..., *in_image), (..., *in_window)
 
 
-def cut_views(
+def resize_views(
+    views: Sequence[TTAView], image: Image.Image, pinned: bool = False
+) -> list[Tensor]:
+    """The RGB `image` in each view's size, 3×(size) uint8; neighbours of one size share theirs.
+
+    In `pinned` memory, the copy to a GPU need not be waited for.
+    """
+    resized = []
+    for (height, width), alike in groupby(views, key=attrgetter("size")):
+        pixels = to_pixels(image.resize((width, height), Image.Resampling.BICUBIC))
+        resized += [pixels.pin_memory() if pinned else pixels] * len(list(alike))
+    return resized
+
+
+def show_views(
     views: Sequence[TTAView],
-    image: Image.Image,
-    pinned: bool = False,
+    resized: Sequence[Tensor],
+    device: torch.device,
     mean_std: MeanStd | None = None,
 ) -> Tensor:
-    """The network's input: B×3×(window) float32, normalised, zeros outside the RGB `image`.
+    """The network's input on `device`: B×3×(window) float32, normalised, zeros outside the image.
 
-    Nothing else makes the network's input. The image is resized once for neighbouring views of one
-    size. In `pinned` memory, the copy to a GPU need not be waited for. `mean_std` is as for
-    `normalise`.
+    Nothing else makes the network's input. All is done on the device, which bytes reach in a
+    quarter of the time.
+
+    Args:
+        views: of one window.
+        resized: see `resize_views`.
+        device: where the network is.
+        mean_std: as for `normalise`.
     """
-    inputs = torch.zeros(len(views), 3, *views[0].window, pin_memory=pinned)
-    for size, pairs in groupby(zip(views, inputs, strict=True), key=lambda pair: pair[0].size):
-        height, width = size
-        resized = image.resize((width, height), Image.Resampling.BICUBIC)
-        pixels = normalise(to_unit_tensor(resized), mean_std)
-        for view, window in pairs:
-            view.cut(pixels, window)
+    inputs = torch.zeros(len(views), 3, *views[0].window, device=device)
+    triples = zip(views, resized, inputs, strict=True)
+    for _, group in groupby(triples, key=lambda triple: triple[0].size):
+        alike = list(group)
+        _, pixels, _ = alike[0]
+        normalised = normalise(unit_range(pixels.to(device, non_blocking=True)), mean_std)
+        for view, _, window in alike:
+            view.cut(normalised, window)
     return inputs
 
 

@@ -45,6 +45,13 @@ def check_config(config: Config, start: Start, device: torch.device, group: Grou
             f"TRAIN.COMPILE wants a process for each GPU: start them with NPROC={devices} before "
             "the launch script, or leave it out"
         )
+    # before, DistributedDataParallel could not split a compiled graph around functions of our own
+    splits = config.TRAIN.COMPILE and processes > 1 and config.NET.FREEZE_BN
+    if splits and torch.__version__ < "2.6":
+        raise UserError(
+            f"TRAIN.COMPILE with NPROC={processes} and frozen BatchNorm needs PyTorch 2.6, and "
+            f"this is {torch.__version__}; upgrade it, or leave the key out"
+        )
     per_device = -(-config.TRAIN.BATCH_SIZE // devices)
     if not config.NET.FREEZE_BN and config.TRAIN.BATCH_SIZE % per_device == 1 % per_device:
         raise UserError(

@@ -26,6 +26,7 @@ from core.precision import (
     AutocastNetwork,
     Precision,
     caution,
+    lowers_convolutions,
     require_amp,
     require_compiler,
     settled_amp,
@@ -173,7 +174,8 @@ class Trainer:
         self.eval_amp = eval_amp
         # models are chosen as inference will use them
         in_precision = AutocastNetwork(network, amp, device, eval_amp)
-        self.model = parallelise(in_precision, device, group, low_precision=amp != "off")
+        lowers = lowers_convolutions(amp, config.TRAIN.TF32, devices)
+        self.model = parallelise(in_precision, device, group, low_precision=lowers)
         # validation has no gradients for the processes to share, and parts of unequal size
         self.eval_model = in_precision if group.size > 1 else self.model
         self.optimizer = build_optimizer(network, config.NET)

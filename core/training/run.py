@@ -12,7 +12,7 @@ import torch
 
 from core.config import Config, InferenceConfig, with_cut_score
 from core.config_reading import AUTO
-from core.devices import gpus_used
+from core.devices import gpus_used, tune_convolutions
 from core.distributed import SINGLE, Group, broadcast_buffers, interruptible, rank_zero_first
 from core.precision import settle_training, tf32
 from core.run_info import write_run_info
@@ -161,6 +161,7 @@ class TrainingRun:
         require_listed_files([self.train_batches, *self.val_batches.values()], config, self.info)
         self.stop = StopRequest()
 
+        tune_convolutions(device)
         torch.manual_seed(self.seed)
         network = get_model(config.NET, self.info.num_classes)
         load_weights(network, config, start, self.init_from)

@@ -47,11 +47,13 @@ class ResBlock(nn.Module):
             self.conv_branch1 = None
 
     def forward(self, x: Tensor) -> Tensor:
-        activated = F.relu(self.bn_branch2a(x), inplace=True)
-        shortcut = x if self.conv_branch1 is None else self.conv_branch1(activated)
-        out = self.conv_branch2a(activated)
-        out = self.conv_branch2b1(F.relu(self.bn_branch2b1(out), inplace=True))
-        return out + shortcut
+        out = F.relu(self.bn_branch2a(x), inplace=True)
+        shortcut = x if self.conv_branch1 is None else self.conv_branch1(out)
+        # no name keeps a map that is done with, of gigabytes in inference
+        out = self.conv_branch2a(out)
+        out = F.relu(self.bn_branch2b1(out), inplace=True)
+        out = self.conv_branch2b1(out)
+        return out.add_(shortcut)
 
 
 class Bottleneck(nn.Module):
@@ -91,7 +93,8 @@ class Bottleneck(nn.Module):
         out = F.relu(self.dropout_2b1(self.bn_branch2b1(out)), inplace=True)
         out = self.conv_branch2b1(out)
         out = F.relu(self.dropout_2b2(self.bn_branch2b2(out)), inplace=True)
-        return self.conv_branch2b2(out) + self.conv_branch1(activated)
+        out = self.conv_branch2b2(out)
+        return out.add_(self.conv_branch1(activated))
 
 
 class ResNet38(GradCheckpointing):

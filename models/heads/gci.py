@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -38,7 +39,26 @@ class GlobalCueInjection(nn.Module):
         )
 
     def forward(self, shallow: Tensor, deep: Tensor) -> Tensor:
-        # the maximum over space; amax would spread the gradient over ties, in passes of full size
-        cue = F.adaptive_max_pool2d(self.fc_deep(deep), 1)
-        gamma, beta = cue.chunk(2, dim=1)
+        gamma, beta = spatial_maximum(self.fc_deep(deep)).chunk(2, dim=1)
         return self.fc_cls(F.relu(self.fc_skip(shallow) * (gamma + 1) + beta, inplace=True))
+
+
+def spatial_maximum(x: Tensor) -> Tensor:
+    """B×C×H×W to each map's maximum, B×C×1×1.
+
+    Of equal values, the first one gets the gradient, as in the published code.
+    """
+    if x.device.type == "cpu":
+        return F.adaptive_max_pool2d(x, 1)
+    # whose kernel for GPUs scans a map with a single thread
+    return first_maximum(x)
+
+
+def first_maximum(x: Tensor) -> Tensor:
+    """`spatial_maximum` as a reduction, whose gradient lies in memory as `x` does.
+
+    amax would spread the gradient over equal values, in passes of full size.
+    """
+    if x.is_contiguous(memory_format=torch.channels_last):
+        return x.permute(0, 2, 3, 1).flatten(1, 2).max(dim=1).values[:, :, None, None]
+    return x.flatten(2).max(dim=2).values[:, :, None, None]

@@ -45,6 +45,20 @@ def test_a_row_of_equal_sides():
     assert row.baseline_mb == pytest.approx(1.1, rel=0.01)
 
 
+@pytest.mark.parametrize("before", [True, False])
+def test_a_case_computes_without_tf32_and_changes_no_switch(monkeypatch, before):
+    """Whatever the cases before it did, and whatever PyTorch's default is."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", before)
+    found = []
+
+    def asks() -> torch.Tensor:
+        found.append(torch.backends.cudnn.allow_tf32)
+        return torch.ones(3)
+
+    measure(replace(ones_case(), baseline=asks, ours=asks), budget=0)
+    assert not any(found) and torch.backends.cudnn.allow_tf32 == before
+
+
 @pytest.mark.parametrize("wrong", [1.1, math.nan])
 def test_different_results_are_no_row(wrong):
     case = replace(ones_case(), ours=lambda: torch.full((25_000,), wrong))

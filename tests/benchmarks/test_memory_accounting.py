@@ -70,12 +70,21 @@ def test_tensors_without_memory_count_as_real_ones(options, thin_vgg16):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("amp, most", [("off", 7.4), ("bf16", 4.1)])
+def test_eight_views_through_the_widest_network_take_no_more_than_they_did(amp, most):
+    """In GiB, of which the weights are half of one."""
+    assert most - 0.2 < memory.peak_of_views("resnet38", amp, CPU) / 2**30 < most
+
+
+@pytest.mark.slow
 def test_the_table(monkeypatch, capsys):
     arguments = ["memory", "--device", "cpu", "--backbones", "vgg16"]
     monkeypatch.setattr(sys, "argv", arguments)
     monkeypatch.setattr(memory, "OPTIONS", [("off", False), ("bf16", True)])
     memory.main()
-    source, _, head, _, row = capsys.readouterr().out.strip().splitlines()
+    steps, views = capsys.readouterr().out.strip().split("\n\n| Backbone, ")
+    assert views.splitlines()[-1].startswith("| vgg16 | ")
+    source, _, head, _, row = steps.splitlines()
     assert "without allocating" in source
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in (head, row)]
     assert cells[0] == ["Backbone", "crop", "batch", "neither", "bf16 + CHECKPOINT"]

@@ -8,6 +8,7 @@ import torch
 from benchmarks import bounds, growth, pamr_cases, straightforward, training_cases
 from benchmarks.case import Case
 from benchmarks.inputs import OBJECTS, plausible_logits, random_labels
+from benchmarks.training_cases import step_config
 from models.heads.pamr import PAMR
 from models.self_supervision import balanced_mask_loss, make_pseudo_labels
 
@@ -39,6 +40,22 @@ def test_a_whole_step(thin_vgg16):
     expected, found = (side() for side in case.check)
     assert case.difference(found, expected) <= case.tolerance
     assert (found["loss_mask"] > 0).all() and found["change"].norm() > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rounds", [True, False])
+def test_a_step_rounds_to_tf32_as_its_configuration_says(monkeypatch, rounds, thin_vgg16):
+    config = step_config("vgg16", "TRAIN.TF32", str(rounds))
+    step = training_cases.our_step(config, CPU, 1, 17)
+    asked, real = [], step.losses
+
+    def losses() -> dict[str, torch.Tensor]:
+        asked.append(torch.backends.cudnn.allow_tf32)
+        return real()
+
+    monkeypatch.setattr(step, "losses", losses)
+    step.take()
+    assert asked == [rounds]
 
 
 def test_straightforward_pseudo_labels_and_loss():

@@ -11,7 +11,14 @@ import pytest
 import torch
 
 from core import devices
-from core.devices import describe_devices, gpus_used, out_of_memory, require_working, select_device
+from core.devices import (
+    describe_devices,
+    gpus_used,
+    out_of_memory,
+    require_working,
+    select_device,
+    tune_convolutions,
+)
 from core.distributed import Group, join_group
 from utils.errors import UserError
 
@@ -191,6 +198,26 @@ def test_a_gpu_without_kernels_is_an_error_with_a_build_that_has_them(
     assert pip(str(caught.value)) == arguments
     assert "sm_{}{}".format(*capability) in str(caught.value)
     assert capsys.readouterr().out == "device: Old GPU (8 GiB), CUDA 12.8\n"
+
+
+def test_a_newer_gpu_than_all_kernels_runs_what_is_compiled_for_it(gpus):
+    """From PTX, so that an error is none of missing kernels."""
+    gpus((12, 0), ["sm_80", "sm_90", "compute_90"], CUDNN)
+    with pytest.raises(UserError, match=r"^cuda: .*CUDA_VISIBLE_DEVICES"):
+        join_group("cuda")
+
+
+@pytest.mark.parametrize("kind", ["cuda", "cpu"])
+def test_convolutions_are_tuned_on_gpus_unless_bits_or_sizes_forbid_it(monkeypatch, kind):
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    device = torch.device(kind)
+    tune_convolutions(device)
+    assert torch.backends.cudnn.benchmark == (kind == "cuda")
+    tune_convolutions(device, sizes_vary=True)
+    assert not torch.backends.cudnn.benchmark
+    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: True)
+    tune_convolutions(device)
+    assert not torch.backends.cudnn.benchmark
 
 
 def test_a_gpu_that_fails_otherwise_is_named_with_the_reason(gpus):

@@ -20,6 +20,7 @@ from core.precision import (
     Precision,
     accelerate,
     autocast,
+    lowers_convolutions,
     require_speed,
     settle_inference,
     settle_training,
@@ -291,6 +292,22 @@ class TestAuto:
         assert settle_inference(Config(), CPU) == (Config(), "")
         wrapped = accelerate(nn.Identity(), config.TEST, CPU)
         assert isinstance(wrapped, AutocastNetwork) == amx
+
+
+@pytest.mark.parametrize(
+    "capability, amp, rounds, lowers",
+    [
+        ((7, 5), "off", True, False),
+        ((7, 5), "fp16", False, True),
+        ((8, 0), "off", True, True),
+        ((8, 0), "off", False, False),
+        ((9, 0), "bf16", False, True),
+    ],
+)
+def test_what_matrix_units_compute(monkeypatch, capability, amp, rounds, lowers):
+    monkeypatch.setattr(torch.version, "hip", None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    assert lowers_convolutions(amp, rounds, [torch.device("cuda", 0)]) == lowers
 
 
 def switches() -> list:

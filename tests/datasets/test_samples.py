@@ -16,7 +16,7 @@ from datasets.transforms import (
     PublishedRandomCrop,
     draw_crop,
     normalise,
-    to_unit_tensor,
+    to_pixels,
     train_transform,
     unit_range,
     val_transform,
@@ -176,7 +176,7 @@ def test_normalise_against_numpy():
     mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     expected = (raw.permute(0, 2, 3, 1).numpy() - mean) / deviation
     assert np.allclose(normalise(raw).permute(0, 2, 3, 1), expected, atol=1e-5)
-    assert to_unit_tensor(Image.new("RGB", (2, 1), (255, 0, 51))).flatten().tolist() == (
+    assert unit_range(to_pixels(Image.new("RGB", (2, 1), (255, 0, 51)))).flatten().tolist() == (
         pytest.approx([1, 1, 0, 0, 0.2, 0.2])
     )
 

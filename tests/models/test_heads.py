@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from models.dilated import DilatedConv2d, shifted_products
 from models.heads.aspp import ASPP, AtrousBranch
 from models.heads.gate import StochasticGate
-from models.heads.gci import GlobalCueInjection
+from models.heads.gci import GlobalCueInjection, first_maximum
 from models.heads.ngwp import normalised_global_weighted_pooling, size_focal_penalty
 from models.layers import FixedStatsBatchNorm2d, GlobalAveragePool
 
@@ -205,6 +205,23 @@ class TestGlobalCueInjection:
     def test_normalised_shallow_features_have_no_affine_parameters(self):
         head = GlobalCueInjection()
         assert head.fc_skip[1].weight is None and head.fc_skip[1].bias is None
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_maximum_on_a_gpu_is_that_of_the_cpu_with_the_same_gradient(layout):
+    """Among equal values, such as the zeros that ReLU leaves, too."""
+    maps = random_maps(2, 5, 4, 3).relu()
+    maps[0, 1] = 0
+    maps[1, 2, 1:3] = 7
+    maps = maps.contiguous(memory_format=layout).requires_grad_()
+    output_gradient = random_maps(2, 5, 1, 1, seed=1)
+    found, expected = first_maximum(maps), nn.functional.adaptive_max_pool2d(maps, 1)
+    assert torch.equal(found, expected)
+    gradient, reference = (
+        torch.autograd.grad(maxima, maps, output_gradient)[0] for maxima in (found, expected)
+    )
+    assert torch.equal(gradient, reference)
+    assert gradient.is_contiguous(memory_format=layout)
 
 
 def branch_and_maps(size: tuple[int, int]) -> tuple[AtrousBranch, Tensor]:

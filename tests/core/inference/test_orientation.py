@@ -21,7 +21,7 @@ from core.training.data import read_labels
 from datasets.files import read_ground_truth, read_mask, read_pair, write_mask
 from datasets.lists import read_list
 from datasets.samples import ImageLevelSamples
-from datasets.transforms import to_unit_tensor
+from datasets.transforms import to_pixels
 from datasets.voc import PASCAL_VOC
 from utils.errors import UserError
 
@@ -116,7 +116,7 @@ def test_training_reads_images_alike(root, capsys):
         ("stored.txt", OWN, SEEN),
         ("seen.txt", OWN, SEEN),
     ):
-        samples = ImageLevelSamples([entry_of(root, name, info)], to_unit_tensor, 0)
+        samples = ImageLevelSamples([entry_of(root, name, info)], to_pixels, 0)
         read_labels([(name, samples)], info, SINGLE)
         image, labels = samples[0, 0]
         assert image.shape == (3, *size) and torch.equal(labels, torch.eye(20)[6])

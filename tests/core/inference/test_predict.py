@@ -9,12 +9,14 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from core.config import InferenceConfig
 from core.inference import predict as predict_module
 from core.inference.predict import Merger, Predictor
 from core.inference.samples import Sample
-from core.inference.tta import tta_views
+from core.inference.tta import resize_views, show_views, tta_views
+from datasets.transforms import normalise, unit_range
 from utils.ahead import one_ahead
 from utils.errors import UserError
 
@@ -366,16 +368,36 @@ def test_memory_that_is_short_while_masks_are_merged_counts_no_view_twice(monkey
     assert len(calls) > 1
 
 
-def test_errors_of_cutting_views_are_none_of_the_device(monkeypatch):
-    calls, real = [], predict_module.cut_views
+def test_views_are_made_of_bytes_where_the_network_is():
+    sample, test = make_sample(14, 17), settings(SCALES=(1.0, 0.5))
+    views = tta_views(sample.size, test)
+    resized = resize_views(views, sample.image)
+    assert [pixels.dtype for pixels in resized] == [torch.uint8] * 4
+    assert resized[0] is resized[1] and resized[1].shape[1:] == (14, 17)
+    found = show_views(views, resized, CPU)
+    for view, window in zip(views, found, strict=True):
+        height, width = view.size
+        image = sample.image.resize((width, height), Image.Resampling.BICUBIC)
+        pixels = normalise(unit_range(torch.from_numpy(np.array(image)).permute(2, 0, 1)))
+        expected = torch.zeros(3, *view.window)
+        top, left = (-corner for corner in view.corner)
+        shown = pixels.flip(-1) if view.flipped else pixels
+        expected[:, top : top + height, left : left + width] = shown
+        assert torch.equal(window, expected)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        assert show_views(views, resized, torch.device("cuda")).device.type == "cuda"
 
-    def cut(*arguments):
+
+def test_errors_of_resizing_images_are_none_of_the_device(monkeypatch):
+    calls, real = [], predict_module.resize_views
+
+    def resize(*arguments):
         calls.append(arguments)
         if len(calls) == 2:  # the second group of the first image
             raise RuntimeError("CUDA error: out of memory")
         return real(*arguments)
 
-    monkeypatch.setattr(predict_module, "cut_views", cut)
+    monkeypatch.setattr(predict_module, "resize_views", resize)
     samples = [make_sample(14, 17, number, str(number)) for number in range(3)]
     with pytest.raises(RuntimeError, match="out of memory"):
         list(predict(StandIn(), samples, settings(BATCH_SIZE=4)))

@@ -8,6 +8,7 @@ import pytest
 import torch
 from golden_recipe import golden_config
 from torch import Tensor, nn
+from torch.torch_version import TorchVersion
 
 from core.config import load_config
 from core.distributed import SINGLE, Group
@@ -88,5 +89,10 @@ def test_what_it_does_not_go_with(monkeypatch):
         plan("cpu", SINGLE, "TRAIN.CHECKPOINT", "True")
     with pytest.raises(UserError, match=r"a process for each GPU.*NPROC=2"):
         plan("cuda", SINGLE)
+    monkeypatch.setattr(torch, "__version__", TorchVersion("2.5.1+cu121"))
+    with pytest.raises(UserError, match=r"NPROC=2 and frozen BatchNorm needs PyTorch 2\.6"):
+        plan("cuda", Group(0, 2))
+    plan("cuda", Group(0, 2), "NET.FREEZE_BN", "False")
+    monkeypatch.setattr(torch, "__version__", TorchVersion("2.10.0"))
     plan("cuda", Group(0, 2))
     plan("cpu", Group(0, 2), "TRAIN.AMP", "bf16")
