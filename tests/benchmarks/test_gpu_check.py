@@ -195,7 +195,7 @@ def test_where_a_steps_time_goes(monkeypatch, tmp_path, capsys):
         "before the layers",
         "layers",
         "supervise",
-        "losses and the check for finite ones",
+        "losses",
         "backward",
         "optimizer",
         "means",
