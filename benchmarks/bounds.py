@@ -27,7 +27,7 @@ from core.config import Config, InferenceConfig
 from core.devices import keep_memory, select_device
 from core.distributed import place
 from core.inference.predict import Merger
-from core.inference.tta import Size, cut_views, tta_views
+from core.inference.tta import Size, resize_views, show_views, tta_views
 from core.precision import accelerate
 from models import get_model
 from models.heads.pamr import PAMR
@@ -99,7 +99,7 @@ def inference_share(device: torch.device) -> str:
 def image_costs(device: torch.device, backbone: str = "resnet38", size: Size = SIZE) -> str:
     """Seconds of each part of `infer_images.sh` for an image of two objects, one after the other.
 
-    In use the next views are cut beside the network, and CRF and files are those of other
+    In use the next images are resized beside the network, and CRF and files are those of other
     processes; with two cores they take the time from it nevertheless.
     """
     test = InferenceConfig(AMP="auto", WINDOW="fit")
@@ -110,7 +110,11 @@ def image_costs(device: torch.device, backbone: str = "resnet38", size: Size = S
     pixels = photograph()[: size[0], : size[1]].copy()
     image, views = Image.fromarray(pixels), tta_views(size, test)
     groups = [list(alike) for _, alike in groupby(views, key=attrgetter("window"))]
-    inputs = [cut_views(group, image).to(device) for group in groups]
+
+    def show() -> list[torch.Tensor]:
+        return [show_views(group, resize_views(group, image), device) for group in groups]
+
+    inputs = show()
     labels = torch.zeros(CLASSES - 1, device=device)
     labels[[index - 1 for index in OBJECTS]] = 1
     probabilities = np.ascontiguousarray(two_objects()[:, : size[0], : size[1]])
@@ -127,7 +131,7 @@ def image_costs(device: torch.device, backbone: str = "resnet38", size: Size = S
 
         seconds = {
             "the network": median_seconds(lambda: [model(part) for part in inputs], 1, warm=0),
-            "cutting views": median_seconds(lambda: [cut_views(g, image) for g in groups], 5),
+            "making views": median_seconds(show, 5),
             "merging masks": median_seconds(merge, 5),
             "the CRF": median_seconds(
                 lambda: crf_inference(pixels, probabilities, present_only=True)

@@ -42,6 +42,7 @@ def straightforward_supervision(config: Config) -> Callable[..., dict[str, Tenso
     ) -> dict[str, Tensor]:
         # masks of full size are made whether they are wanted or not
         net = config.NET
+        labels = labels.to(logits.device)
         return straightforward.supervise(logits, raw_images, labels, net.FOCAL_P, net.FOCAL_LAMBDA)
 
     return supervise

@@ -172,7 +172,7 @@ class Step:
         network.last_conv.register_forward_hook(lambda _module, _inputs, output: output + cue)
         self.network = network
         self.model = model.train()
-        self.labels = labels.to(device)
+        self.given_labels, self.labels = labels, labels.to(device)
         self.raw_images = random_images(batch, size).to(device)
         self.tf32 = config.TRAIN.TF32
         self.precision = Precision(config.TRAIN.AMP, device)
@@ -182,7 +182,7 @@ class Step:
 
     def losses(self) -> dict[str, Tensor]:
         """The forward pass: B values for each loss."""
-        outputs = self.model(normalise(self.raw_images), self.raw_images, self.labels)
+        outputs = self.model(normalise(self.raw_images), self.raw_images, self.given_labels)
         return self.criterion(outputs, self.labels, self.epoch)
 
     def take(self) -> dict[str, Tensor]:

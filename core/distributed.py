@@ -50,22 +50,25 @@ class Group:
     Attributes:
         rank: this process, from 0; that one writes files.
         size: how many there are.
+        on_host: what they tell each other through, from CPU to CPU; None for PyTorch's own group,
+            where that is one of the CPU.
     """
 
     rank: int = 0
     size: int = 1
+    on_host: dist.ProcessGroup | None = None
 
     @property
     def is_rank_zero(self) -> bool:
         """Whether this process is the one that writes and speaks."""
         return self.rank == 0
 
-    def any(self, flag: bool, device: torch.device) -> bool:
+    def any(self, flag: bool) -> bool:
         """Whether `flag` is true in any process; all must call it, and stay in step by it."""
         if self.size == 1:
             return flag
-        flags = torch.tensor([flag], dtype=torch.int32, device=device)
-        dist.all_reduce(flags, dist.ReduceOp.MAX)
+        flags = torch.tensor([flag], dtype=torch.int32)
+        dist.all_reduce(flags, dist.ReduceOp.MAX, self.on_host)
         return bool(flags.item())
 
     def gather(self, value: T) -> list[T]:
@@ -73,7 +76,7 @@ class Group:
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
-        dist.all_gather_object(values, value)
+        dist.all_gather_object(values, value, self.on_host)
         return values
 
     def barrier(self) -> None:
@@ -203,12 +206,13 @@ def _join_started(name: str) -> tuple[Group, torch.device]:
     require_working([device])
     backend = "nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=PATIENCE)
-    if backend == "gloo":
-        # one in ten processes that exit inside a gloo group are aborted, with a meaningless status.
-        # At exit: by then this process has printed its error, and the others notice its end no
-        # sooner. Leaving an NCCL group could mean waiting for processes that are gone.
-        atexit.register(leave_group)
-    return Group(dist.get_rank(), dist.get_world_size()), device
+    # through a GPU, a flag would wait for all that is queued there
+    on_host = dist.new_group(timeout=PATIENCE, backend="gloo") if backend == "nccl" else None
+    # one in ten processes that exit inside a gloo group are aborted, with a meaningless status. At
+    # exit: by then this process has printed its error, and the others notice its end no sooner.
+    # Leaving an NCCL group could mean waiting for processes that are gone.
+    atexit.register(leave_group, on_host)
+    return Group(dist.get_rank(), dist.get_world_size(), on_host), device
 
 
 @contextmanager
@@ -232,10 +236,10 @@ def rank_zero_first(group: Group) -> Iterator[None]:
     yield
 
 
-def leave_group() -> None:
-    """End this process's part in its group, if it has one."""
+def leave_group(group: dist.ProcessGroup | None = None) -> None:
+    """End this process's part in `group`, or in all groups, if it has any."""
     if dist.is_initialized():
-        dist.destroy_process_group()
+        dist.destroy_process_group(group)
 
 
 def parallelise(
@@ -254,9 +258,9 @@ def parallelise(
     """
     model = place(model, device, low_precision)
     if group.size > 1:
-        devices = [device] if device.type == "cuda" else None
+        # inputs stay where they are: with a device given, it would move the labels to that;
         # gradients need not be copied, and exist once
-        return DistributedDataParallel(model, devices, gradient_as_bucket_view=True)
+        return DistributedDataParallel(model, gradient_as_bucket_view=True)
     if device.type == "cuda" and torch.cuda.device_count() > 1:
         return nn.DataParallel(model)
     return model

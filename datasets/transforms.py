@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from PIL import Image
@@ -122,10 +123,14 @@ def normalise(images: Tensor, mean_std: MeanStd | None = None) -> Tensor:
         images: their channels are RGB.
         mean_std: each channel's mean and deviation; ImageNet's if None.
     """
-    mean, std = mean_std or (MEAN, STD)
-    mean = images.new_tensor(mean)[:, None, None]
-    deviation = images.new_tensor(std)[:, None, None]
+    mean, deviation = (_per_channel(values, images) for values in mean_std or (MEAN, STD))
     return (images - mean).div_(deviation)
+
+
+def _per_channel(values: Sequence[float], images: Tensor) -> Tensor:
+    """3×1×1 `values` of the images' type, on their device."""
+    # filled there, for a copy of them would wait for a GPU
+    return torch.stack([images.new_full((1, 1), value) for value in values])
 
 
 def unit_range(pixels: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.layers import at_least_float32, resize_corners
+from models.layers import at_least_float32, images_at_once, resize_corners
 from models.network import Network, drop_absent, label_mean
 
 
@@ -48,7 +48,7 @@ class CamBaseline(Network):
         Args:
             images: B×3×H×W, normalised.
             raw_images: taken for the sake of one interface, not used.
-            labels: B×(C − 1), 1 where the image has the object.
+            labels: B×(C − 1), 1 where the image has the object; on the CPU too.
             with_masks: also return the full-size masks.
 
         Returns:
@@ -63,11 +63,13 @@ class CamBaseline(Network):
         if labels is None:
             return scores, self._masks(maps, images.shape[-2:])
 
+        labels = labels.to(maps.device, non_blocking=True)
         outputs = {"cls": scores, "mask_logits": maps}
         with torch.no_grad():
             size = images.shape[-2:]
-            # image by image, for masks of full size are large
-            means = [self._masks(image, size)[:, 1:].mean(dim=(2, 3)) for image in maps.split(1)]
+            # few images at a time, for masks of full size are large
+            few = maps.split(images_at_once(maps, size))
+            means = [self._masks(some, size)[:, 1:].mean(dim=(2, 3)) for some in few]
             outputs["fg"] = label_mean(torch.cat(means), labels)
             if with_masks:
                 outputs["masks"] = drop_absent(self._masks(maps, size), labels)

@@ -8,6 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+AT_ONCE = 2**23
+"""Values that maps of full size have at a time on a GPU (see `images_at_once`)."""
+
 
 class FixedStatsBatchNorm2d(nn.BatchNorm2d):
     """Batch normalisation that always uses its running statistics and never updates them.
@@ -50,9 +53,10 @@ class _FixedNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         variance, weight = ctx.saved_tensors
-        scale = weight * torch.rsqrt(variance + ctx.eps)
-        # the product, not the scale, is rounded to a lower precision
-        scaled = (gradient * scale[:, None, None]).to(gradient.dtype)
+        # gradient · weight / √(variance + eps), in one pass and rounded once: PyTorch would write
+        # the product of a gradient of 16 bits and a scale of 32 in 32 bits first
+        zeros = torch.zeros_like(variance)
+        scaled = F.batch_norm(gradient, zeros, variance, weight, training=False, eps=ctx.eps)
         return scaled, None, None, None, None, None
 
 
@@ -93,6 +97,17 @@ def dtype_of_products(x: Tensor) -> torch.dtype:
 def at_least_float32(x: Tensor) -> Tensor:
     """`x` in float32 if it is of lower precision, as autocast's convolutions give it."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def images_at_once(maps: Tensor, size: tuple[int, int] | torch.Size) -> int:
+    """How many images' B×C×h×w maps to bring to `size` = (H, W) and work on at a time.
+
+    One on a CPU, whose caches hold it. On a GPU, to which few large operations are better than
+    many small ones, as many as 32 MiB of float32 hold (`AT_ONCE`), and one at least.
+    """
+    if maps.device.type == "cpu":
+        return 1
+    return max(1, AT_ONCE // (maps.shape[1] * size[0] * size[1]))
 
 
 def resize_corners(maps: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:

@@ -16,7 +16,7 @@ class Network(GradCheckpointing):
 
     Called as `model(images)`, a network returns (scores, masks): B×(C − 1) class logits and
     B×C×H×W masks. Called as `model(images, raw_images, labels)`, it returns a dictionary of tensors
-    with the batch first, for the losses.
+    with the batch first, for the losses; the labels may still be on the CPU.
 
     Published snapshots name the backbone's entries without the prefix `backbone.`; each model
     declares in which other ways its entries differ from them.

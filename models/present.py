@@ -13,16 +13,20 @@ class PresentClasses:
     What treats every class by itself need not be given the absent ones, which are most.
 
     Args:
-        labels: B×(C − 1), 1 where the image has the object.
+        labels: B×(C − 1), 1 where the image has the object. K is read from them: on a GPU that
+            means waiting for it, on the CPU nothing.
+        device: where the maps are; that of the labels if None.
 
     Attributes:
+        labels: on that device.
         numbers: B×K classes; an image's own come first, in order, and absent ones fill the rest.
     """
 
-    def __init__(self, labels: Tensor) -> None:
-        present = F.pad(labels, (1, 0), value=1) > 0
+    def __init__(self, labels: Tensor, device: torch.device | None = None) -> None:
+        width = 1 + int((labels > 0).sum(dim=1).max())
+        self.labels = labels.to(device or labels.device, non_blocking=True)
+        present = F.pad(self.labels, (1, 0), value=1) > 0
         self.num_classes = present.shape[1]
-        width = int(present.sum(dim=1).max())
         order = present.to(torch.uint8).argsort(dim=1, descending=True, stable=True)
         self.numbers = order[:, :width]
         self._present = present.gather(1, self.numbers)

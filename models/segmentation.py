@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from models.heads.pamr import published_stencils
-from models.layers import at_least_float32, init_from_scratch, resize_corners
+from models.layers import at_least_float32, images_at_once, init_from_scratch, resize_corners
 from models.network import Network, label_mean
 from models.present import PresentClasses
 from models.self_supervision import make_pseudo_labels
@@ -103,7 +103,8 @@ class SegmentationNetwork(Network):
         Args:
             images: B×3×H×W, normalised.
             raw_images: B×3×H×W in [0, 1], the same images before normalising; PAMR's guide.
-            labels: B×(C − 1), 1 where the image has the object.
+            labels: B×(C − 1), 1 where the image has the object; on the CPU too, where how many
+                there are is known without waiting for a GPU.
             with_masks: also return the full-size masks.
 
         Returns:
@@ -122,16 +123,18 @@ class SegmentationNetwork(Network):
         self, logits: Tensor, raw_images: Tensor, labels: Tensor, with_masks: bool = False
     ) -> dict[str, Tensor]:
         """From mask logits B×C×h×w on, what `forward` returns for images with labels."""
+        classes = PresentClasses(labels, logits.device)
+        labels = classes.labels
         masks = logits.softmax(dim=1)
         outputs = {"cls": self._score(logits, masks), "mask_logits": logits}
         size = raw_images.shape[-2:]
         with torch.no_grad():
             outputs["fg"] = label_mean(masks[:, 1:].mean(dim=(2, 3)), labels)
-            classes = PresentClasses(labels)
             guide = resize_corners(raw_images, masks.shape[-2:])
             refined = self._aff(guide, classes.select(masks))
-            # image by image, for masks of full size are large
-            images = zip(refined.split(1), classes.numbers.split(1), strict=True)
+            # few images at a time, for masks of full size are large
+            few = images_at_once(refined, size)
+            images = zip(refined.split(few), classes.numbers.split(few), strict=True)
             outputs["pseudo_labels"] = torch.cat(
                 [make_pseudo_labels(resize_corners(x, size), numbers) for x, numbers in images]
             )

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from models.layers import resize_corners
+from models.layers import images_at_once, resize_corners
 from utils.palette import IGNORE_INDEX
 
 
@@ -82,17 +82,18 @@ def balanced_mask_loss(
     pixel_weight = class_weight.gather(1, classes).view_as(pseudo_labels)
     complete = (counts > 0).sum(dim=1) == labels.sum(dim=1) + 1
 
-    images = zip(*(x.split(1) for x in (logits, pseudo_labels, pixel_weight)), strict=True)
-    # logits of full size exist for one image at a time, in backward too, which makes them again
+    few = images_at_once(logits, pseudo_labels.shape[-2:])
+    images = zip(*(x.split(few) for x in (logits, pseudo_labels, pixel_weight)), strict=True)
+    # logits of full size exist for few images at a time, in backward too, which makes them again
     losses = [
         checkpoint(
             _weighted_cross_entropy,
-            *image,
+            *some,
             ignore_index,
             use_reentrant=False,
             preserve_rng_state=False,
         )
-        for image in images
+        for some in images
     ]
     return complete * torch.cat(losses)
 

@@ -12,6 +12,7 @@ from typing import Any
 from unittest import mock
 
 import torch
+from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.gpu.check import Check
@@ -19,7 +20,7 @@ from benchmarks.gpu.processes import ROOT
 from benchmarks.gpu.steps import published_step, training_step
 from benchmarks.measure import synchronize
 from benchmarks.training_cases import Step, step_config
-from core.training.engine import MeanLosses, _require_finite
+from core.training.engine import MeanLosses, _require_finite, read_late
 
 TAKEN, PROFILED = 5, 2
 """Steps whose phases are timed, and steps that are profiled."""
@@ -96,8 +97,7 @@ def _marked_step(step: Step, marks: _Marks) -> None:
     marks.set("start")
     with _marked_network(step, marks):
         losses = step.losses()
-    losses["loss"].isfinite().all().item()
-    marks.set("losses and the check for finite ones")
+    marks.set("losses")
     losses["loss"].mean().backward()
     marks.set("backward")
     step.optimizer.step()
@@ -173,16 +173,23 @@ def _is_kernel(event: Any) -> bool:
     )
 
 
+def _steps(step: Step) -> Iterator[dict[str, Tensor]]:
+    """A step as the engine takes it."""
+    losses = step.losses()
+    yield losses
+    step.precision.step(losses["loss"].mean(), step.optimizer)
+
+
 def _waits(check: Check, step: Step) -> None:
     """Every place at which the host waits for the GPU, by PyTorch's own account."""
     torch.cuda.set_sync_debug_mode("warn")
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            losses = step.losses()
-            _require_finite(losses["loss"], None, 0, 0, "")
-            step.precision.step(losses["loss"].mean(), step.optimizer)
-            MeanLosses().update(losses)
+            means = MeanLosses()
+            for losses in read_late(_steps(step), check.device):
+                _require_finite(losses["loss"], None, 0, 0, "")
+                means.update(losses)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     found: dict[str, int] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,9 +84,39 @@ def run_batch(
 
     Images are normalised by `mean_std` (see `normalise`).
     """
-    raw_images, labels = (tensor.to(device, non_blocking=True) for tensor in batch)
-    # by position: DataParallel gives a keyword to GPUs that have no images left
-    return model(normalise(raw_images, mean_std), raw_images, labels, with_masks), labels
+    raw_images, labels = batch
+    raw_images = raw_images.to(device, non_blocking=True)
+    # by position: DataParallel gives a keyword to GPUs that have no images left; the labels as they
+    # are, for the model asks how many there are, and a GPU's answer takes as long as its queue
+    outputs = model(normalise(raw_images, mean_std), raw_images, labels, with_masks)
+    return outputs, labels.to(device, non_blocking=True)
+
+
+def read_late(
+    items: Iterable[Mapping[str, Tensor]], device: torch.device
+) -> Iterator[Mapping[str, Tensor]]:
+    """Each item's tensors, on the CPU.
+
+    A GPU's come when the next item has been asked for, and with it the next item's work: the host
+    waits for what the GPU has done by then, and the GPU never for the host.
+    """
+    if device.type != "cuda":
+        yield from items
+        return
+    late: list[tuple[Mapping[str, Tensor], torch.cuda.Event]] = []
+    for item in items:
+        copies = {key: x.detach().to("cpu", non_blocking=True) for key, x in item.items()}
+        copied = torch.cuda.Event()
+        copied.record()
+        late.append((copies, copied))
+        if len(late) > 1:
+            yield _arrived(*late.pop(0))
+    yield from (_arrived(*each) for each in late)
+
+
+def _arrived(copies: Mapping[str, Tensor], copied: torch.cuda.Event) -> Mapping[str, Tensor]:
+    copied.synchronize()
+    return copies
 
 
 @dataclass(frozen=True)
@@ -198,6 +228,9 @@ class Trainer:
     ) -> dict[str, float]:
         """Take a step for every batch of the epoch; returns the mean of each loss, over the group.
 
+        A loss that is not finite ends it: before that step on the CPU; on a GPU, whose losses are
+        read late, after it, but always before this returns.
+
         Afterwards the optimizer has the learning rates of the next epoch's first step.
 
         Args:
@@ -214,24 +247,32 @@ class Trainer:
         progress = self._track(
             batches, epoch, description=f"epoch {epoch}", status=lambda: describe(means.means())
         )
-        pace = Pace(steps_left)
-        for step, batch in enumerate(progress):
-            # all processes stop before the same step, or one would wait for the others for ever
-            self.end_if_requested()
-            self.schedule(epoch, step, len(batches))
-            outputs, labels = run_batch(self.model, batch, self.device, mean_std=self.mean_std)
-            losses = self.criterion(outputs, labels, epoch)
+        steps = self._steps(progress, epoch, len(batches), steps_left)
+        for step, losses in enumerate(read_late(steps, self.device)):
             where = f"epoch {epoch}, step {step}{self.precision.caution}"
             _require_finite(losses["loss"], batches, epoch, step, where)
-            self.precision.step(losses["loss"].mean(), self.optimizer)
             means.update(losses)
-            if (line := pace.line(step)) and self.group.is_rank_zero:
-                print(line, flush=True)
         self.schedule(epoch + 1, 0, len(batches))
         total = MeanLosses()
         for part in self.group.gather(means):
             total.merge(part)
         return total.means()
+
+    def _steps(
+        self, batches: Iterable[tuple[Tensor, Tensor]], epoch: int, steps: int, steps_left: int
+    ) -> Iterator[dict[str, Tensor]]:
+        """The losses of each batch, B values each; the step is taken once the next are wanted."""
+        pace = Pace(steps_left)
+        for step, batch in enumerate(batches):
+            # all processes stop before the same step, or one would wait for the others for ever
+            self.end_if_requested()
+            self.schedule(epoch, step, steps)
+            outputs, labels = run_batch(self.model, batch, self.device, mean_std=self.mean_std)
+            losses = self.criterion(outputs, labels, epoch)
+            yield losses
+            self.precision.step(losses["loss"].mean(), self.optimizer)
+            if (line := pace.line(step)) and self.group.is_rank_zero:
+                print(line, flush=True)
 
     @tf32(False)
     @torch.inference_mode()
@@ -247,15 +288,13 @@ class Trainer:
         self.eval_model.eval()
         title = f"validation on {name}"
         parts: dict[str, list[Tensor]] = defaultdict(list)
-        for step, batch in enumerate(self._track(batches, 0, description=title)):
-            if self.stop.signal is not None:
-                break
-            outputs, labels = run_batch(self.eval_model, batch, self.device, mean_std=self.mean_std)
-            losses = self.criterion(outputs, labels, epoch)
+        answers = self._answers(self._track(batches, 0, description=title), epoch)
+        for step, answer in enumerate(read_late(answers, self.device)):
             where = f"{title}, epoch {epoch}, step {step}{caution('TEST.AMP', self.eval_amp)}"
-            _require_finite(losses["loss"], batches, 0, step, where)
-            for key, values in {**losses, "labels": labels, "scores": outputs["cls"]}.items():
-                parts[key].append(values.float().cpu())
+            _require_finite(answer["loss"], batches, 0, step, where)
+            for key, values in answer.items():
+                # copied, or all would stay in memory that is pinned for a GPU
+                parts[key].append(values.to("cpu", torch.float32, copy=True))
 
         self.end_if_requested()
         gathered = self.group.gather({key: torch.cat(values) for key, values in parts.items()})
@@ -266,9 +305,20 @@ class Trainer:
         cut_score = best_threshold(labels.numpy(), scores.sigmoid().numpy())
         return Validation(losses, classes, mean, cut_score)
 
+    def _answers(
+        self, batches: Iterable[tuple[Tensor, Tensor]], epoch: int
+    ) -> Iterator[dict[str, Tensor]]:
+        """The losses, labels and scores of each batch, until the process is requested to stop."""
+        for batch in batches:
+            if self.stop.signal is not None:
+                return
+            outputs, labels = run_batch(self.eval_model, batch, self.device, mean_std=self.mean_std)
+            losses = self.criterion(outputs, labels, epoch)
+            yield {**losses, "labels": labels, "scores": outputs["cls"]}
+
     def end_if_requested(self) -> None:
         """Raise `StoppedError` if any process was requested to stop; all must call it."""
-        if self.group.any(self.stop.signal is not None, self.device):
+        if self.group.any(self.stop.signal is not None):
             raise StoppedError
 
     def _track(self, batches: Batches, epoch: int, **shown: Any) -> Iterator[tuple[Tensor, Tensor]]:

@@ -82,7 +82,10 @@ class PAMR(nn.Module):
     def _neighbour_rows(self, image: Tensor) -> Tensor:
         """The neighbours' numbers, (B·h·w)×(8·dilations), with all pixels of a batch numbered."""
         batch, _, height, width = image.shape
-        steps = torch.tensor(_NEIGHBOURS, dtype=torch.int32, device=image.device)
+        # those of _NEIGHBOURS, made here: a copy of them would wait for a GPU
+        places = torch.arange(9, dtype=torch.int32, device=image.device)
+        places = torch.cat([places[:4], places[5:]])
+        steps = torch.stack([places // 3 - 1, places % 3 - 1], dim=1)
         steps = torch.cat([dilation * steps for dilation in self.dilations])
         rows, columns = (
             torch.arange(size, dtype=torch.int32, device=image.device) for size in (height, width)

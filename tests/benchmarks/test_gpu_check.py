@@ -204,7 +204,7 @@ def test_where_a_steps_time_goes(monkeypatch, tmp_path, capsys):
         "supervise, before PAMR",
         "PAMR",
         "supervise, after PAMR",
-        "losses and the check for finite ones",
+        "losses",
         "backward",
         "optimizer",
         "means",

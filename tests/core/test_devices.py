@@ -253,12 +253,14 @@ def test_in_a_group_the_main_process_names_the_device_for_all(gpus, monkeypatch,
     monkeypatch.setattr(torch.distributed, "is_torchelastic_launched", lambda: True)
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
     monkeypatch.setattr(torch.distributed, "init_process_group", lambda *_, **__: None)
+    monkeypatch.setattr(torch.distributed, "new_group", lambda *, backend, **__: backend)
     monkeypatch.setattr(torch.distributed, "get_rank", lambda: rank)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
     sizes = {"WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "LOCAL_RANK": rank, "RANK": rank}
     for key, value in sizes.items():
         monkeypatch.setenv(key, str(value))
-    assert join_group("auto") == (Group(rank, 2), torch.device("cuda", rank))
+    # what the processes tell each other goes from CPU to CPU, not through GPUs and their queues
+    assert join_group("auto") == (Group(rank, 2, "gloo"), torch.device("cuda", rank))
     assert {device.index for device in tried} == {rank}
     expected = "device: Old GPU (8 GiB), CUDA 12.8, for each of 2 processes\n"
     assert capsys.readouterr().out == (expected if rank == 0 else "")

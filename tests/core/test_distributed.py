@@ -206,8 +206,8 @@ from utils.errors import UserError, run_command
 
 leave = distributed.leave_group
 
-def leave_slowly():
-    leave()
+def leave_slowly(*groups):
+    leave(*groups)
     time.sleep(1)
 
 def main():

@@ -18,7 +18,7 @@ from models.heads.gate import StochasticGate
 from models.heads.gci import GlobalCueInjection
 from models.heads.ngwp import normalised_global_weighted_pooling, size_focal_penalty
 from models.heads.pamr import PAMR
-from models.layers import FixedStatsBatchNorm2d
+from models.layers import AT_ONCE, FixedStatsBatchNorm2d, images_at_once
 from models.network import Network
 from models.segmentation import WIDTH, SegmentationNetwork
 from models.self_supervision import Unrefined, balanced_mask_loss, make_pseudo_labels
@@ -249,6 +249,35 @@ def test_an_image_without_labels(model):
         assert outputs["loss_mask"].tolist() == [0, 0, 0, 0]
         assert not outputs["refined_masks"][:, 1:].any()
         assert set(outputs["pseudo_labels"].unique().tolist()) <= {0, 255}
+
+
+@pytest.mark.parametrize("model", list(TINY))
+def test_several_images_at_a_time_give_what_one_does(model, monkeypatch):
+    """A GPU is given more than one, where there are maps of full size."""
+    network = TINY[model]().eval()
+
+    def results() -> dict[str, Tensor]:
+        network.zero_grad()
+        outputs = network(*batch())
+        sum(value.float().sum() for value in outputs.values() if value.requires_grad).backward()
+        gradients = {name: p.grad for name, p in network.named_parameters()}
+        return {**outputs, **{name: grad for name, grad in gradients.items() if grad is not None}}
+
+    expected = results()
+    users = {"ae": ("segmentation", "self_supervision"), "bsl": ("cam",)}
+    for module in users[model]:
+        monkeypatch.setattr(f"models.{module}.images_at_once", lambda maps, size: 3)
+    found = results()
+    assert list(found) == list(expected)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, msg=name)
+
+
+def test_as_many_images_at_a_time_as_memory_is_meant_for():
+    maps = torch.empty(16, 21, 81, 81, device="meta")
+    assert images_at_once(maps, (321, 321)) == AT_ONCE // (21 * 321 * 321) == 3
+    assert images_at_once(maps, (2048, 2048)) == 1
+    assert images_at_once(maps.new_empty(16, 21, 81, 81, device="cpu"), (321, 321)) == 1
 
 
 def device() -> torch.device:

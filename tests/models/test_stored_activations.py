@@ -103,6 +103,16 @@ def test_frozen_batch_norm_stores_no_activations():
     assert torch.autograd.gradcheck(norm, x.detach()[:1].requires_grad_())
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_the_gradient_of_frozen_batch_norm_is_rounded_once(dtype):
+    norm = random_norm(frozen=True).float()
+    x = torch.rand(4, 6, 9, 9).to(dtype).requires_grad_()
+    gradient = torch.randn(4, 6, 9, 9).to(dtype)
+    [found] = torch.autograd.grad(norm(x), x, gradient)
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    assert torch.equal(found, (gradient.float() * scale[:, None, None]).to(dtype))
+
+
 def test_batch_norm_that_trains_still_gets_its_gradients():
     norm = random_norm(frozen=False)
     norm(torch.rand(4, 6, 9, 9, dtype=torch.float64)).square().sum().backward()

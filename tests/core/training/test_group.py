@@ -6,10 +6,12 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from child_processes import children_of
 from fake_training import FakeRun
 from golden_recipe import golden_config, quiet_network
@@ -88,7 +90,9 @@ def share_of_the_work(group: Group, device: torch.device, model_name: str, out: 
     assert (statistics()[0] == statistics()[1]) == (model_name == "bsl")
     broadcast_buffers(network, group)
     assert statistics()[0] == statistics()[1]
-    assert [group.any(flag == group.rank, device) for flag in (0, 1, 2)] == [True, True, False]
+    for each in (group, replace(group, on_host=dist.new_group(backend="gloo"))):
+        assert [each.any(flag == group.rank) for flag in (0, 1, 2)] == [True, True, False]
+        assert each.gather(group.rank) == [0, 1]
     if group.is_rank_zero:
         torch.save(found, out / f"{model_name}.pth")
 
@@ -238,7 +242,7 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
 
 def test_a_process_alone_gathers_its_own():
     assert Group().gather(3) == [3]
-    assert [Group().any(flag, torch.device("cpu")) for flag in (True, False)] == [True, False]
+    assert [Group().any(flag) for flag in (True, False)] == [True, False]
 
 
 def test_a_clusters_own_variables_do_not_make_a_group(monkeypatch):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -18,7 +20,8 @@ from core.distributed import Group
 from core.precision import Precision
 from core.training import engine
 from core.training.checkpoint_manager import MAX_KEPT, CheckpointManager
-from core.training.engine import MeanLosses, Trainer
+from core.training.engine import MeanLosses, Trainer, read_late
+from core.training.errors import NotFiniteError
 from core.training.losses import Criterion, require_usable_loss
 from core.training.optimizer import build_optimizer
 from core.training.resume import find_start, refuse_existing, restore
@@ -247,6 +250,17 @@ def test_only_the_images_whose_loss_is_not_finite_are_named():
         trainer_of(model).train_one_epoch(batches, 0)
     with pytest.raises(UserError, match=r"step 1 \(TRAIN\.AMP fp16 .*bf16.*image_1_2; "):
         trainer_of(model, TRAIN__AMP="fp16").train_one_epoch(batches, 0)
+
+
+@pytest.mark.parametrize("step", [0, 2])
+def test_a_loss_that_is_read_late_ends_the_epoch_all_the_same(step, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "Event", Mock)
+    on_gpu = partial(read_late, device=torch.device("cuda"))
+    monkeypatch.setattr(engine, "read_late", lambda items, _: on_gpu(items))
+    batches = random_batches(2, 2, 2)
+    batches.batches[step][0][1] = float("nan")
+    with pytest.raises(NotFiniteError, match=rf"step {step}: the loss is nan for image_{step}_1;"):
+        trainer_of(TinyNetwork()).train_one_epoch(batches, 0)
 
 
 def test_validation_means_and_average_precision_over_all_images():
