@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from core.config import Config, InferenceConfig
 from core.config_reading import AUTO
 from core.devices import cpu_lacks, multiplies_bf16, speaks_for_machine
+from models.dilated import DilatedConv2d
 from utils.errors import UserError
 
 T = TypeVar("T")
@@ -157,8 +158,9 @@ class Precision:
 def accelerate(model: nn.Module, test: InferenceConfig, device: torch.device) -> nn.Module:
     """The network under TEST.AMP and TEST.COMPILE; with both off, `model` as it is.
 
-    Only convolutions run in 16 bits; masks and scores are computed in float32. On a GPU, `model` is
-    then converted to channels_last, which its matrix units want. `model` itself is changed.
+    Only convolutions run in 16 bits, and hold their weights so; masks and scores are computed in
+    float32. On a GPU, `model` is converted to channels_last too, which its matrix units want.
+    `model` itself is changed, and is for inference alone.
 
     Args:
         model: images (B×3×H×W) → raw class scores (B×(C−1)) and masks (B×C×H×W), on `device`.
@@ -178,7 +180,16 @@ def accelerate(model: nn.Module, test: InferenceConfig, device: torch.device) ->
     require_amp("TEST.AMP", amp, device, trains=False)
     if device.type == "cuda":
         model.to(memory_format=torch.channels_last)
+    _lower_weights(model, DTYPES[amp])
     return AutocastNetwork(model, amp, device)
+
+
+def _lower_weights(model: nn.Module, dtype: torch.dtype) -> None:
+    """Hold weights as autocast would cast them in every pass, to the same bits."""
+    for module in model.modules():
+        # others, as those of timm that standardise their weights, may want them in float32
+        if type(module) in (nn.Conv2d, nn.Linear, DilatedConv2d):
+            module.to(dtype)
 
 
 def lowers_convolutions(amp: str, rounds: bool, devices: Sequence[torch.device]) -> bool:

@@ -13,8 +13,9 @@ from torch import nn
 from core import precision
 from core.config import InferenceConfig
 from core.inference.segmenter import Segmenter
-from core.precision import accelerate
+from core.precision import AutocastNetwork, accelerate
 from datasets.voc import PASCAL_VOC
+from models.dilated import DilatedConv2d
 from models.layers import at_least_float32
 from utils.errors import UserError
 
@@ -59,6 +60,28 @@ def test_convolutions_alone_are_lowered(name, dtype, monkeypatch):
     assert not np.array_equal(lowered.probabilities, full.probabilities)
     assert (lowered.labels == full.labels).mean() > 0.95
     np.testing.assert_allclose(lowered.probabilities, full.probabilities, atol=0.2)
+
+
+class Standardised(nn.Conv2d):
+    """A convolution that asks more of its weights than a product."""
+
+    def forward(self, x):
+        return self._conv_forward(x, self.weight / self.weight.std(), self.bias)
+
+
+def test_weights_are_lowered_once_to_the_bits_of_autocast():
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        *(nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), DilatedConv2d(16, 16, 12)),
+        *(Standardised(16, 16, 3), nn.Flatten(2), nn.Linear(18 * 18, 4)),
+    ).eval()
+    images = torch.randn(2, 3, 22, 22)
+    with torch.inference_mode():
+        expected = AutocastNetwork(network, "bf16", CPU)(images)
+        found = accelerate(network, InferenceConfig(AMP="bf16"), CPU)(images)
+    assert expected.dtype == torch.bfloat16 and torch.equal(found, expected)
+    lowered = [layer for layer in network if getattr(layer, "weight", images).dtype != images.dtype]
+    assert [type(layer) for layer in lowered] == [nn.Conv2d, DilatedConv2d, nn.Linear]
 
 
 def test_float16_on_a_cpu_is_refused():
