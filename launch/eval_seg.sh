@@ -2,7 +2,7 @@
 # Prints the IoU of the masks that infer_val.sh has written, without CRF and, where there is a folder
 # crf/, with it. Set the values here or before the command:
 #     SAVE_DIR=results/baselines/v01 bash ./launch/eval_seg.sh
-#     SAVE_DIR=results/images/photos GROUND_TRUTH=photos/masks bash ./launch/eval_seg.sh
+#     SAVE_DIR=results/images/photos GROUND_TRUTH=truth bash ./launch/eval_seg.sh
 # REPORT, JSON and TENSORBOARD keep the numbers of both, as a page, a file and scalars. EXTRA_ARGS
 # (quotes in it keep spaces and backslashes), then further arguments go to eval_seg.py. Relative
 # paths start at the repository's root.

@@ -272,7 +272,17 @@ def mistakes_of_code(code: str) -> list[str]:
         return ["there is no such script"]
     if OUR_FILE.fullmatch(code) and not (ROOT / code).exists():
         return ["there is no such file"]
-    return []
+    return [f"there is no {each}" for each in _patterns(code) if not any(ROOT.glob(each))]
+
+
+def _patterns(code: str) -> list[str]:
+    """What `launch/run_{voc,coco}_*.sh` stands for, as glob takes it; nothing for other code."""
+    if not re.fullmatch(rf"(?:{OUR_FOLDERS})/[\w./*{{}},-]*[*{{][\w./*{{}},-]*", code):
+        return []
+    if not (match := re.search(r"\{([^{}]*)\}", code)):
+        return [code]
+    words = [code.replace(match[0], word, 1) for word in match[1].split(",")]
+    return [each for word in words for each in (_patterns(word) or [word])]
 
 
 @cache

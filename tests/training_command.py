@@ -30,6 +30,7 @@ SETTINGS = {
     "TRAIN.NUM_EPOCHS": "2",
     "TRAIN.PRETRAIN": "1",
     "TRAIN.VAL_INTERVAL": "2",
+    "TRAIN.SCHEDULE": "constant",  # the same if a run is made longer
     "NET.LR": "0.001",
     "TRAIN.AMP": "off",  # the same on every machine
 }

@@ -71,6 +71,8 @@ WRONG_CODE = [
     "infer_tests.sh",
     "core/konfig.py",
     "tests/silver/",
+    "configs/yolo_*.yaml",
+    "launch/run_{voc,ade}_vgg16.sh",
 ]
 RIGHT_CODE = [
     "--page",
@@ -79,6 +81,8 @@ RIGHT_CODE = [
     "infer_test.sh",
     "core/config.py",
     "tests/golden/",
+    "configs/coco_*.yaml",
+    "launch/run_{voc,coco}_{vgg16,resnet50}.sh",
     "C×H×W",
 ]
 
