@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from models.backbones import get_backbone_spec
 from models.network import Network
@@ -154,6 +154,20 @@ def restore_optimizer(
     # the state has the options it was written with; those of the configuration hold
     for group, configured in zip(optimizer.param_groups, options, strict=True):
         group.update(configured)
+    _lay_out_as_parameters(optimizer)
+
+
+def _lay_out_as_parameters(optimizer: torch.optim.Optimizer) -> None:
+    """Bring the state into the parameters' order in memory, by which fused steps match values.
+
+    A run that goes on in another precision or on another device may have channels_last weights and
+    the state of contiguous ones.
+    """
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            alike = isinstance(value, Tensor) and value.shape == parameter.shape
+            if alike and value.stride() != parameter.stride():
+                state[name] = torch.empty_like(parameter).copy_(value)
 
 
 def _is_bias(name: str, parameter: nn.Parameter) -> bool:
