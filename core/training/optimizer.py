@@ -22,7 +22,13 @@ Groups = Sequence[Mapping[str, Any]]
 def _sgd(groups: Groups, net: Any) -> torch.optim.Optimizer:
     # in one pass over memory in place of four, where PyTorch can
     kinds = {parameter.device.type for group in groups for parameter in group["params"]}
-    return torch.optim.SGD(groups, momentum=net.MOMENTUM, fused=kinds <= {"cpu", "cuda"})
+    optimizer = torch.optim.SGD(groups, momentum=net.MOMENTUM, fused=kinds <= {"cpu", "cuda"})
+    # made here, as zeros: a fused step that makes them and that fp16 leaves out, as it mostly does
+    # the first one, would keep whatever was in their memory
+    for group in optimizer.param_groups if net.MOMENTUM else ():
+        for parameter in group["params"]:
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
 
 
 OPTIMIZERS: Mapping[str, Callable[[Groups, Any], torch.optim.Optimizer]] = MappingProxyType(

@@ -12,6 +12,7 @@ from golden_recipe import golden_config
 from torch import nn
 
 from core.config import NetConfig, TrainConfig, load_config
+from core.precision import Precision
 from core.training import optimizer as module
 from core.training.losses import LOSSES
 from core.training.optimizer import (
@@ -146,6 +147,25 @@ def test_an_optimizer_file_of_an_earlier_version_loads(tmp_path):
         optimizer.state_dict()["state"].values(), fresh.state_dict()["state"].values(), strict=True
     ):
         assert torch.equal(old["momentum_buffer"], new["momentum_buffer"])
+
+
+@pytest.mark.parametrize("kind", list(OPTIMIZERS))
+def test_a_first_step_that_fp16_leaves_out_leaves_no_trace(kind, monkeypatch):
+    def uninitialised(like: torch.Tensor, **_: object) -> torch.Tensor:
+        return torch.full_like(like, 7)
+
+    monkeypatch.setattr(torch, "empty_like", uninitialised)
+
+    def weights(*factors: float) -> torch.Tensor:
+        model, optimizer = tiny(OPT=kind, LR=0.1)
+        precision = Precision("fp16", torch.device("cpu"))
+        for factor in factors:
+            loss = sum(p.cos().sum() for p in model.parameters() if p.requires_grad)
+            precision.step(factor * loss, optimizer)
+        return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+    assert torch.equal(weights(math.inf), weights())
+    torch.testing.assert_close(weights(math.inf, 1), weights(1))
 
 
 @pytest.mark.parametrize("kind", list(OPTIMIZERS))
