@@ -10,6 +10,7 @@ allocator's gaps and the CUDA context.
 from __future__ import annotations
 
 import argparse
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,6 +88,7 @@ def peak_of_step(config: Config, device: torch.device) -> int:
         with like_a_gpu(), FakeTensorMode(), MemoryAccount(CLASSES_REFINED) as account:
             take_steps(config, torch.device("cpu"), account.restart)
         return account.peak
+    gc.collect()  # networks that are done with may be held in circles
     torch.cuda.empty_cache()
     with tf32(config.TRAIN.TF32):
         take_steps(config, device, torch.cuda.reset_peak_memory_stats)
@@ -108,6 +110,7 @@ def peak_of_views(
         with FakeTensorMode(), MemoryAccount() as account:
             infer(backbone, amp, torch.device("cpu"), views)
         return account.peak
+    gc.collect()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     infer(backbone, amp, device, views)
