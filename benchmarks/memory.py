@@ -10,6 +10,7 @@ allocator's gaps and the CUDA context.
 from __future__ import annotations
 
 import argparse
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,9 +21,10 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from benchmarks.accounting import MemoryAccount
-from core.config import Config, load_config
-from core.devices import select_device
-from core.precision import AutocastNetwork, Precision, tf32
+from core.config import Config, InferenceConfig, load_config
+from core.devices import select_device, tune_convolutions
+from core.distributed import place
+from core.precision import AutocastNetwork, Precision, accelerate, lowers_convolutions, tf32
 from core.training.losses import Criterion
 from core.training.optimizer import build_optimizer
 from datasets.transforms import normalise
@@ -45,6 +47,7 @@ def main() -> None:
     parser.add_argument("--backbones", nargs="+", choices=BACKBONES, default=BACKBONES)
     args = parser.parse_args()
     device = select_device(args.device)
+    tune_convolutions(device)
     print(f"GiB, {describe(device)}, PyTorch {torch.__version__}\n")
     print("| Backbone | crop | batch | " + " | ".join(map(title, OPTIONS)) + " |")
     print("|---|" + "---|" * (2 + len(OPTIONS)))
@@ -85,8 +88,10 @@ def peak_of_step(config: Config, device: torch.device) -> int:
         with like_a_gpu(), FakeTensorMode(), MemoryAccount(CLASSES_REFINED) as account:
             take_steps(config, torch.device("cpu"), account.restart)
         return account.peak
+    gc.collect()  # networks that are done with may be held in circles
     torch.cuda.empty_cache()
-    take_steps(config, device, torch.cuda.reset_peak_memory_stats)
+    with tf32(config.TRAIN.TF32):
+        take_steps(config, device, torch.cuda.reset_peak_memory_stats)
     return torch.cuda.max_memory_allocated(device)
 
 
@@ -105,6 +110,7 @@ def peak_of_views(
         with FakeTensorMode(), MemoryAccount() as account:
             infer(backbone, amp, torch.device("cpu"), views)
         return account.peak
+    gc.collect()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     infer(backbone, amp, device, views)
@@ -117,7 +123,11 @@ def infer(backbone: str, amp: str, device: torch.device, views: Sequence[int]) -
     """Bring views through a network."""
     with device:
         network = get_model(load_config(CONFIGS / f"voc_{backbone}.yaml").NET).eval()
-        AutocastNetwork(network, amp, device)(torch.zeros(*views))
+        if device.type == "cuda":
+            model = accelerate(network, InferenceConfig(AMP=amp), device)
+        else:  # tensors without values cannot be converted
+            model = AutocastNetwork(network, amp, device)
+        model(torch.zeros(*views))
 
 
 def take_steps(config: Config, device: torch.device, restart: Callable[[], None]) -> None:
@@ -128,6 +138,9 @@ def take_steps(config: Config, device: torch.device, restart: Callable[[], None]
     if config.TRAIN.CHECKPOINT:
         network.checkpoint_activations()
     model = AutocastNetwork(network, config.TRAIN.AMP, device, eval_kind="off").train()
+    if device.type == "cuda":
+        lowers = lowers_convolutions(config.TRAIN.AMP, config.TRAIN.TF32, [device])
+        model = place(model, device, low_precision=lowers)
     optimizer = build_optimizer(network, config.NET)
     criterion = Criterion(config)
     for _ in range(2):

@@ -106,14 +106,19 @@ def process_group() -> Iterator[None]:
         raise SystemExit(error.status) from error
     except Exception as error:
         # gloo raises plain RuntimeErrors
-        words = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
+        words = (
+            "Connection closed by peer",
+            "Connection reset by peer",
+            "Broken pipe",
+            "connectFullMesh failed",  # as where a machine's own name leads to 127.0.1.1
+        )
         of_gloo = isinstance(error, RuntimeError) and any(word in str(error) for word in words)
         if not isinstance(error, dist.DistError) and not of_gloo:
             raise
         time.sleep(SECONDS_OF_SILENCE)
         raise UserError(
             "another process is gone or was never reached; look for its error above or in its "
-            "machine's log, and check MASTER_ADDR, MASTER_PORT and NODE_RANK"
+            "machine's log, and check MASTER_ADDR, MASTER_PORT, NODE_RANK and GLOO_SOCKET_IFNAME"
         ) from error
     leave_group()
 

@@ -1,4 +1,4 @@
-"""The sections `deterministic`, `demo` and `benchmarks`: commands as users run them."""
+"""The sections `deterministic`, `demo`, `memory` and `benchmarks`: commands as users run them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +173,29 @@ def demo(check: Check) -> None:
         mean = each["mean"]["all"]["iou"]
         fine = mean > (0.0 if check.tiny else 0.65)
         check.row(f"demo: mean IoU, {each['name']}", f"{mean:.4f}", fine)
+
+
+def memory(check: Check) -> None:
+    """The tables of peak memory; what else runs on the GPU is not counted."""
+    if check.tiny:
+        check.row("python -m benchmarks.memory", "left out")
+        return
+    done = check.run("-m", "benchmarks.memory", "--device", check.device.type, limit=220)
+    for what, result in what_tables_say(done.stdout):
+        check.row(what, result)
+
+
+def what_tables_say(text: str) -> Iterator[tuple[str, str]]:
+    """The rows of the tables of `benchmarks.memory`: which, and its values by their columns."""
+    titles: list[str] = []
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("| Backbone"):
+            titles = cells
+        elif line.startswith("| "):
+            columns = zip(titles[1:], cells[1:], strict=True)
+            what = f"peak memory, {cells[0]}{titles[0].removeprefix('Backbone')}"
+            yield what, ", ".join(" ".join(pair) for pair in columns)
 
 
 def benchmarks(check: Check) -> None:

@@ -28,7 +28,7 @@ from core.distributed import (
     place,
     sync_batch_norm,
 )
-from datasets.transforms import normalise
+from core.training.engine import run_batch
 from models.network import Network
 
 RESULT = "RESULT "
@@ -74,10 +74,10 @@ def _gradients_of_part_and_whole(
         network.checkpoint_activations()
     model = _spread(in_precision(network, "off", device), device, group)
 
-    raw, labels = (tensor.to(device) for tensor in _batch(33 if args.tiny else 97))
+    raw, labels = _batch(33 if args.tiny else 97)
     own = slice(group.rank, None, group.size)
-    found = _gradients(model, network, raw[own], labels[own])
-    expected = _gradients(whole, reference, raw, labels)
+    found = _gradients(model, network, (raw[own], labels[own]), device)
+    expected = _gradients(whole, reference, (raw, labels), device)
     _try_the_rest(network, group, labels, own)
     return found, expected
 
@@ -93,12 +93,13 @@ def _spread(model: nn.Module, device: torch.device, group: Group) -> nn.Module:
     if group.size > 1:
         return parallelise(model, device, group)
     # a group of one, for NCCL's sake, is one that parallelise() does not make
-    devices = [device] if device.type == "cuda" else None
-    return DistributedDataParallel(place(model, device), devices)
+    return DistributedDataParallel(place(model, device), gradient_as_bucket_view=True)
 
 
-def _gradients(model: nn.Module, network: Network, raw: Tensor, labels: Tensor) -> Tensor:
-    outputs = model.train()(normalise(raw), raw, labels)
+def _gradients(
+    model: nn.Module, network: Network, batch: tuple[Tensor, Tensor], device: torch.device
+) -> Tensor:
+    outputs, labels = run_batch(model.train(), batch, device)
     return gradients_of_losses(network, outputs, labels)
 
 
@@ -113,8 +114,8 @@ def _try_the_rest(network: Network, group: Group, labels: Tensor, own: slice) ->
     """What else a group does: buffers, a flag of one process, rows put together again."""
     broadcast_buffers(network, group)
     assert group.any(group.rank == group.size - 1)
-    parts = group.gather({"labels": labels[own].cpu()})
-    assert torch.equal(interleave([part["labels"] for part in parts]), labels.cpu())
+    parts = group.gather({"labels": labels[own]})
+    assert torch.equal(interleave([part["labels"] for part in parts]), labels)
 
 
 if __name__ == "__main__":

@@ -72,11 +72,9 @@ def _time_frozen_norm(check: Check, shape: Shape, dtype: str) -> None:
     scale, variance = (torch.rand(channels, device=device) for _ in range(2))
     zeros = torch.zeros(channels, device=device)
     calls = {
-        "product and rounding (the project's)": lambda: (gradient * scale[:, None, None]).to(
-            gradient.dtype
-        ),
-        "batch_norm of the gradient": lambda: F.batch_norm(
-            gradient, zeros, variance, scale, zeros, False
+        "product and rounding": lambda: (gradient * scale[:, None, None]).to(gradient.dtype),
+        "batch_norm of the gradient (the project's)": lambda: F.batch_norm(
+            gradient, zeros, variance, scale, training=False
         ),
     }
     size = "x".join(map(str, shape))

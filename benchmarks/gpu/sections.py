@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Section(NamedTuple):
         return getattr(import_module(f"benchmarks.gpu.{module}"), function)
 
 
+# in the order of their worth: what comes last may find the time over
 SECTIONS: Mapping[str, Section] = {
     "machine": Section("machine.machine", 60),
     "golden": Section("golden.golden", 150),
@@ -37,14 +39,15 @@ SECTIONS: Mapping[str, Section] = {
     "distributed": Section("distributed.distributed", 120, draws_on_mini_voc=True),
     "deterministic": Section("commands.deterministic", 160, draws_on_mini_voc=True),
     "demo": Section("commands.demo", 220, draws_on_mini_voc=True),
+    "memory": Section("commands.memory", 240),
     "wrn38": Section("training.wrn38", 180),
-    "pamr": Section("pamr.pamr", 90),
-    "inference": Section("inference.inference", 120),
     "launches": Section("profiling.launches", 90),
+    "inference": Section("inference.inference", 120),
     "loader": Section("training.loader", 60),
-    "pooling": Section("pooling.pooling", 40),
     "compile": Section("training.compiled_step", 200),
     "benchmarks": Section("commands.benchmarks", 150),
+    "pamr": Section("pamr.pamr", 90),
+    "pooling": Section("pooling.pooling", 40),
 }
 
 TINY_PATIENCE = 4
@@ -52,6 +55,10 @@ TINY_PATIENCE = 4
 
 FIRST = ("machine",)
 # what is no matter of time runs side by side, the first of each lane first
-LANES = (("golden", "options", "dataparallel", "distributed"), ("deterministic", "demo"))
+LANES = (
+    ("golden", "options", "dataparallel", "distributed"),
+    ("deterministic", "demo"),
+    ("memory",),
+)
 # what is timed runs by itself
-ALONE = tuple(name for name in SECTIONS if name not in (*FIRST, *LANES[0], *LANES[1]))
+ALONE = tuple(name for name in SECTIONS if name not in (*FIRST, *chain(*LANES)))

@@ -18,6 +18,7 @@ from benchmarks.training_cases import Step, remove_chance, step_config
 from benchmarks.voc_like import write_samples
 from core.distributed import SINGLE
 from core.training.data import Batches
+from core.training.optimizer import build_optimizer
 
 BF16, FP16 = ("TRAIN.AMP", "bf16"), ("TRAIN.AMP", "fp16")
 CHECKPOINT, FLOAT32 = ("TRAIN.CHECKPOINT", "True"), ("TRAIN.TF32", "False")
@@ -81,10 +82,12 @@ def wrn38(check: Check) -> None:
 
 def _step(check: Check, way: Way) -> Step:
     backbone, batch, size = published_step(check.tiny)
-    step = training_step(step_config(backbone, *way.options), check.device, batch, size)
+    config = step_config(backbone, *way.options)
+    step = training_step(config, check.device, batch, size)
     if way.channels_last is not None:
         last = way.channels_last
         step.model.to(memory_format=torch.channels_last if last else torch.contiguous_format)
+        step.optimizer = build_optimizer(step.network, config.NET)  # its state lies as weights do
     return step
 
 

@@ -59,8 +59,8 @@ class Segmenter:
 
     Args:
         model: images (B×3×H×W, normalised) → raw class scores (B×(C−1)) and masks (B×C×H×W), on
-            `device`; TEST.AMP and TEST.COMPILE change how it computes. Images are normalised by its
-            `mean_std`, or by ImageNet's if it has none.
+            `device`; TEST.AMP and TEST.COMPILE change it, so that it is for inference alone (see
+            `accelerate`). Images are normalised by its `mean_std`, or by ImageNet's if it has none.
         test: the settings.
         device: where the model is.
         info: names the classes.

@@ -190,7 +190,9 @@ def show_views(
     for _, group in groupby(triples, key=lambda triple: triple[0].size):
         alike = list(group)
         _, pixels, _ = alike[0]
-        normalised = normalise(unit_range(pixels.to(device, non_blocking=True)), mean_std)
+        # other memory than pinned may be gone before a copy that nobody waits for
+        pixels = pixels.to(device, non_blocking=pixels.is_pinned())
+        normalised = normalise(unit_range(pixels), mean_std)
         for view, _, window in alike:
             view.cut(normalised, window)
     return inputs

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from models.backbones import get_backbone_spec
 from models.network import Network
@@ -22,7 +22,13 @@ Groups = Sequence[Mapping[str, Any]]
 def _sgd(groups: Groups, net: Any) -> torch.optim.Optimizer:
     # in one pass over memory in place of four, where PyTorch can
     kinds = {parameter.device.type for group in groups for parameter in group["params"]}
-    return torch.optim.SGD(groups, momentum=net.MOMENTUM, fused=kinds <= {"cpu", "cuda"})
+    optimizer = torch.optim.SGD(groups, momentum=net.MOMENTUM, fused=kinds <= {"cpu", "cuda"})
+    # made here, as zeros: a fused step that makes them and that fp16 leaves out, as it mostly does
+    # the first one, would keep whatever was in their memory
+    for group in optimizer.param_groups if net.MOMENTUM else ():
+        for parameter in group["params"]:
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
 
 
 OPTIMIZERS: Mapping[str, Callable[[Groups, Any], torch.optim.Optimizer]] = MappingProxyType(
@@ -154,6 +160,20 @@ def restore_optimizer(
     # the state has the options it was written with; those of the configuration hold
     for group, configured in zip(optimizer.param_groups, options, strict=True):
         group.update(configured)
+    _lay_out_as_parameters(optimizer)
+
+
+def _lay_out_as_parameters(optimizer: torch.optim.Optimizer) -> None:
+    """Bring the state into the parameters' order in memory, by which fused steps match values.
+
+    A run that goes on in another precision or on another device may have channels_last weights and
+    the state of contiguous ones.
+    """
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            alike = isinstance(value, Tensor) and value.shape == parameter.shape
+            if alike and value.stride() != parameter.stride():
+                state[name] = torch.empty_like(parameter).copy_(value)
 
 
 def _is_bias(name: str, parameter: nn.Parameter) -> bool:

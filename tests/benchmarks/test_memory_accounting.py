@@ -13,6 +13,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks import memory
 from benchmarks.accounting import BLOCK, MemoryAccount
+from benchmarks.gpu.commands import what_tables_say
 from core.config import load_config
 
 CPU = torch.device("cpu")
@@ -82,7 +83,11 @@ def test_the_table(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", arguments)
     monkeypatch.setattr(memory, "OPTIONS", [("off", False), ("bf16", True)])
     memory.main()
-    steps, views = capsys.readouterr().out.strip().split("\n\n| Backbone, ")
+    text = capsys.readouterr().out
+    what, values = zip(*what_tables_say(text), strict=True)
+    assert what == ("peak memory, vgg16", "peak memory, vgg16, 8 views of 1024×1024")
+    assert values[0].startswith("crop 448, batch 16, neither ")
+    steps, views = text.strip().split("\n\n| Backbone, ")
     assert views.splitlines()[-1].startswith("| vgg16 | ")
     source, _, head, _, row = steps.splitlines()
     assert "without allocating" in source

@@ -140,6 +140,7 @@ def silences(monkeypatch):
         (SystemExit(0), SystemExit, False),
         (RuntimeError("a bug"), RuntimeError, False),
         (RuntimeError("[gloo] Connection closed by peer"), UserError, True),
+        (RuntimeError("Gloo connectFullMesh failed with [gloo] timeout"), UserError, True),
         (dist.DistError("no answer"), UserError, True),
     ],
 )

@@ -122,9 +122,7 @@ def config_of(model: str, backbone: str = "resnet50", *options: str) -> Config:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "options", [("ae",), ("ae", "vgg16", "TRAIN.CHECKPOINT", "True"), ("bsl",)]
-)
+@pytest.mark.parametrize("options", [("ae",), ("ae", "vgg16", *CHECKPOINT), ("bsl",)])
 def test_an_epochs_steps_never_wait(options, monkeypatch):
     config, device = config_of(*options), torch.device("cuda", 0)
     monkeypatch.setattr(torch.cuda, "Event", FakeEvent)

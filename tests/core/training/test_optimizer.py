@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 
@@ -11,6 +12,7 @@ from golden_recipe import golden_config
 from torch import nn
 
 from core.config import NetConfig, TrainConfig, load_config
+from core.precision import Precision
 from core.training import optimizer as module
 from core.training.losses import LOSSES
 from core.training.optimizer import (
@@ -145,6 +147,46 @@ def test_an_optimizer_file_of_an_earlier_version_loads(tmp_path):
         optimizer.state_dict()["state"].values(), fresh.state_dict()["state"].values(), strict=True
     ):
         assert torch.equal(old["momentum_buffer"], new["momentum_buffer"])
+
+
+@pytest.mark.parametrize("kind", list(OPTIMIZERS))
+def test_a_first_step_that_fp16_leaves_out_leaves_no_trace(kind, monkeypatch):
+    def uninitialised(like: torch.Tensor, **_: object) -> torch.Tensor:
+        return torch.full_like(like, 7)
+
+    monkeypatch.setattr(torch, "empty_like", uninitialised)
+
+    def weights(*factors: float) -> torch.Tensor:
+        model, optimizer = tiny(OPT=kind, LR=0.1)
+        precision = Precision("fp16", torch.device("cpu"))
+        for factor in factors:
+            loss = sum(p.cos().sum() for p in model.parameters() if p.requires_grad)
+            precision.step(factor * loss, optimizer)
+        return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+    assert torch.equal(weights(math.inf), weights())
+    torch.testing.assert_close(weights(math.inf, 1), weights(1))
+
+
+@pytest.mark.parametrize("kind", list(OPTIMIZERS))
+def test_a_run_may_go_on_with_another_layout_of_its_weights(tmp_path, kind):
+    """As one of float32 on a GPU that is resumed in bf16, or on the CPU."""
+
+    def step(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+        sum(p.sin().sum() for p in model.parameters() if p.requires_grad).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return [p.detach().clone() for p in model.parameters()]
+
+    model, optimizer = tiny(OPT=kind, LR=0.1)
+    step(model, optimizer)
+    resumed, fresh = tiny(OPT=kind, LR=0.1)
+    resumed.load_state_dict(model.state_dict())
+    resumed.to(memory_format=torch.channels_last)
+    restore_optimizer(fresh, copy.deepcopy(optimizer_state(optimizer)), tmp_path)
+    assert not resumed.up.weight.is_contiguous()
+    for found, expected in zip(step(resumed, fresh), step(model, optimizer), strict=True):
+        torch.testing.assert_close(found, expected)
 
 
 def test_a_scheduled_rate_in_a_file_is_not_what_a_run_goes_on_with(tmp_path):
