@@ -54,7 +54,7 @@ def test_shapes_of_the_two_maps(name):
         assert (spec.name, spec.conv3.stride, spec.conv6.stride) == (name, 4, stride)
         with torch.device("meta"):
             backbone = spec.build(nn.BatchNorm2d)
-        for size in ((64, 96), (65, 70), (5, 7)):
+        for size in ((64, 96), (5, 7)):
             maps = backbone(torch.empty(2, 3, *size, device="meta"))
             for found, info in zip(maps, (spec.conv3, spec.conv6), strict=True):
                 grid = [math.ceil(length / info.stride) for length in size]

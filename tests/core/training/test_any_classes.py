@@ -13,8 +13,8 @@ from models.builder import MODELS
 from utils.palette import voc_palette
 
 CLASS_LAYERS = {"ae": "last_conv.8.weight", "bsl": "fc8.weight"}
-LOSSES_OF_MANY = [(objects, "SoftMargin") for objects in (1, 2, 20, 80, 200, 254)]
-CASES = [*LOSSES_OF_MANY, (2, "Hinge"), (80, "Hinge")]
+LOSSES_OF_MANY = [(objects, "SoftMargin") for objects in (1, 2, 80, 254)]
+CASES = [*LOSSES_OF_MANY, (2, "Hinge")]
 
 
 def objects_of(count):
