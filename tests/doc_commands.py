@@ -33,7 +33,7 @@ OTHER_MODULES = ("jupyter", "pip", "pytest", "ruff", "tensorboard.main", "venv")
 OTHER_OPTIONS = ("--help", "--standalone", "--nproc-per-node", "--no-verify")
 # what the shell of any command may hold
 ENVIRONMENT = {"PYTHON", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "HF_HOME", "TORCH_HOME"}
-MACHINES = {"NODE_RANK", "MASTER_ADDR", "MASTER_PORT"}  # with NNODES
+MACHINES = {"NODE_RANK", "MASTER_ADDR", "MASTER_PORT", "GLOO_SOCKET_IFNAME"}  # with NNODES
 
 OUR_FOLDERS = "benchmarks|configs|core|datasets|docs|launch|models|tests|utils"
 OUR_FILE = re.compile(rf"(?!models/weights/)(?:{OUR_FOLDERS})/(?:[\w./-]+\.\w+|[\w./-]*/)")
