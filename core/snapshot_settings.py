@@ -32,15 +32,35 @@ def write_settings(folder: Path, config: Config, info: DatasetInfo, mark: str = 
 
 def kept_cut_score(folder: Path) -> float | None:
     """TEST.FP_CUT_SCORE of the config.yaml beside snapshots; None if it is not settled there."""
-    path = folder / CONFIG_FILE
-    score = load_config(path).TEST.FP_CUT_SCORE if path.exists() else AUTO
-    return None if score == AUTO else score
+    config = _kept_config(folder)
+    return None if config is None or config.TEST.FP_CUT_SCORE == AUTO else config.TEST.FP_CUT_SCORE
 
 
 def kept_amp(folder: Path) -> str | None:
     """TRAIN.AMP of the config.yaml beside snapshots; None if there is no such file."""
+    config = _kept_config(folder)
+    return None if config is None else config.TRAIN.AMP
+
+
+def _kept_config(folder: Path) -> Config | None:
     path = folder / CONFIG_FILE
-    return load_config(path).TRAIN.AMP if path.exists() else None
+    return load_config(path) if path.exists() else None
+
+
+def require_stride_of_run(folder: Path, config: Config) -> None:
+    """Raise `UserError` if a run is to go on with a backbone's map of another stride.
+
+    Its weights have the same shapes, so that nothing else would tell.
+    """
+    own = _kept_config(folder)
+    if own is None or not config.NET.BACKBONE.startswith("timm/"):
+        return  # the published backbones have one stride each
+    given, kept = config.NET.OUTPUT_STRIDE, own.NET.OUTPUT_STRIDE
+    if given != kept:
+        raise UserError(
+            f"--resume: NET.OUTPUT_STRIDE {given}, but the run in {folder} has {kept}; go on with "
+            "that, or start another run (--run)"
+        )
 
 
 def settings_of(

@@ -20,6 +20,7 @@ from core.snapshot_settings import (
     kept_amp,
     kept_cut_score,
     require_classes_of_run,
+    require_stride_of_run,
     write_settings,
 )
 from core.training.checkpoint_manager import CheckpointManager, discard_existing, discard_leftovers
@@ -145,6 +146,7 @@ class TrainingRun:
         self.saved: int | None = None  # the epoch that this run's `last` is to train next
         if start:
             require_classes_of_run(self.snapshots, self.info)
+            require_stride_of_run(self.snapshots, self.config)
         # kept as the threshold is, or the part that is resumed would differ from the others
         kept = kept_amp(self.snapshots) if start else None
         self.config, settled = settle_training(self.config, kept, self._devices())

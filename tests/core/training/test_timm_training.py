@@ -9,7 +9,7 @@ from golden_recipe import golden_config
 from PIL import Image
 from timm_networks import EACH, build, stride_of
 from torch import Tensor, nn
-from training_command import snapshot_folder, snapshots, state_of, stop_before, train
+from training_command import error_of, snapshot_folder, snapshots, state_of, stop_before, train
 
 from core.checkpoint import load_model, save_model
 from core.config import load_config
@@ -110,6 +110,10 @@ def test_a_resumed_run_is_the_same_bit_for_bit(mini_voc, tmp_path):
         train(mini_voc, halves, "--run", "x", status=9, **settings)
     train(mini_voc, halves, "--run", "x", "--resume", "last", **settings)
     assert state_of(whole, "x")["last.pth"] == state_of(halves, "x")["last.pth"]
+    # weights of the same shapes, but another network
+    other = {**settings, "NET__OUTPUT_STRIDE": "32", "TRAIN__NUM_EPOCHS": "2"}
+    line = error_of(train(mini_voc, halves, "--run", "x", "--resume", "last", status=2, **other))
+    assert "NET.OUTPUT_STRIDE 32" in line and " 16;" in line
 
     folder = snapshot_folder(halves, "x")
     assert name == load_config(folder / "config.yaml").NET.BACKBONE
