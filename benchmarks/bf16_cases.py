@@ -12,18 +12,16 @@ from PIL import Image
 from torch import Tensor, nn
 
 from benchmarks.case import Builders, Case
-from benchmarks.inference_cases import CLASSES, share_of_pixels
+from benchmarks.inference_cases import drawn_network, share_of_pixels
 from benchmarks.inputs import random_images
 from benchmarks.training_cases import largest_relative_difference, whole_step
 from benchmarks.voc_like import SIZE, photograph
-from core.config import Config, InferenceConfig
+from core.config import InferenceConfig
 from core.devices import multiplies_bf16
-from core.distributed import place
 from core.inference.predict import Predictor
 from core.inference.samples import Sample
 from core.inference.tta import Size, resize_views, show_views, tta_views
 from core.precision import accelerate
-from models import get_model
 from models.dilated import shifted_products
 from models.heads.aspp import DILATIONS
 
@@ -125,12 +123,8 @@ def own_image(
 
 def _networks(device: torch.device, backbone: str) -> tuple[nn.Module, nn.Module]:
     """A network in float32, and the same in bfloat16."""
-    torch.manual_seed(0)
-    # from scratch, since BatchNorm with statistics of no data leaves no features
-    net = replace(Config().NET, BACKBONE=backbone, FREEZE_BN=False)
-    plain, lowered = (place(get_model(net, CLASSES), device).eval() for _ in range(2))
-    lowered.load_state_dict(plain.state_dict())
-    return plain, accelerate(lowered, InferenceConfig(AMP="bf16"), device)
+    lowered = accelerate(drawn_network(device, backbone), InferenceConfig(AMP="bf16"), device)
+    return drawn_network(device, backbone), lowered
 
 
 def step(

@@ -8,7 +8,6 @@ one's own costs beside the network.
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from itertools import groupby
 from operator import attrgetter
 
@@ -18,18 +17,16 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import growth_inference
-from benchmarks.inference_cases import CLASSES, OBJECTS, two_objects
+from benchmarks.inference_cases import CLASSES, OBJECTS, drawn_network, two_objects
 from benchmarks.measure import arithmetic, median_seconds
 from benchmarks.pamr_cases import pamr_inputs
 from benchmarks.training_cases import our_step, step_config
 from benchmarks.voc_like import SIZE, photograph
-from core.config import Config, InferenceConfig
+from core.config import InferenceConfig
 from core.devices import keep_memory, select_device
-from core.distributed import place
 from core.inference.predict import Merger
 from core.inference.tta import Size, resize_views, show_views, tta_views
 from core.precision import accelerate
-from models import get_model
 from models.heads.pamr import PAMR
 from utils.crf import crf_inference
 from utils.errors import run_command
@@ -103,10 +100,7 @@ def image_costs(device: torch.device, backbone: str = "resnet38", size: Size = S
     processes; with two cores they take the time from it nevertheless.
     """
     test = InferenceConfig(AMP="auto", WINDOW="fit")
-    # from scratch, since BatchNorm with statistics of no data leaves no features
-    net = replace(Config().NET, BACKBONE=backbone, FREEZE_BN=False)
-    torch.manual_seed(0)
-    model = accelerate(place(get_model(net, CLASSES), device).eval(), test, device)
+    model = accelerate(drawn_network(device, backbone), test, device)
     pixels = photograph()[: size[0], : size[1]].copy()
     image, views = Image.fromarray(pixels), tta_views(size, test)
     groups = [list(alike) for _, alike in groupby(views, key=attrgetter("window"))]

@@ -20,6 +20,7 @@ from core.inference.samples import Sample
 from core.inference.tta import Size, TTAView, resize_views, show_views, tta_views
 from core.precision import accelerate, tf32
 from models import get_model
+from models.network import Network
 from utils.crf import crf_inference
 
 OBJECTS = (3, 15)
@@ -83,13 +84,9 @@ def eight_views(
     device: torch.device, backbone: str = "resnet38", size: Size = SIZE, pad: Size = (1024, 1024)
 ) -> Case:
     """An image's views through the network and merged: all in float32, and lowered to bfloat16."""
-    torch.manual_seed(0)
     test = InferenceConfig(PAD_SIZE=pad, FP_CUT_SCORE=0.0)
-    # from scratch, since BatchNorm with statistics of no data leaves no features
-    net = replace(Config().NET, BACKBONE=backbone, FREEZE_BN=False)
-    models = [place(get_model(net, num_classes=CLASSES), device).eval() for _ in range(2)]
-    models[1].load_state_dict(models[0].state_dict())
-    lowered = accelerate(models[1], replace(test, AMP="bf16"), device)
+    plain = drawn_network(device, backbone)
+    lowered = accelerate(drawn_network(device, backbone), replace(test, AMP="bf16"), device)
     predictor = Predictor(lowered, test, device)
     image = Image.fromarray(photograph()[: size[0], : size[1]].copy())
     sample = Sample("photograph", image)
@@ -98,7 +95,7 @@ def eight_views(
     @tf32(False)
     @torch.inference_mode()
     def baseline() -> np.ndarray:
-        scores, masks = models[0](show_views(views, resize_views(views, image), device))
+        scores, masks = plain(show_views(views, resize_views(views, image), device))
         labels = (scores.sigmoid().amax(dim=0) > test.FP_CUT_SCORE).float()
         merged = straightforward_inference.merge(views, masks, labels, size)
         merged[0] **= test.BG_POW
@@ -116,6 +113,14 @@ def eight_views(
         target=2.5,
         difference=share_of_pixels,
     )
+
+
+def drawn_network(device: torch.device, backbone: str) -> Network:
+    """A network in eval mode, of the same random weights each time."""
+    torch.manual_seed(0)
+    # from scratch, since BatchNorm with statistics of no data leaves no features
+    net = replace(Config().NET, BACKBONE=backbone, FREEZE_BN=False)
+    return place(get_model(net, num_classes=CLASSES), device).eval()
 
 
 def share_of_pixels(found: np.ndarray, expected: np.ndarray) -> float:

@@ -30,37 +30,15 @@ def write_settings(folder: Path, config: Config, info: DatasetInfo, mark: str = 
             write_text(path.with_stem(f"{path.stem}{mark}"), text)
 
 
-def kept_cut_score(folder: Path) -> float | None:
-    """TEST.FP_CUT_SCORE of the config.yaml beside snapshots; None if it is not settled there."""
-    config = _kept_config(folder)
-    return None if config is None or config.TEST.FP_CUT_SCORE == AUTO else config.TEST.FP_CUT_SCORE
-
-
-def kept_amp(folder: Path) -> str | None:
-    """TRAIN.AMP of the config.yaml beside snapshots; None if there is no such file."""
-    config = _kept_config(folder)
-    return None if config is None else config.TRAIN.AMP
-
-
-def _kept_config(folder: Path) -> Config | None:
+def kept_config(folder: Path) -> Config | None:
+    """The config.yaml beside snapshots; None if there is no such file."""
     path = folder / CONFIG_FILE
     return load_config(path) if path.exists() else None
 
 
-def require_stride_of_run(folder: Path, config: Config) -> None:
-    """Raise `UserError` if a run is to go on with a backbone's map of another stride.
-
-    Its weights have the same shapes, so that nothing else would tell.
-    """
-    own = _kept_config(folder)
-    if own is None or not config.NET.BACKBONE.startswith("timm/"):
-        return  # the published backbones have one stride each
-    given, kept = config.NET.OUTPUT_STRIDE, own.NET.OUTPUT_STRIDE
-    if given != kept:
-        raise UserError(
-            f"--resume: NET.OUTPUT_STRIDE {given}, but the run in {folder} has {kept}; go on with "
-            "that, or start another run (--run)"
-        )
+def settled_cut_score(kept: Config | None) -> float | None:
+    """TEST.FP_CUT_SCORE of a kept configuration; None if it is not settled there."""
+    return None if kept is None or kept.TEST.FP_CUT_SCORE == AUTO else kept.TEST.FP_CUT_SCORE
 
 
 def settings_of(
@@ -91,7 +69,7 @@ def settings_of(
         cfg = own_config
     config = cfg if isinstance(cfg, Config) else load_config(cfg, overrides)
     if config.TEST.FP_CUT_SCORE == AUTO:
-        config = with_cut_score(config, kept_cut_score(snapshot.parent))
+        config = with_cut_score(config, settled_cut_score(kept_config(snapshot.parent)))
     own = read_dataset(own_dataset) if own_dataset.exists() else None
     if dataset is None:
         info = own or get_dataset_info(DEFAULT_DATASET)

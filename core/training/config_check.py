@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from core.config import Config
 from core.distributed import Group
 from core.precision import require_speed, settled_amp
 from core.training.resume import LastState, Start
+from models.backbones import TIMM
 from utils.errors import UserError
 
 
@@ -57,4 +60,24 @@ def check_config(config: Config, start: Start, device: torch.device, group: Grou
         raise UserError(
             f"TRAIN.BATCH_SIZE {config.TRAIN.BATCH_SIZE} leaves a device with one image, and "
             "BatchNorm needs more (NET.FREEZE_BN False); change the batch size"
+        )
+
+
+def require_stride_of_run(folder: Path, config: Config, kept: Config | None) -> None:
+    """Raise `UserError` if a run is to go on with a backbone's map of another stride.
+
+    Its weights have the same shapes, so that nothing else would tell.
+
+    Args:
+        folder: of the run's snapshots.
+        config: to go on with.
+        kept: the run's own (see `kept_config`).
+    """
+    if kept is None or not config.NET.BACKBONE.startswith(TIMM):
+        return  # the published backbones have one stride each
+    given, own = config.NET.OUTPUT_STRIDE, kept.NET.OUTPUT_STRIDE
+    if given != own:
+        raise UserError(
+            f"--resume: NET.OUTPUT_STRIDE {given}, but the run in {folder} has {own}; go on with "
+            "that, or start another run (--run)"
         )

@@ -17,14 +17,13 @@ from core.distributed import SINGLE, Group, broadcast_buffers, interruptible, ra
 from core.precision import settle_training, tf32
 from core.run_info import write_run_info
 from core.snapshot_settings import (
-    kept_amp,
-    kept_cut_score,
+    kept_config,
     require_classes_of_run,
-    require_stride_of_run,
+    settled_cut_score,
     write_settings,
 )
 from core.training.checkpoint_manager import CheckpointManager, discard_existing, discard_leftovers
-from core.training.config_check import check_config
+from core.training.config_check import check_config, require_stride_of_run
 from core.training.data import (
     list_names,
     read_labels,
@@ -142,14 +141,15 @@ class TrainingRun:
         # not the start itself, which may hold all weights
         self.start_path = start.path if start else None
         self.first_epoch = start.epoch if start else 0
-        self.cut_score = kept_cut_score(self.snapshots) if start else None
+        kept = kept_config(self.snapshots) if start else None
+        self.cut_score = settled_cut_score(kept)
         self.saved: int | None = None  # the epoch that this run's `last` is to train next
         if start:
             require_classes_of_run(self.snapshots, self.info)
-            require_stride_of_run(self.snapshots, self.config)
+            require_stride_of_run(self.snapshots, self.config, kept)
         # kept as the threshold is, or the part that is resumed would differ from the others
-        kept = kept_amp(self.snapshots) if start else None
-        self.config, settled = settle_training(self.config, kept, self._devices())
+        amp = kept.TRAIN.AMP if kept else None
+        self.config, settled = settle_training(self.config, amp, self._devices())
         if settled and group.is_rank_zero:
             print(settled, flush=True)
         config = self.config
